@@ -1,0 +1,64 @@
+// Element types and their conversions on the host.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace m2 {
+
+enum class DType : uint8_t { kF32 = 0, kBf16 = 1, kF16 = 2, kI32 = 3 };
+
+constexpr size_t dtype_bytes(DType t) { return t == DType::kF32 || t == DType::kI32 ? 4 : 2; }
+constexpr const char* dtype_name(DType t) {
+  constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32"};
+  return kNames[static_cast<int>(t)];
+}
+
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+
+template <class T>
+constexpr DType kDTypeOf = DType::kF32;
+template <>
+inline constexpr DType kDTypeOf<bf16> = DType::kBf16;
+template <>
+inline constexpr DType kDTypeOf<f16> = DType::kF16;
+template <>
+inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
+
+inline float to_f32(bf16 x) {
+  uint32_t u = static_cast<uint32_t>(x.bits) << 16;
+  float f;
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+// Round to nearest even; NaN stays NaN.
+inline bf16 to_bf16(float f) {
+  uint32_t u;
+  std::memcpy(&u, &f, 4);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40)};
+  return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1)) >> 16)};
+}
+
+// IEEE half to float, subnormals included.
+inline float to_f32(f16 h) {
+  const uint32_t sign = static_cast<uint32_t>(h.bits & 0x8000) << 16, exponent = (h.bits >> 10) & 31, mantissa = h.bits & 1023;
+  float f;
+  uint32_t u;
+  if (exponent == 0) {
+    f = static_cast<float>(mantissa) * 0x1p-24f;
+    std::memcpy(&u, &f, 4);
+    u |= sign;
+  } else {
+    u = sign | ((exponent == 31 ? 255u : exponent + 112) << 23) | (mantissa << 13);
+  }
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+}  // namespace m2

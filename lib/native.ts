@@ -1,0 +1,166 @@
+/**
+ * The native door: the types of what csrc/napi exports, and the only place that loads the addon.
+ * Everything that crosses is a flat typed array, copied at the call. Errors arrive as `M2Error`.
+ */
+import path from 'node:path'
+import load from 'node-gyp-build'
+import { M2Error, type M2ErrorCode } from './errors'
+
+/** Element types of checkpoint tensors that the core reads; the order is csrc/core/dtype.h's. */
+export const DTYPES = ['F32', 'BF16', 'F16'] as const
+export type TensorDType = (typeof DTYPES)[number]
+
+/** What a tensor is in the model; the order is csrc/model/weights.h's. */
+export const TENSOR_KINDS = [
+  'embed', // [V, C]
+  'finalNorm', // [C]
+  'lmHead', // [V, C]
+  'inputNorm', // [C]
+  'qProj', // [Hq D, C]
+  'kProj', // [Hk D, C]
+  'vProj', // [Hk D, C]
+  'oProj', // [C, Hq D]
+  'qNorm', // [Hq D]
+  'kNorm', // [Hk D]
+  'postNorm', // [C]
+  'gate', // [E, C]
+  'routerBias', // [E]
+  'w1', // [F, C]
+  'w3', // [F, C]
+  'w2', // [C, F]
+] as const
+export type TensorKind = (typeof TENSOR_KINDS)[number]
+
+/** The numbers of config.json that the core needs, checked by lib/model/config. */
+export interface ModelGeometry {
+  vocabSize: number
+  hiddenSize: number
+  layers: number
+  heads: number
+  kvHeads: number
+  headDim: number
+  rotaryDim: number
+  ropeTheta: number
+  experts: number
+  expertsPerToken: number
+  expertHidden: number
+  rmsNormEps: number
+}
+
+/** Which bytes of which file are which tensor: all of a checkpoint, as columns of one table with a row per tensor. */
+export interface WeightPlan {
+  files: string[]
+  names: string[] // [n] for error messages
+  kind: Int32Array // [n] index into TENSOR_KINDS
+  layer: Int32Array // [n] -1 where there is none
+  expert: Int32Array // [n] -1 where there is none
+  dtype: Int32Array // [n] index into DTYPES
+  rows: Int32Array // [n] 1 for a vector
+  cols: Int32Array // [n]
+  file: Int32Array // [n] index into files
+  offset: Float64Array // [n] byte offset from the start of the file
+}
+
+export interface ModelOptions {
+  device: string // "cpu"
+  threads: number // 0: physical cores
+  geometry: ModelGeometry
+  weights: WeightPlan
+  kvDtype: 'bf16' | 'f32'
+  pageSize: number // tokens
+  pages: number
+  maxContext: number // tokens per sequence
+  maxSequences: number // rows of the persistent batch
+  maxStepTokens: number
+  bannedIds: Int32Array // never sampled
+}
+
+/** One step: T tokens of B sequences, N ids to sample. Everything is copied at the call. */
+export interface Batch {
+  tokenIds: Int32Array // [T]    -1: the id last sampled for this sequence's row, still on the device
+  positions: Int32Array // [T]    0-based position in its sequence
+  slotMapping: Int32Array // [T]    page * pageSize + offset where K and V go; -1: do not store
+  cuSeqlensQ: Int32Array // [B+1]  prefix sums of query lengths
+  contextLens: Int32Array // [B]    tokens visible after this step, new ones included
+  rows: Int32Array // [B]    stable row 0..maxSequences-1 of the persistent batch
+  pageUpdates: Int32Array // [3*U]  (row, index, page) triples: what changed in the page tables
+  sampleAt: Int32Array // [N]    token index in this step whose logits are sampled
+  sampleRow: Int32Array // [N]    row that receives the id (n samples of one prompt: several rows, one sampleAt)
+  samplingFloats: Float32Array // [N, SAMPLING_FLOATS]
+  samplingInts: Int32Array // [N, SAMPLING_INTS]
+  biasOffsets: Int32Array // [N+1] or [0]: logit bias of sampled row n is entries offsets[n] .. offsets[n+1]-1
+  biasIds: Int32Array
+  biasValues: Float32Array
+  /** Rows whose token history (for the penalties) starts anew with this step. Rows without penalties are never named. */
+  historyRows: Int32Array // [H]
+  historyOffsets: Int32Array // [H+1] or [0]: ids of the row, prompt first
+  historyGenerated: Int32Array // [H]   how many of the row's ids, at the end, were generated
+  historyIds: Int32Array
+}
+
+/** Columns of `samplingFloats`. */
+export const SAMPLING_FLOATS = [
+  'temperature',
+  'topP',
+  'minP',
+  'repetitionPenalty',
+  'presencePenalty',
+  'frequencyPenalty',
+] as const
+/** Columns of `samplingInts`. `logprobs`: -1 none, else how many alternatives. `position`: of the id to be drawn. */
+export const SAMPLING_INTS = ['topK', 'logprobs', 'seedLow', 'seedHigh', 'position', 'sampleIndex'] as const
+
+export interface StepResult {
+  /** [N] the sampled ids; -1: the logits of that row were not finite. */
+  ids: Int32Array
+  /** [N] logprob of the sampled id where asked, from the raw logits; empty when no row asked. */
+  logprobs: Float32Array
+  /** [N, K], K the largest `logprobs` of the step: the most probable ids and their logprobs; empty when K is 0. */
+  topIds: Int32Array
+  topLogprobs: Float32Array
+  /** Microseconds inside the native step. */
+  microseconds: number
+}
+
+export interface NativeModel {
+  readonly device: string
+  readonly description: string
+  readonly weightBytes: number
+  readonly kvBytes: number
+  /** Runs one step on the model's own thread; steps queue in order. */
+  forward(batch: Batch): Promise<StepResult>
+  /** Copies whole KV pages, from[i] -> to[i], in order with the steps. */
+  copyPages(from: Int32Array, to: Int32Array): Promise<void>
+  /** Idempotent; waits for the steps in flight, then frees everything. */
+  close(): Promise<void>
+}
+
+export interface NativeModule {
+  /** Loads on a thread of its own; `onProgress(done, total)` in bytes. */
+  loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
+}
+
+let addon: NativeModule | undefined
+
+/** The addon, loaded at first use: build/Release of a checkout, else the prebuilt binary of this platform. */
+export function native(): NativeModule {
+  if (addon) return addon
+  try {
+    addon = load(path.join(__dirname, '..')) as NativeModule
+  } catch (cause) {
+    throw new M2Error(
+      'DEVICE_UNAVAILABLE',
+      `no native core for ${process.platform}-${process.arch}: ${(cause as Error).message.split('\n')[0]}; ` +
+        'in a checkout run `npm run build`, in a project `npm rebuild m2-engine` (needs cmake and a C++20 compiler)',
+      { cause },
+    )
+  }
+  return addon
+}
+
+/** Gives a native error (an Error with a string `code`) the class that users catch. */
+export function asM2Error(error: unknown): M2Error {
+  if (error instanceof M2Error) return error
+  const { code, message } = error as { code?: string; message?: string }
+  return new M2Error((code as M2ErrorCode | undefined) ?? 'DEVICE_ERROR', message ?? String(error), { cause: error })
+}
