@@ -1,5 +1,8 @@
-#include <napi.h>
+#include "napi/model.h"
 
-static Napi::Object init(Napi::Env, Napi::Object exports) { return exports; }
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  m2::napi::export_model(env, exports);
+  return exports;
+}
 
 NODE_API_MODULE(addon, init)
