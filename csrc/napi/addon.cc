@@ -1,5 +1,10 @@
 #include <napi.h>
 
-static Napi::Object init(Napi::Env, Napi::Object exports) { return exports; }
+#include "napi/probe.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports["cudaProbe"] = Napi::Function::New(env, m2::cuda_probe, "cudaProbe");
+  return exports;
+}
 
 NODE_API_MODULE(addon, init)
