@@ -5,7 +5,6 @@ import type { JsonFields } from './json-fields'
 const FIXED_FIELDS: readonly { name: string; value: unknown; expected: string }[] = [
   { name: 'hidden_act', value: 'silu', expected: '"silu"' },
   { name: 'scoring_func', value: 'sigmoid', expected: '"sigmoid" (the router of MiniMax-M2)' },
-  { name: 'use_routing_bias', value: true, expected: 'true (the router of MiniMax-M2 has a bias)' },
   { name: 'use_qk_norm', value: true, expected: 'true (MiniMax-M2 normalises queries and keys)' },
   { name: 'qk_norm_type', value: 'per_layer', expected: '"per_layer" (one norm over all heads)' },
   { name: 'shared_intermediate_size', value: 0, expected: '0 (MiniMax-M2 has no shared expert)' },

@@ -14,7 +14,10 @@ const FORMS = 'bytes as a number above 0, or a string such as "2GiB" or "500 MB"
 export function parseByteSize(option: string, value: number | string): number {
   const bytes = typeof value === 'string' ? parseText(value) : value
   if (typeof bytes === 'number' && bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER) return Math.floor(bytes)
-  throw new M2Error('BAD_OPTION', `${option}: expected ${FORMS}, found ${JSON.stringify(value) ?? String(value)}`)
+  throw new M2Error(
+    'BAD_OPTION',
+    `${option}: expected ${FORMS}, found ${typeof value === 'string' ? JSON.stringify(value) : value}`,
+  )
 }
 
 function parseText(text: string): number {

@@ -7,11 +7,17 @@ import { checkArchitecture } from './architecture'
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config'
 import { JsonFields } from './json-fields'
 
-export interface ModelConfig extends ModelGeometry {
-  /** Tokens of context that the model was made for. */
-  maxPositionEmbeddings: number
+/** What decides which tensors a model has and of which shape. */
+export interface ModelShape extends ModelGeometry {
   /** The output head is the embedding. */
   tieWordEmbeddings: boolean
+  /** The router adds a bias to the scores it ranks by. */
+  useRoutingBias: boolean
+}
+
+export interface ModelConfig extends ModelShape {
+  /** Tokens of context that the model was made for. */
+  maxPositionEmbeddings: number
   /** Ids that the files call the end of a turn: generation_config.json's where it names any, else config.json's. May be empty. */
   eosTokenIds: number[]
   bosTokenId: number | null
@@ -38,6 +44,7 @@ export function parseConfig(fields: JsonFields, generation: JsonFields | null): 
     ...readGeometry(fields),
     maxPositionEmbeddings: fields.requiredCount('max_position_embeddings'),
     tieWordEmbeddings: fields.boolean('tie_word_embeddings') ?? false,
+    useRoutingBias: fields.boolean('use_routing_bias') ?? true,
     eosTokenIds: eosTokenIds.length > 0 ? eosTokenIds : fields.tokenIds('eos_token_id'),
     bosTokenId: generation?.tokenIds('bos_token_id')[0] ?? fields.tokenIds('bos_token_id')[0] ?? null,
     generation: readGenerationDefaults(generation),

@@ -1,5 +1,6 @@
 /** Counting what a geometry holds: parameters, bytes of weights as they run, bytes of KV per token. */
 import type { ModelGeometry } from '../native'
+import type { ModelShape } from './config'
 
 export interface ParameterCounts {
   total: number
@@ -7,9 +8,7 @@ export interface ParameterCounts {
   active: number
 }
 
-type Geometry = ModelGeometry & { tieWordEmbeddings: boolean }
-
-export function countParameters(config: Geometry): ParameterCounts {
+export function countParameters(config: ModelShape): ParameterCounts {
   const total = matrixParameters(config, config.tieWordEmbeddings ? 1 : 2) + floatParameters(config)
   const idleExperts = config.experts - config.expertsPerToken
   return { total, active: total - config.layers * idleExperts * expertParameters(config) }

@@ -3,8 +3,9 @@
  * over plain data; the core reads the bytes by the plan that comes out.
  */
 import { M2Error } from '../errors'
-import { DTYPES, type ModelGeometry, TENSOR_KINDS, type TensorKind, type WeightPlan } from '../native'
+import { DTYPES, TENSOR_KINDS, type TensorKind, type WeightPlan } from '../native'
 import type { Checkpoint, CheckpointTensor } from './checkpoint'
+import type { ModelShape } from './config'
 
 export interface PlannedWeights {
   plan: WeightPlan
@@ -21,26 +22,20 @@ interface Place {
   shape: readonly number[]
 }
 
-/** Ten times the largest MiniMax-M2: what is above comes of a wrong number in config.json. */
-const MAX_TENSORS = 1_000_000
+/** Tens of times the largest MiniMax-M2: what is above comes of a wrong number in config.json. */
+const MAX_EXPERTS = 500_000
 
 /**
  * @throws {M2Error} BAD_CHECKPOINT for missing tensors and wrong shapes; UNSUPPORTED_MODEL for dtypes that are not read
  * yet. The message names the tensor.
  */
-export function planWeights(
-  config: ModelGeometry & { tieWordEmbeddings: boolean },
-  { files, tensors }: Checkpoint,
-): PlannedWeights {
-  const n = tensorCount(config)
-  if (n > MAX_TENSORS) {
-    const product = `${config.layers} layers of ${config.experts} experts`
-    throw new M2Error(
-      'BAD_CHECKPOINT',
-      `config.json: expected a model of at most ${MAX_TENSORS} tensors, found ${product}`,
-    )
+export function planWeights(config: ModelShape, { files, tensors }: Checkpoint): PlannedWeights {
+  if (config.layers * config.experts > MAX_EXPERTS) {
+    const found = `${config.layers} layers of ${config.experts} experts`
+    throw new M2Error('BAD_CHECKPOINT', `config.json: expected at most ${MAX_EXPERTS} experts in all, found ${found}`)
   }
   const places = [...modelPlaces(config)]
+  const n = places.length
   const plan: WeightPlan = {
     files,
     names: places.map((place) => place.name),
@@ -70,11 +65,7 @@ export function planWeights(
   return { plan, skipped: [...tensors.keys()].filter((name) => !used.has(name)) }
 }
 
-function tensorCount({ layers, experts }: ModelGeometry): number {
-  return 3 + layers * (10 + 3 * experts)
-}
-
-function* modelPlaces(config: ModelGeometry & { tieWordEmbeddings: boolean }): Generator<Place> {
+function* modelPlaces(config: ModelShape): Generator<Place> {
   const { vocabSize: V, hiddenSize: C, layers, experts: E, expertHidden: F } = config
   const queries = config.heads * config.headDim
   const keys = config.kvHeads * config.headDim
@@ -95,7 +86,7 @@ function* modelPlaces(config: ModelGeometry & { tieWordEmbeddings: boolean }): G
     yield place(`${attention}.k_norm.weight`, 'kNorm', [keys], layer)
     yield place(`${prefix}.post_attention_layernorm.weight`, 'postNorm', [C], layer)
     yield place(`${moe}.gate.weight`, 'gate', [E, C], layer)
-    yield place(`${moe}.e_score_correction_bias`, 'routerBias', [E], layer)
+    if (config.useRoutingBias) yield place(`${moe}.e_score_correction_bias`, 'routerBias', [E], layer)
     for (let expert = 0; expert < E; expert++) {
       yield place(`${moe}.experts.${expert}.w1.weight`, 'w1', [F, C], layer, expert)
       yield place(`${moe}.experts.${expert}.w3.weight`, 'w3', [F, C], layer, expert)
