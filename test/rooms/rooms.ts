@@ -22,6 +22,7 @@ const SIMD = /^(immintrin|cpuid|arm_neon|arm_bf16|sys\/auxv|asm\/hwcap)\.h$/
 
 const CORE_ROOMS: Record<string, CoreRoom> = {
   'csrc/core/': { own: ['core/'] },
+  'csrc/core/backends.cc': { own: ['core/', 'cpu/', 'cuda/'] }, // the factory, the one place that knows all backends
   'csrc/model/': { own: ['core/', 'model/'], system: POSIX },
   'csrc/cpu/': { own: ['core/', 'cpu/'], system: new RegExp(`${POSIX.source}|${SIMD.source}`) },
   'csrc/cuda/': { own: ['core/', 'cuda/'], system: /^cuda/ },
