@@ -15,6 +15,8 @@ describe.each(ISAS)('embed on %s', (isa) => {
     const out = f32([tokens, width])
     opsFor(isa).embed({ tokenIds: i32([tokens], ids), table: bf16([vocab, width], table), out })
     const rows = valuesOf(table)
-    expect(Array.from(out.data)).toEqual(Array.from(ids).flatMap((id) => [...rows.subarray(id * width, (id + 1) * width)]))
+    expect(Array.from(out.data)).toEqual(
+      Array.from(ids).flatMap((id) => [...rows.subarray(id * width, (id + 1) * width)]),
+    )
   })
 })

@@ -59,7 +59,8 @@ function bf16Value(bits: number): number {
 /** x rounded to bf16. */
 export const round = (x: number): number => bf16Value(bf16Bits(x))
 
-export const toBf16 = (values: Numbers): Uint16Array => Uint16Array.from({ length: values.length }, (_, i) => bf16Bits(values[i]!))
+export const toBf16 = (values: Numbers): Uint16Array =>
+  Uint16Array.from({ length: values.length }, (_, i) => bf16Bits(values[i]!))
 /** The values of a tensor's data, whatever its dtype. */
 export const valuesOf = (data: Float32Array | Uint16Array): Float64Array =>
   data instanceof Uint16Array ? Float64Array.from(data, bf16Value) : Float64Array.from(data)
@@ -135,3 +136,12 @@ export const ISAS = ['avx512', 'avx2', 'plain'].filter((isa) => {
   }
 })
 export const THREADS = [1, 2, 3]
+
+/** A value computed at first use and kept. */
+export function once<T>(compute: () => T): () => T {
+  let kept: { value: T } | undefined
+  return () => {
+    kept ??= { value: compute() }
+    return kept.value
+  }
+}

@@ -24,7 +24,11 @@ function problem(tokens: number, width: number, seed = 1) {
 }
 type Problem = ReturnType<typeof problem>
 
-function truth({ width, x, weight }: Problem, rows: readonly number[], r: (v: number) => number = (v) => v): Float64Array {
+function truth(
+  { width, x, weight }: Problem,
+  rows: readonly number[],
+  r: (v: number) => number = (v) => v,
+): Float64Array {
   const out = new Float64Array(rows.length * width)
   rows.forEach((row, i) => {
     let squares = 0

@@ -62,7 +62,7 @@ describe.each(ISAS)('route on %s', (isa) => {
       const ids = Array.from(got.ids.subarray(t * active, (t + 1) * active))
       expect(new Set(ids).size).toBe(active)
       // Keys closer than f32 resolves may come in either order.
-      ids.forEach((id, a) => expect(Math.abs(keys[id]! - keys[order[a]!]!)).toBeLessThan(1e-6))
+      for (const [a, id] of ids.entries()) expect(Math.abs(keys[id]! - keys[order[a]!]!)).toBeLessThan(1e-6)
       const total = ids.reduce((sum, id) => sum + s[id]!, 0)
       want.push(...ids.map((id) => s[id]! / total))
     }
@@ -91,7 +91,10 @@ describe.each(ISAS)('route on %s', (isa) => {
     expect([...ids]).toEqual([1, 3, 0, 2])
     const s = [-90, -20, 90, 20].map((x) => 1 / (1 + Math.exp(-x)))
     const total = s.reduce((a, b) => a + b)
-    expectF32Accurate(weights, s.map((x) => x / total))
+    expectF32Accurate(
+      weights,
+      s.map((x) => x / total),
+    )
   })
 
   it('gives a token the same bytes alone, in any batch and with any number of threads', () => {
