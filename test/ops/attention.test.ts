@@ -36,6 +36,14 @@ const SHAPES: AttentionShape[] = [
     sequences: [chunk(64, 128), chunk(1, 200), chunk(65, 129)],
   },
   { heads: 2, kvHeads: 2, dim: 64, pageSize: 1, dtype: 'bf16', sequences: [prefill(129), decode(300)] },
+  {
+    heads: 6,
+    kvHeads: 2,
+    dim: 64,
+    pageSize: 64,
+    dtype: 'bf16',
+    sequences: [decode(255), decode(256), decode(257), decode(512), decode(513), chunk(70, 600), chunk(20, 266)],
+  },
 ]
 const name = (s: AttentionShape) =>
   `${s.heads}/${s.kvHeads} heads of ${s.dim}, pages of ${s.pageSize}, ${s.dtype}, ${s.sequences.map((q) => `${q.queries} of ${q.context}`).join(', ')}`

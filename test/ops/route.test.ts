@@ -35,18 +35,18 @@ function scores(p: Problem, token: number): number[] {
   })
 }
 
-/** One token of width 1 whose logits are the gate's own numbers. */
+/** One token whose logits are the numbers given. */
 const direct = (logits: number[], bias: number[], active: number): Problem => ({
-  ...problem(1, logits.length, active, 1),
-  x: Float32Array.of(1),
-  gate: Float32Array.from(logits),
+  ...problem(1, logits.length, active, 32),
+  x: Float32Array.from({ length: 32 }, (_, i) => (i === 0 ? 1 : 0)),
+  gate: Float32Array.from(logits.flatMap((x) => [x, ...new Array(31).fill(0)])),
   bias: Float32Array.from(bias),
 })
 
 describe.each(ISAS)('route on %s', (isa) => {
   it.each([
     [1, 1, 1, 32],
-    [7, 5, 5, 31],
+    [7, 5, 5, 64],
     [70, 33, 3, 96],
     [17, 16, 2, 64],
     [5, 256, 8, 3072],
