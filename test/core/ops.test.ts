@@ -89,7 +89,7 @@ const wrong: [OpName, object, string][] = [
   ['rmsNorm', { outBf16: bf16([3, 33]) }, 'rms_norm: out_bf16 must be bf16 [3, 32], found bf16 [3, 33]'],
   ['rmsNorm', { eps: Number.NaN }, 'rms_norm: eps must be 0 or more, found nan'],
   ['linear', { x: f32([3, 64]) }, 'linear: weight must be [1, 5, 64], found [1, 5, 32]'],
-  ['linear', { x: f32([3, 32]) }, 'linear: x must be bf16 of 2 dimensions, found f32 [3, 32]'],
+  ['linear', { x: bf16([3, 32]) }, 'linear: x must be f32 of 2 dimensions, found bf16 [3, 32]'],
   ['linear', { weight: experts }, 'linear: weight must be packed for plain rows, found the other'],
   ['linear', { out: f32([2, 5]) }, 'linear: out must be f32 [3, 5], found f32 [2, 5]'],
   ['qkNormRopeStore', { layer: 2 }, 'qk_norm_rope_store: layer must be in 0..1, found 2'],
