@@ -67,8 +67,8 @@ export interface Ops {
   readKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
 
   embed(args: { tokenIds: I32; table: Bf16; out: F32 }): number
-  rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: Bf16; outF32?: F32 }): number
-  linear(args: { x: Bf16; weight: PackedWeight; out: F32; accumulate?: boolean }): number
+  rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: F32; outBf16?: Bf16 }): number
+  linear(args: { x: F32; weight: PackedWeight; out: F32; accumulate?: boolean }): number
   qkNormRopeStore(args: {
     qkv: F32
     qWeight: F32
@@ -90,7 +90,7 @@ export interface Ops {
     cuSeqlensQ: I32
     contextLens: I32
     scale: number
-    out: Bf16
+    out: F32
   }): number
   route(args: { x: F32; gate: F32; bias: F32; expertIds: I32; weights: F32 }): number
   permute(args: { expertIds: I32; offsets: I32; source: I32; target: I32 }): number

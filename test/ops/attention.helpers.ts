@@ -90,7 +90,7 @@ export function run(
   p: Problem,
   parts: { b: number; first: number; count: number }[],
   threads = 2,
-): Uint16Array[] {
+): Float32Array[] {
   const { heads, kvHeads, dim, pageSize } = p
   const ops = opsFor(isa, threads)
   const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
@@ -104,7 +104,7 @@ export function run(
     q.set(p.content[b]!.q.subarray(first * width, (first + count) * width), cu.at(-1)! * width)
     cu.push(cu.at(-1)! + count)
   }
-  const out = bf16([tokens, width])
+  const out = f32([tokens, width])
   ops.attention({
     q: f32([tokens, heads, dim], q),
     kv,
@@ -127,8 +127,8 @@ export function run(
 
 export const whole = (p: Problem) => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
 
-export function joined(chunks: Uint16Array[]): Uint16Array {
-  const out = new Uint16Array(chunks.reduce((sum, c) => sum + c.length, 0))
+export function joined(chunks: Float32Array[]): Float32Array {
+  const out = new Float32Array(chunks.reduce((sum, c) => sum + c.length, 0))
   let at = 0
   for (const chunk of chunks) {
     out.set(chunk, at)

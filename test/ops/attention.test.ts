@@ -112,7 +112,7 @@ describe.each(ISAS)('attention on %s', (isa) => {
       const together = run(isa, p, whole(p))
       p.sequences.forEach(({ queries }, b) => {
         for (const size of [1, 7, 64, 65, 100]) {
-          const chunks: Uint16Array[] = []
+          const chunks: Float32Array[] = []
           for (let first = 0; first < queries; first += size)
             chunks.push(run(isa, p, [{ b, first, count: Math.min(size, queries - first) }])[0]!)
           expectSameBytes(joined(chunks), together[b]!)
