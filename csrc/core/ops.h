@@ -177,6 +177,8 @@ class Backend {
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* device_to, const void* device_from, size_t bytes) = 0;
+  // Whether the host may read what views point to: the ops then also check the values of ids, slots, offsets and lengths.
+  virtual bool host_memory() const { return false; }
 
   // Packing: allocate the whole, then fill row ranges from host tensors [rows, k] of f32, bf16 or f16 (rounded to bf16).
   Weight allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout);

@@ -1,5 +1,10 @@
-#include <napi.h>
+#include "napi/model.h"
+#include "napi/probe.h"
 
-static Napi::Object init(Napi::Env, Napi::Object exports) { return exports; }
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  m2::napi::export_model(env, exports);
+  exports["cudaProbe"] = Napi::Function::New(env, m2::cuda_probe, "cudaProbe");
+  return exports;
+}
 
 NODE_API_MODULE(addon, init)

@@ -1,0 +1,321 @@
+// The validation in front of every op, written once for all backends. A wrong call is a bug of ours: DEVICE_ERROR with the op, the argument, what was
+// expected and what was found. Shapes and dtypes are checked always; values (ids, slots, offsets, lengths) where the host can read them, since each
+// becomes an address in a kernel. Calls without rows end here, so kernels never see them.
+#include "core/ops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+
+namespace m2 {
+namespace {
+
+constexpr int64_t kStep = 32;  // K of a matrix product and head dims are multiples of it
+constexpr int64_t kMaxHeadDim = 256;
+
+struct Shape {
+  int rank;
+  std::array<int64_t, 4> sizes;
+};
+
+Shape shape_of(const View& v) { return {v.rank, v.sizes}; }
+
+std::ostream& operator<<(std::ostream& out, const Shape& s) {
+  out << "[";
+  for (int i = 0; i < s.rank; i++) out << (i ? ", " : "") << s.sizes[i];
+  return out << "]";
+}
+
+// The checks of one op; every message begins with the op's name.
+class Check {
+ public:
+  Check(const char* op, bool reads_values) : op_(op), reads_values_(reads_values) {}
+
+  template <class... Parts>
+  void that(bool holds, const Parts&... parts) const {
+    expect(holds, op_, ": ", parts...);
+  }
+
+  // The argument whose sizes name the others': only its dtype and rank are given.
+  void rank(const View& v, const char* name, DType dtype, int rank) const {
+    that(v.dtype == dtype && v.rank == rank, name, " must be ", dtype_name(dtype), " of ", rank, " dimensions, found ", dtype_name(v.dtype), " ",
+         shape_of(v));
+    for (int i = 0; i < rank; i++) that(v.sizes[i] >= 0, name, " must have sizes of 0 or more, found ", shape_of(v));
+    that(v.data != nullptr || v.numel() == 0, name, " must have data, found a null pointer for ", shape_of(v));
+  }
+
+  void view(const View& v, const char* name, DType dtype, std::initializer_list<int64_t> sizes) const {
+    const Shape expected = shape_of(View(nullptr, dtype, sizes)), found = shape_of(v);
+    that(v.dtype == dtype && found.rank == expected.rank && found.sizes == expected.sizes, name, " must be ", dtype_name(dtype), " ", expected,
+         ", found ", dtype_name(v.dtype), " ", found);
+    that(v.data != nullptr || v.numel() == 0, name, " must have data, found a null pointer for ", found);
+  }
+
+  void at_least(int64_t value, const char* name, int64_t least) const { that(value >= least, name, " must be at least ", least, ", found ", value); }
+  void multiple_of_step(int64_t value, const char* name) const {
+    that(value > 0 && value % kStep == 0, name, " must be a positive multiple of ", kStep, ", found ", value);
+  }
+  void in_range(int64_t value, const char* name, int64_t first, int64_t last) const {
+    that(value >= first && value <= last, name, " must be in ", first, "..", last, ", found ", value);
+  }
+
+  void weight(const Weight* w, WeightLayout layout, int64_t experts, int64_t n, int64_t k) const {
+    that(w && w->data.data(), "weight must be allocated, found none");
+    that(w->layout == layout, "weight must be packed for ", layout == WeightLayout::kGateUp ? "gate and up rows" : "plain rows", ", found the other");
+    const Shape expected{3, {experts, n, k}}, found{3, {w->experts, w->n, w->k}};
+    that(found.sizes == expected.sizes, "weight must be ", expected, ", found ", found);
+  }
+
+  void kv(const KvCache& kv, int64_t layer, int64_t head_dim) const {
+    that(kv.data != nullptr, "kv must have data, found a null pointer");
+    that(kv.dtype == DType::kF32 || kv.dtype == DType::kBf16, "kv must be f32 or bf16, found ", dtype_name(kv.dtype));
+    that(kv.pages > 0 && kv.layers > 0 && kv.heads > 0 && kv.page_size > 0, "kv must have pages, layers, heads and a page size of 1 or more, found ",
+         Shape{4, {kv.pages, kv.layers, kv.heads, kv.page_size}});
+    that(kv.head_dim == head_dim, "kv must have head dim ", head_dim, ", found ", kv.head_dim);
+    that(head_dim >= kStep && head_dim <= kMaxHeadDim && head_dim % kStep == 0, "head dim must be ", kStep, " to ", kMaxHeadDim, " in steps of ", kStep,
+         ", found ", head_dim);
+    in_range(layer, "layer", 0, kv.layers - 1);
+  }
+
+  // Every value of an i32 view in first..last.
+  void values(const View& v, const char* name, int64_t first, int64_t last) const {
+    if (!reads_values_) return;
+    const int32_t* x = v.as<int32_t>();
+    for (int64_t i = 0, n = v.numel(); i < n; i++) that(x[i] >= first && x[i] <= last, name, "[", i, "] must be in ", first, "..", last, ", found ", x[i]);
+  }
+
+  // Prefix sums: from 0, never falling, to `total`.
+  void prefix_sums(const View& v, const char* name, int64_t total) const {
+    if (!reads_values_) return;
+    const int32_t* x = v.as<int32_t>();
+    const int64_t last = v.numel() - 1;
+    that(x[0] == 0, name, "[0] must be 0, found ", x[0]);
+    for (int64_t i = 1; i <= last; i++) that(x[i] >= x[i - 1], name, "[", i, "] must be at least ", x[i - 1], ", found ", x[i]);
+    that(x[last] == total, name, "[", last, "] must be ", total, ", found ", x[last]);
+  }
+
+  bool reads_values() const { return reads_values_; }
+
+ private:
+  const char* op_;
+  bool reads_values_;
+};
+
+// What each query may see lies inside its page table row, and every page it names exists.
+void check_contexts(const Check& check, const AttentionArgs& a) {
+  const int64_t page_size = a.kv.page_size, per_row = a.page_tables.size(1);
+  const int32_t *tables = a.page_tables.as<int32_t>(), *rows = a.rows.as<int32_t>(), *cu = a.cu_seqlens_q.as<int32_t>();
+  const int32_t* lens = a.context_lens.as<int32_t>();
+  for (int64_t b = 0; b < a.rows.size(0); b++) {
+    const int64_t q_len = cu[b + 1] - cu[b];
+    check.that(lens[b] >= q_len && lens[b] <= per_row * page_size, "context_lens[", b, "] must be in ", q_len, "..", per_row * page_size, ", found ", lens[b]);
+    for (int64_t i = 0; i * page_size < lens[b]; i++) {
+      const int32_t page = tables[rows[b] * per_row + i];
+      check.that(page >= 0 && page < a.kv.pages, "page_tables[", rows[b], "][", i, "] must be in 0..", a.kv.pages - 1, ", found ", page);
+    }
+  }
+}
+
+void check_options(const Check& check, const SampleArgs& a) {
+  const int64_t vocab = a.logits.size(1), alternatives = a.top_ids ? a.top_ids.size(1) : 0;
+  for (int64_t n = 0; n < a.logits.size(0); n++) {
+    const SamplingOptions& o = a.options[n];
+    check.that(o.temperature >= 0 && std::isfinite(o.temperature), "options[", n, "].temperature must be 0 or more, found ", o.temperature);
+    check.that(o.top_p >= 0 && o.top_p <= 1, "options[", n, "].top_p must be in 0..1, found ", o.top_p);
+    check.that(o.min_p >= 0 && o.min_p <= 1, "options[", n, "].min_p must be in 0..1, found ", o.min_p);
+    check.that(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "options[", n, "].repetition_penalty must be above 0, found ",
+               o.repetition_penalty);
+    check.that(std::isfinite(o.presence_penalty) && std::isfinite(o.frequency_penalty), "options[", n, "]: presence and frequency penalty must be finite");
+    check.that(o.top_k >= 0, "options[", n, "].top_k must be 0 or more, found ", o.top_k);
+    const int64_t most = a.logprobs ? std::min(alternatives, vocab) : -1;
+    check.that(o.logprobs >= -1 && o.logprobs <= most, "options[", n, "].logprobs must be in -1..", most, ", found ", o.logprobs);
+    check.that(!a.histories[n].generated_counts == !a.histories[n].in_prompt, "histories[", n, "] must have both its parts or none");
+  }
+}
+
+}  // namespace
+
+Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout) {
+  const Check check("allocate_weight", false);
+  check.at_least(experts, "experts", 1);
+  check.at_least(n, "n", 1);
+  check.multiple_of_step(k, "k");
+  if (layout == WeightLayout::kGateUp) check.that(n % (2 * kStep) == 0, "n of gate and up rows must be twice a multiple of ", kStep, ", found ", n);
+  return {allocate(weight_bytes(experts, n, k, layout)), experts, n, k, layout};
+}
+
+void Backend::pack(Weight& weight, int64_t expert, int64_t first_row, const View& source) {
+  const Check check("pack", false);
+  check.that(weight.data.data() != nullptr, "weight must be allocated, found none");
+  check.in_range(expert, "expert", 0, weight.experts - 1);
+  check.that(source.dtype != DType::kI32, "source must be f32, bf16 or f16, found i32");
+  check.rank(source, "source", source.dtype, 2);
+  check.view(source, "source", source.dtype, {source.size(0), weight.k});
+  check.in_range(first_row, "first_row", 0, weight.n - source.size(0));
+  if (source.size(0) > 0) do_pack(weight, expert, first_row, source);
+}
+
+void Backend::embed(const EmbedArgs& a) {
+  const Check check("embed", host_memory());
+  check.rank(a.token_ids, "token_ids", DType::kI32, 1);
+  check.rank(a.table, "table", DType::kBf16, 2);
+  check.view(a.out, "out", DType::kF32, {a.token_ids.size(0), a.table.size(1)});
+  check.values(a.token_ids, "token_ids", 0, a.table.size(0) - 1);
+  if (a.out.numel() > 0) do_embed(a);
+}
+
+void Backend::rms_norm(const RmsNormArgs& a) {
+  const Check check("rms_norm", host_memory());
+  check.rank(a.x, "x", DType::kF32, 2);
+  const int64_t width = a.x.size(1);
+  int64_t rows = a.x.size(0);
+  if (a.rows.rank) {
+    check.rank(a.rows, "rows", DType::kI32, 1);
+    check.values(a.rows, "rows", 0, rows - 1);
+    rows = a.rows.size(0);
+  }
+  check.view(a.weight, "weight", DType::kF32, {width});
+  check.that(a.eps >= 0, "eps must be 0 or more, found ", a.eps);
+  check.view(a.out, "out", DType::kBf16, {rows, width});
+  if (a.out_f32) check.view(a.out_f32, "out_f32", DType::kF32, {rows, width});
+  if (a.out.numel() > 0) do_rms_norm(a);
+}
+
+void Backend::linear(const LinearArgs& a) {
+  const Check check("linear", host_memory());
+  check.rank(a.x, "x", DType::kBf16, 2);
+  check.rank(a.out, "out", DType::kF32, 2);
+  check.weight(a.weight, WeightLayout::kRows, 1, a.out.size(1), a.x.size(1));
+  check.view(a.out, "out", DType::kF32, {a.x.size(0), a.weight->n});
+  if (a.out.numel() > 0) do_linear(a);
+}
+
+void Backend::qk_norm_rope_store(const QkNormRopeStoreArgs& a) {
+  const Check check("qk_norm_rope_store", host_memory());
+  check.rank(a.q, "q", DType::kF32, 3);
+  check.rank(a.rope, "rope", DType::kF32, 2);
+  const int64_t tokens = a.q.size(0), heads = a.q.size(1), dim = a.q.size(2), rotary = a.rope.size(1);
+  check.kv(a.kv, a.layer, dim);
+  check.at_least(heads, "query heads", 1);
+  check.view(a.qkv, "qkv", DType::kF32, {tokens, (heads + 2 * a.kv.heads) * dim});
+  check.view(a.q_weight, "q_weight", DType::kF32, {heads * dim});
+  check.view(a.k_weight, "k_weight", DType::kF32, {a.kv.heads * dim});
+  check.that(a.eps >= 0, "eps must be 0 or more, found ", a.eps);
+  check.that(rotary <= dim && rotary % 2 == 0, "rope must have an even number of at most ", dim, " columns, found ", rotary);
+  check.view(a.positions, "positions", DType::kI32, {tokens});
+  check.values(a.positions, "positions", 0, a.rope.size(0) - 1);
+  check.view(a.slot_mapping, "slot_mapping", DType::kI32, {tokens});
+  check.values(a.slot_mapping, "slot_mapping", -1, a.kv.pages * a.kv.page_size - 1);
+  if (tokens > 0) do_qk_norm_rope_store(a);
+}
+
+void Backend::attention(const AttentionArgs& a) {
+  const Check check("attention", host_memory());
+  check.rank(a.q, "q", DType::kF32, 3);
+  const int64_t tokens = a.q.size(0), heads = a.q.size(1), dim = a.q.size(2);
+  check.kv(a.kv, a.layer, dim);
+  check.that(heads > 0 && heads % a.kv.heads == 0, "q must have a multiple of ", a.kv.heads, " heads, found ", heads);
+  check.rank(a.page_tables, "page_tables", DType::kI32, 2);
+  check.rank(a.rows, "rows", DType::kI32, 1);
+  check.values(a.rows, "rows", 0, a.page_tables.size(0) - 1);
+  const int64_t sequences = a.rows.size(0);
+  check.view(a.cu_seqlens_q, "cu_seqlens_q", DType::kI32, {sequences + 1});
+  check.prefix_sums(a.cu_seqlens_q, "cu_seqlens_q", tokens);
+  check.view(a.context_lens, "context_lens", DType::kI32, {sequences});
+  if (check.reads_values()) check_contexts(check, a);
+  check.that(std::isfinite(a.scale), "scale must be finite, found ", a.scale);
+  check.view(a.out, "out", DType::kBf16, {tokens, heads * dim});
+  if (tokens > 0) do_attention(a);
+}
+
+void Backend::route(const RouteArgs& a) {
+  const Check check("route", host_memory());
+  check.rank(a.x, "x", DType::kF32, 2);
+  check.rank(a.gate, "gate", DType::kF32, 2);
+  check.rank(a.expert_ids, "expert_ids", DType::kI32, 2);
+  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), active = a.expert_ids.size(1);
+  check.view(a.gate, "gate", DType::kF32, {experts, a.x.size(1)});
+  check.view(a.bias, "bias", DType::kF32, {experts});
+  check.in_range(active, "experts per token", 1, experts);
+  check.view(a.expert_ids, "expert_ids", DType::kI32, {tokens, active});
+  check.view(a.weights, "weights", DType::kF32, {tokens, active});
+  if (tokens > 0) do_route(a);
+}
+
+void Backend::permute(const PermuteArgs& a) {
+  const Check check("permute", host_memory());
+  check.rank(a.expert_ids, "expert_ids", DType::kI32, 2);
+  check.rank(a.offsets, "offsets", DType::kI32, 1);
+  check.at_least(a.offsets.size(0), "size of offsets", 2);
+  check.values(a.expert_ids, "expert_ids", 0, a.offsets.size(0) - 2);
+  check.view(a.source, "source", DType::kI32, {a.expert_ids.numel()});
+  check.view(a.target, "target", DType::kI32, {a.expert_ids.size(0), a.expert_ids.size(1)});
+  do_permute(a);
+}
+
+void Backend::grouped_gate_up(const GroupedGateUpArgs& a) {
+  const Check check("grouped_gate_up", host_memory());
+  check.rank(a.x, "x", DType::kBf16, 2);
+  check.rank(a.source, "source", DType::kI32, 1);
+  check.rank(a.offsets, "offsets", DType::kI32, 1);
+  check.rank(a.out, "out", DType::kBf16, 2);
+  const int64_t tokens = a.x.size(0), rows = a.source.size(0);
+  check.weight(a.weight, WeightLayout::kGateUp, a.offsets.size(0) - 1, 2 * a.out.size(1), a.x.size(1));
+  check.that(tokens > 0 ? rows % tokens == 0 : rows == 0, "source must have a multiple of ", tokens, " rows, found ", rows);
+  check.view(a.out, "out", DType::kBf16, {rows, a.weight->n / 2});
+  check.values(a.source, "source", 0, rows - 1);
+  check.prefix_sums(a.offsets, "offsets", rows);
+  if (rows > 0) do_grouped_gate_up(a);
+}
+
+void Backend::grouped_linear(const GroupedLinearArgs& a) {
+  const Check check("grouped_linear", host_memory());
+  check.rank(a.x, "x", DType::kBf16, 2);
+  check.rank(a.offsets, "offsets", DType::kI32, 1);
+  check.rank(a.out, "out", DType::kF32, 2);
+  const int64_t rows = a.x.size(0);
+  check.weight(a.weight, WeightLayout::kRows, a.offsets.size(0) - 1, a.out.size(1), a.x.size(1));
+  check.view(a.out, "out", DType::kF32, {rows, a.weight->n});
+  check.prefix_sums(a.offsets, "offsets", rows);
+  if (rows > 0) do_grouped_linear(a);
+}
+
+void Backend::unpermute(const UnpermuteArgs& a) {
+  const Check check("unpermute", host_memory());
+  check.rank(a.y, "y", DType::kF32, 2);
+  check.rank(a.target, "target", DType::kI32, 2);
+  const int64_t tokens = a.target.size(0), active = a.target.size(1), width = a.y.size(1);
+  check.view(a.y, "y", DType::kF32, {tokens * active, width});
+  check.values(a.target, "target", 0, tokens * active - 1);
+  check.view(a.weights, "weights", DType::kF32, {tokens, active});
+  check.view(a.out, "out", DType::kF32, {tokens, width});
+  if (a.out.numel() > 0) do_unpermute(a);
+}
+
+void Backend::sample(const SampleArgs& a) {
+  const Check check("sample", host_memory());
+  check.rank(a.logits, "logits", DType::kF32, 2);
+  const int64_t rows = a.logits.size(0), vocab = a.logits.size(1);
+  if (rows == 0) return;
+  check.at_least(vocab, "vocabulary", 1);
+  if (a.banned) check.view(a.banned, "banned", DType::kI32, {(vocab + 31) / 32});
+  check.that(a.options && a.histories, "options and histories must be given for every row, found a null pointer");
+  if (a.bias_offsets) {
+    check.view(a.bias_offsets, "bias_offsets", DType::kI32, {rows + 1});
+    check.rank(a.bias_ids, "bias_ids", DType::kI32, 1);
+    check.view(a.bias_values, "bias_values", DType::kF32, {a.bias_ids.size(0)});
+    check.prefix_sums(a.bias_offsets, "bias_offsets", a.bias_ids.size(0));
+    check.values(a.bias_ids, "bias_ids", 0, vocab - 1);
+  }
+  check.view(a.ids, "ids", DType::kI32, {rows});
+  if (a.logprobs) check.view(a.logprobs, "logprobs", DType::kF32, {rows});
+  if (a.top_ids) {
+    check.rank(a.top_ids, "top_ids", DType::kI32, 2);
+    check.view(a.top_ids, "top_ids", DType::kI32, {rows, a.top_ids.size(1)});
+    check.view(a.top_logprobs, "top_logprobs", DType::kF32, {rows, a.top_ids.size(1)});
+  }
+  if (check.reads_values()) check_options(check, a);
+  do_sample(a);
+}
+
+}  // namespace m2

@@ -1,0 +1,187 @@
+#include "napi/model.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "model/m2.h"
+#include "napi/convert.h"
+#include "napi/worker.h"
+
+namespace m2::napi {
+namespace {
+
+template <class T>
+std::vector<T> copied(const Napi::Object& object, const char* name) {
+  const std::span<T> span = span_of<T>(object, name);
+  return {span.begin(), span.end()};
+}
+
+template <class T>
+Napi::Value typed_array(Napi::Env env, const std::vector<T>& values) {
+  auto array = Napi::TypedArrayOf<T>::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+Geometry geometry_of(const Napi::Object& o) {
+  const auto integer = [&](const char* name) { return integer_of(o, name); };
+  return {.vocab = integer("vocabSize"), .hidden = integer("hiddenSize"), .layers = integer("layers"), .heads = integer("heads"), .kv_heads = integer("kvHeads"),
+          .head_dim = integer("headDim"), .rotary_dim = integer("rotaryDim"), .experts = integer("experts"), .experts_per_token = integer("expertsPerToken"),
+          .expert_hidden = integer("expertHidden"), .rope_theta = number_of(o, "ropeTheta"), .rms_norm_eps = static_cast<float>(number_of(o, "rmsNormEps"))};
+}
+
+Capacity capacity_of(const Napi::Object& o) {
+  const std::string kv = string_of(o, "kvDtype");
+  if (kv != "bf16" && kv != "f32") fail("BAD_OPTION", "kvDtype is \"", kv, "\", expected \"bf16\" or \"f32\"");
+  return {.kv_dtype = kv == "f32" ? DType::kF32 : DType::kBf16, .page_size = integer_of(o, "pageSize"), .pages = integer_of(o, "pages"),
+          .max_context = integer_of(o, "maxContext"), .max_sequences = integer_of(o, "maxSequences"), .max_step_tokens = integer_of(o, "maxStepTokens"),
+          .banned_ids = copied<int32_t>(o, "bannedIds")};
+}
+
+std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
+  const Napi::Value value = o.Get(name);
+  expect(value.IsArray(), name, " must be an array");
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::string> strings(array.Length());
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const Napi::HandleScope scope(o.Env());
+    strings[i] = Napi::Value(array[i]).ToString();
+  }
+  return strings;
+}
+
+WeightPlan plan_of(const Napi::Object& o) {
+  WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}};
+  const std::vector<std::string> names = strings_of(o, "names");
+  const auto column = [&](const char* name) {
+    const std::span<int32_t> span = span_of<int32_t>(o, name);
+    expect(span.size() == names.size(), name, " has ", span.size(), " values for ", names.size(), " tensors");
+    return span;
+  };
+  const auto kind = column("kind"), layer = column("layer"), expert = column("expert"), dtype = column("dtype"), rows = column("rows"), cols = column("cols"), file = column("file");
+  const std::span<double> offset = span_of<double>(o, "offset");
+  expect(offset.size() == names.size(), "offset has ", offset.size(), " values for ", names.size(), " tensors");
+  plan.tensors.reserve(names.size());
+  for (size_t i = 0; i < names.size(); i++) {
+    expect(kind[i] >= 0 && kind[i] < kTensorKinds && dtype[i] >= 0 && dtype[i] < 3 && offset[i] >= 0, "tensor ", names[i], " has kind ", kind[i], ", dtype ", dtype[i], ", offset ", offset[i]);
+    plan.tensors.push_back({names[i], static_cast<TensorKind>(kind[i]), layer[i], expert[i], static_cast<DType>(dtype[i]), rows[i], cols[i], file[i], static_cast<uint64_t>(offset[i])});
+  }
+  return plan;
+}
+
+Batch batch_of(const Napi::Object& o) {
+  const auto ints = [&](const char* name) { return copied<int32_t>(o, name); };
+  return {.token_ids = ints("tokenIds"), .positions = ints("positions"), .slot_mapping = ints("slotMapping"), .cu_seqlens_q = ints("cuSeqlensQ"),
+          .context_lens = ints("contextLens"), .rows = ints("rows"), .page_updates = ints("pageUpdates"), .sample_at = ints("sampleAt"), .sample_row = ints("sampleRow"),
+          .sampling = sampling_options(span_of<float>(o, "samplingFloats"), span_of<int32_t>(o, "samplingInts")), .bias_offsets = ints("biasOffsets"),
+          .bias_ids = ints("biasIds"), .bias_values = copied<float>(o, "biasValues"), .history_rows = ints("historyRows"), .history_offsets = ints("historyOffsets"),
+          .history_generated = ints("historyGenerated"), .history_ids = ints("historyIds")};
+}
+
+Worker::Result step_result(StepResult result) {
+  return [result = std::move(result)](Napi::Env env) -> Napi::Value {
+    Napi::Object o = Napi::Object::New(env);
+    o.Set("ids", typed_array(env, result.ids));
+    o.Set("logprobs", typed_array(env, result.logprobs));
+    o.Set("topIds", typed_array(env, result.top_ids));
+    o.Set("topLogprobs", typed_array(env, result.top_logprobs));
+    o.Set("microseconds", result.microseconds);
+    return o;
+  };
+}
+
+Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
+
+// A loaded model and its thread: the model is made and used on that thread only.
+struct Session {
+  explicit Session(Napi::Env env) : worker(env) {}
+  Worker worker;
+  std::unique_ptr<Model> model;
+  Napi::Reference<Napi::Promise> closing;
+};
+using SharedSession = std::shared_ptr<Session>;
+
+// Keeps the session alive until the promise settles; the capture dies on the JavaScript thread.
+Worker::Result holding(SharedSession session, Worker::Result result) {
+  return [session = std::move(session), result = std::move(result)](Napi::Env env) { return result(env); };
+}
+
+Napi::Value forward(const SharedSession& session, const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
+  expect(info[0].IsObject(), "forward needs a batch");
+  auto batch = std::make_shared<Batch>(batch_of(info[0].As<Napi::Object>()));
+  return session->worker.run(env, [session, batch] { return holding(session, step_result(session->model->forward(std::move(*batch)))); });
+}
+
+Napi::Value copy_pages(const SharedSession& session, const Napi::CallbackInfo& info) {
+  if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
+  const auto ints = [](const std::span<int32_t> span) { return std::vector<int32_t>(span.begin(), span.end()); };
+  return session->worker.run(info.Env(), [session, from = ints(span_of<int32_t>(info[0], "from")), to = ints(span_of<int32_t>(info[1], "to"))] {
+    session->model->copy_pages(from, to);
+    return holding(session, undefined);
+  });
+}
+
+Napi::Value close(const SharedSession& session, const Napi::CallbackInfo& info) {
+  if (session->closing.IsEmpty()) {
+    const Napi::Promise promise = session->worker.run(info.Env(), [session]() -> Worker::Result {
+      session->model.reset();
+      return [session](Napi::Env env) {
+        session->worker.stop();
+        return env.Undefined();
+      };
+    });
+    session->closing = Napi::Reference<Napi::Promise>::New(promise, 1);
+  }
+  return session->closing.Value();
+}
+
+Napi::Object model_object(Napi::Env env, const SharedSession& session) {
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("device", session->model->device());
+  o.Set("description", session->model->description());
+  o.Set("weightBytes", static_cast<double>(session->model->weight_bytes()));
+  o.Set("kvBytes", static_cast<double>(session->model->kv_bytes()));
+  const auto method = [&](const char* name, Napi::Value (*body)(const SharedSession&, const Napi::CallbackInfo&)) {
+    o.Set(name, Napi::Function::New(env, [session, body](const Napi::CallbackInfo& info) { return guarded(info.Env(), [&] { return body(session, info); }); }, name));
+  };
+  method("forward", forward);
+  method("copyPages", copy_pages);
+  method("close", close);
+  return o;
+}
+
+// At most one progress report per 50 ms, and the last.
+Progress throttled(Session& session, std::shared_ptr<Napi::FunctionReference> report) {
+  return [&session, report, last = std::chrono::steady_clock::time_point()](uint64_t done, uint64_t total) mutable {
+    const auto now = std::chrono::steady_clock::now();
+    if (done < total && now - last < std::chrono::milliseconds(50)) return;
+    last = now;
+    session.worker.report([report, done, total](Napi::Env env) {
+      report->Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
+    });
+  };
+}
+
+Napi::Value load_model(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    expect(info[0].IsObject() && info[1].IsFunction(), "loadModel needs options and a progress function");
+    const auto o = info[0].As<Napi::Object>();
+    const auto session = std::make_shared<Session>(env);
+    auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
+    return session->worker.run(env, [session, on_progress, device = string_of(o, "device"), threads = static_cast<int>(integer_of(o, "threads")),
+                                     geometry = geometry_of(o.Get("geometry").ToObject()), capacity = capacity_of(o), plan = plan_of(o.Get("weights").ToObject())]() -> Worker::Result {
+      session->model = std::make_unique<Model>(make_backend(device, threads), geometry, capacity, plan, throttled(*session, on_progress));
+      return [session](Napi::Env env) -> Napi::Value { return model_object(env, session); };
+    });
+  });
+}
+
+}  // namespace
+
+void export_model(Napi::Env env, Napi::Object exports) { exports.Set("loadModel", Napi::Function::New(env, load_model, "loadModel")); }
+
+}  // namespace m2::napi

@@ -1,0 +1,97 @@
+#include "napi/worker.h"
+
+#include "napi/convert.h"
+
+namespace m2::napi {
+
+struct Worker::Job {
+  Napi::Promise::Deferred deferred;
+  std::function<Result()> work;
+};
+
+namespace {
+void stop_worker(void* worker) { static_cast<Worker*>(worker)->stop(); }
+}  // namespace
+
+Worker::Worker(Napi::Env env) : env_(env), channel_(Channel::New(env, "m2", 0, 1, this)) {
+  channel_.Unref(env);
+  napi_add_env_cleanup_hook(env, stop_worker, this);
+  thread_ = std::thread([this] { loop(); });
+}
+
+Worker::~Worker() {
+  if (!stopped_) stop();
+}
+
+void Worker::stop() {
+  if (stopped_) return;
+  stopped_ = true;
+  napi_remove_env_cleanup_hook(env_, stop_worker, this);
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+  channel_.Abort();
+  // Dropped jobs may hold the last reference to this worker's owner: nothing of the worker is touched after these die.
+  const auto waiting = std::move(waiting_);
+  const auto undelivered = std::move(undelivered_);
+}
+
+Napi::Promise Worker::run(Napi::Env env, std::function<Result()> work) {
+  auto job = std::make_unique<Job>(Job{Napi::Promise::Deferred::New(env), std::move(work)});
+  Napi::Promise promise = job->deferred.Promise();
+  if (in_flight_++ == 0) channel_.Ref(env);
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+  return promise;
+}
+
+void Worker::report(std::function<void(Napi::Env)> report) { send(std::make_unique<Message>(Message{std::move(report), false})); }
+
+void Worker::loop() {
+  for (;;) {
+    std::shared_ptr<Job> job;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      if (stopping_) return;
+      job = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    std::function<void(Napi::Env)> settle;
+    try {
+      settle = [job, result = job->work()](Napi::Env env) { job->deferred.Resolve(result(env)); };
+    } catch (...) {
+      settle = [job, thrown = std::current_exception()](Napi::Env env) { job->deferred.Reject(js_error(env, thrown).Value()); };
+    }
+    job.reset();  // the message now holds the last reference, and dies on the JavaScript thread
+    send(std::make_unique<Message>(Message{std::move(settle), true}));
+  }
+}
+
+void Worker::send(std::unique_ptr<Message> message) {
+  if (channel_.NonBlockingCall(message.get()) == napi_ok) {
+    message.release();
+    return;
+  }
+  std::lock_guard lock(mutex_);
+  undelivered_.push_back(std::move(message));
+}
+
+void Worker::on_message(Napi::Env env, Napi::Function, Worker* worker, Message* raw) {
+  const std::unique_ptr<Message> message(raw);
+  if (env == nullptr) return;  // the environment is going away
+  if (message->ends_job && --worker->in_flight_ == 0) worker->channel_.Unref(env);
+  try {
+    message->deliver(env);
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  }
+}
+
+}  // namespace m2::napi
