@@ -30,6 +30,11 @@ export interface StepPlan {
   sampleAt: number[]
 }
 
+export interface SequenceCounts {
+  running: number
+  waiting: number
+}
+
 const NONE: readonly Sequence[] = []
 
 export class Scheduler {
@@ -59,7 +64,7 @@ export class Scheduler {
     return this.running.length > 0 || this.waiting.length > 0
   }
 
-  get counts(): { running: number; waiting: number } {
+  get counts(): SequenceCounts {
     return { running: this.running.length, waiting: this.waiting.length }
   }
 
