@@ -43,7 +43,16 @@ export function problem(shape: AttentionShape) {
     const stored = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
     return { keys: stored(keys), values: stored(values), q: random.normals(s.queries * heads * dim) }
   })
-  return { ...shape, pages, rows, pagesPerRow, pageTables, cache: dtype === 'f32' ? cache : toBf16(cache), content, scale: dim ** -0.5 }
+  return {
+    ...shape,
+    pages,
+    rows,
+    pagesPerRow,
+    pageTables,
+    cache: dtype === 'f32' ? cache : toBf16(cache),
+    content,
+    scale: dim ** -0.5,
+  }
 }
 export type Problem = ReturnType<typeof problem>
 
@@ -76,7 +85,12 @@ export function truth(p: Problem, b: number, r: (x: number) => number = (x) => x
 }
 
 /** Runs the sequences `parts` names in one call; a part is queries first..first+count-1 of sequence b. One result per part. */
-export function run(isa: string, p: Problem, parts: { b: number; first: number; count: number }[], threads = 2): Uint16Array[] {
+export function run(
+  isa: string,
+  p: Problem,
+  parts: { b: number; first: number; count: number }[],
+  threads = 2,
+): Uint16Array[] {
   const { heads, kvHeads, dim, pageSize } = p
   const ops = opsFor(isa, threads)
   const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
@@ -96,9 +110,15 @@ export function run(isa: string, p: Problem, parts: { b: number; first: number; 
     kv,
     layer: LAYER,
     pageTables: i32([p.pageTables.length / p.pagesPerRow, p.pagesPerRow], p.pageTables),
-    rows: i32([parts.length], parts.map((part) => p.rows[part.b]!)),
+    rows: i32(
+      [parts.length],
+      parts.map((part) => p.rows[part.b]!),
+    ),
     cuSeqlensQ: i32([parts.length + 1], cu),
-    contextLens: i32([parts.length], parts.map(({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count)),
+    contextLens: i32(
+      [parts.length],
+      parts.map(({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count),
+    ),
     scale: p.scale,
     out,
   })
@@ -116,4 +136,3 @@ export function joined(chunks: Uint16Array[]): Uint16Array {
   }
   return out
 }
-

@@ -8,13 +8,42 @@ const chunk = (queries: number, context: number): Sequence => ({ queries, contex
 
 const SHAPES: AttentionShape[] = [
   { heads: 1, kvHeads: 1, dim: 32, pageSize: 1, dtype: 'f32', sequences: [prefill(1), decode(2), prefill(5)] },
-  { heads: 4, kvHeads: 2, dim: 64, pageSize: 16, dtype: 'bf16', sequences: [decode(15), decode(16), decode(17), chunk(3, 33)] },
+  {
+    heads: 4,
+    kvHeads: 2,
+    dim: 64,
+    pageSize: 16,
+    dtype: 'bf16',
+    sequences: [decode(15), decode(16), decode(17), chunk(3, 33)],
+  },
   { heads: 6, kvHeads: 2, dim: 96, pageSize: 16, dtype: 'f32', sequences: [prefill(33), decode(129), chunk(17, 80)] },
-  { heads: 5, kvHeads: 1, dim: 128, pageSize: 64, dtype: 'bf16', sequences: [decode(63), decode(64), decode(65), prefill(70)] },
+  {
+    heads: 5,
+    kvHeads: 1,
+    dim: 128,
+    pageSize: 64,
+    dtype: 'bf16',
+    sequences: [decode(63), decode(64), decode(65), prefill(70)],
+  },
   { heads: 12, kvHeads: 2, dim: 128, pageSize: 64, dtype: 'f32', sequences: [decode(300), chunk(2, 130), prefill(1)] },
   { heads: 7, kvHeads: 1, dim: 256, pageSize: 16, dtype: 'bf16', sequences: [prefill(40), decode(257), chunk(9, 64)] },
-  { heads: 3, kvHeads: 3, dim: 160, pageSize: 64, dtype: 'bf16', sequences: [chunk(64, 128), chunk(1, 200), chunk(65, 129)] },
+  {
+    heads: 3,
+    kvHeads: 3,
+    dim: 160,
+    pageSize: 64,
+    dtype: 'bf16',
+    sequences: [chunk(64, 128), chunk(1, 200), chunk(65, 129)],
+  },
   { heads: 2, kvHeads: 2, dim: 64, pageSize: 1, dtype: 'bf16', sequences: [prefill(129), decode(300)] },
+  {
+    heads: 6,
+    kvHeads: 2,
+    dim: 64,
+    pageSize: 64,
+    dtype: 'bf16',
+    sequences: [decode(255), decode(256), decode(257), decode(512), decode(513), chunk(70, 600), chunk(20, 266)],
+  },
 ]
 const name = (s: AttentionShape) =>
   `${s.heads}/${s.kvHeads} heads of ${s.dim}, pages of ${s.pageSize}, ${s.dtype}, ${s.sequences.map((q) => `${q.queries} of ${q.context}`).join(', ')}`
@@ -43,7 +72,14 @@ describe.each(ISAS)('attention on %s', (isa) => {
   })
 
   it('passes over a sequence without queries', () => {
-    const p = problem({ heads: 2, kvHeads: 1, dim: 64, pageSize: 16, dtype: 'bf16', sequences: [decode(20), decode(30)] })
+    const p = problem({
+      heads: 2,
+      kvHeads: 1,
+      dim: 64,
+      pageSize: 16,
+      dtype: 'bf16',
+      sequences: [decode(20), decode(30)],
+    })
     const [first, none, second] = run(isa, p, [
       { b: 0, first: 0, count: 1 },
       { b: 1, first: 0, count: 0 },
@@ -55,26 +91,33 @@ describe.each(ISAS)('attention on %s', (isa) => {
     expectSameBytes(second!, want[1]!)
   })
 
-  it.each(SHAPES.map((s) => [name(s), s] as const))('gives the same bytes alone, in a batch and with any number of threads: %s', (_, shape) => {
-    const p = problem(shape)
-    const together = run(isa, p, whole(p))
-    for (const threads of THREADS) run(isa, p, whole(p), threads).forEach((got, b) => expectSameBytes(got, together[b]!))
-    whole(p).forEach((part, b) => expectSameBytes(run(isa, p, [part])[0]!, together[b]!))
-  })
+  it.each(SHAPES.map((s) => [name(s), s] as const))(
+    'gives the same bytes alone, in a batch and with any number of threads: %s',
+    (_, shape) => {
+      const p = problem(shape)
+      const together = run(isa, p, whole(p))
+      for (const threads of THREADS)
+        for (const [b, got] of run(isa, p, whole(p), threads).entries()) expectSameBytes(got, together[b]!)
+      for (const [b, part] of whole(p).entries()) expectSameBytes(run(isa, p, [part])[0]!, together[b]!)
+    },
+  )
 
   it.each([
     [128, 64, 'bf16'],
     [64, 16, 'f32'],
-  ] as const)('gives the same bytes in one shot, in chunks and one token at a time: head dim %i, pages of %i, %s', (dim, pageSize, dtype) => {
-    const p = problem({ heads: 6, kvHeads: 2, dim, pageSize, dtype, sequences: [prefill(200), chunk(120, 300)] })
-    const together = run(isa, p, whole(p))
-    p.sequences.forEach(({ queries }, b) => {
-      for (const size of [1, 7, 64, 65, 100]) {
-        const chunks: Uint16Array[] = []
-        for (let first = 0; first < queries; first += size)
-          chunks.push(run(isa, p, [{ b, first, count: Math.min(size, queries - first) }])[0]!)
-        expectSameBytes(joined(chunks), together[b]!)
-      }
-    })
-  })
+  ] as const)(
+    'gives the same bytes in one shot, in chunks and one token at a time: head dim %i, pages of %i, %s',
+    (dim, pageSize, dtype) => {
+      const p = problem({ heads: 6, kvHeads: 2, dim, pageSize, dtype, sequences: [prefill(200), chunk(120, 300)] })
+      const together = run(isa, p, whole(p))
+      p.sequences.forEach(({ queries }, b) => {
+        for (const size of [1, 7, 64, 65, 100]) {
+          const chunks: Uint16Array[] = []
+          for (let first = 0; first < queries; first += size)
+            chunks.push(run(isa, p, [{ b, first, count: Math.min(size, queries - first) }])[0]!)
+          expectSameBytes(joined(chunks), together[b]!)
+        }
+      })
+    },
+  )
 })

@@ -1,6 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import { type PackedWeight, packWeight } from '../../lib/ops'
-import { bf16, expectF32Accurate, expectSameBytes, f32, ISAS, opsFor, Random, round, THREADS, toBf16, valuesOf } from './helpers'
+import {
+  bf16,
+  expectF32Accurate,
+  expectSameBytes,
+  f32,
+  ISAS,
+  opsFor,
+  Random,
+  round,
+  THREADS,
+  toBf16,
+  valuesOf,
+} from './helpers'
 
 interface Problem {
   m: number
@@ -28,7 +40,11 @@ function truth({ m, n, k, x, w }: Problem, base?: Float32Array): Float64Array {
 const pack = (isa: string, { n, k, w }: Problem, threads = 2) =>
   packWeight(opsFor(isa, threads), { experts: 1, n, k, layout: 'rows' }, bf16([1, n, k], w))
 
-function run(isa: string, p: Problem, options: { threads?: number; weight?: PackedWeight; base?: Float32Array } = {}): Float32Array {
+function run(
+  isa: string,
+  p: Problem,
+  options: { threads?: number; weight?: PackedWeight; base?: Float32Array } = {},
+): Float32Array {
   const { threads = 2, base } = options
   const weight = options.weight ?? pack(isa, p, threads)
   const out = f32([p.m, p.n], base?.slice())
@@ -62,7 +78,8 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const all = problem(70, 37, 96)
     const want = truth(all)
     const weight = pack(isa, all)
-    for (let m = 1; m <= 70; m++) expectF32Accurate(run(isa, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37))
+    for (let m = 1; m <= 70; m++)
+      expectF32Accurate(run(isa, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37))
   })
 
   it.each([1, 5, 40])('adds to what is there when it accumulates, %i rows', (m) => {
@@ -99,7 +116,8 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const x = toBf16(Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 1 : 0)))
     const out = f32([k, n])
     ops.linear({ x: bf16([k, k], x), weight, out })
-    for (let row = 0; row < n; row++) for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
+    for (let row = 0; row < n; row++)
+      for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
   })
 
   it('lets infinities and NaN of one row stay in that row', () => {
@@ -121,8 +139,15 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const p = problem(m, n, k)
     const weight = pack(isa, p)
     const together = run(isa, p, { weight })
-    for (let row = 0; row < m; row++) expectSameBytes(run(isa, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
-    for (const [first, count] of [[0, 2], [1, 7], [3, 16], [5, 33], [0, 69]] as const) {
+    for (let row = 0; row < m; row++)
+      expectSameBytes(run(isa, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
+    for (const [first, count] of [
+      [0, 2],
+      [1, 7],
+      [3, 16],
+      [5, 33],
+      [0, 69],
+    ] as const) {
       const part = run(isa, { ...p, m: count, x: p.x.slice(first * k, (first + count) * k) }, { weight })
       expectSameBytes(part, together.slice(first * n, (first + count) * n))
     }

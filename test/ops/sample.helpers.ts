@@ -20,7 +20,7 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
   const rows = given.map((row) => ({ ...NEUTRAL, ...row }))
   const vocab = rows[0]!.logits.length
   const logits = new Float32Array(rows.length * vocab)
-  rows.forEach((row, n) => logits.set(row.logits, n * vocab))
+  for (const [n, row] of rows.entries()) logits.set(row.logits, n * vocab)
   const ints = rows.map((o) => ({
     ...o,
     seedLow: low(o.seed),
@@ -30,7 +30,8 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
   }))
   const alternatives = Math.max(0, ...rows.map((o) => o.logprobs))
   const biases = rows.map((o) => Object.entries(o.bias))
-  const offsets = biases.reduce((all, b) => [...all, all.at(-1)! + b.length], [0])
+  const offsets = [0]
+  for (const bias of biases) offsets.push(offsets.at(-1)! + bias.length)
   const out = {
     ids: i32([rows.length]),
     logprobs: f32([rows.length]),
@@ -44,16 +45,22 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
     banned: ban.length ? banned(vocab, ban) : undefined,
     histories: rows.map((o) => o.history),
     biasOffsets: i32([offsets.length], offsets),
-    biasIds: i32([offsets.at(-1)!], biases.flatMap((b) => b.map(([id]) => Number(id)))),
+    biasIds: i32(
+      [offsets.at(-1)!],
+      biases.flatMap((b) => b.map(([id]) => Number(id))),
+    ),
     biasValues: f32([offsets.at(-1)!], Float32Array.from(biases.flatMap((b) => b.map(([, value]) => value)))),
     ...out,
   })
   const top = (n: number) => ({
     ids: Array.from(out.topIds.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs))),
-    logprobs: Array.from(out.topLogprobs.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs))),
+    logprobs: Array.from(
+      out.topLogprobs.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs)),
+    ),
   })
   return { ids: Array.from(out.ids.data), logprobs: Array.from(out.logprobs.data), top: rows.map((_, n) => top(n)) }
 }
 
 /** `count` rows that differ only in their position. */
-export const positions = (count: number, row: Row): Row[] => Array.from({ length: count }, (_, position) => ({ ...row, position }))
+export const positions = (count: number, row: Row): Row[] =>
+  Array.from({ length: count }, (_, position) => ({ ...row, position }))
