@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { checkEngineOptions } from './check-options'
+import { checkEngineOptions } from './engine-settings'
 import { M2Error } from './errors'
 import { type Generation, LiveGeneration, type Result } from './generation'
 import { type LoadedModel, loadModel, type ModelInfo } from './loaded-model'

@@ -1,7 +1,8 @@
 /** From a model folder to a model that runs: its files read and checked, its memory planned, its weights in the core. */
 import path from 'node:path'
-import type { EngineSettings, ModelFacts } from './check-options'
+import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
+import type { ModelFacts } from './generation-settings'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { availableMemory, fitMemory, type MemoryFit } from './model/fit'

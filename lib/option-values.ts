@@ -1,5 +1,6 @@
 /** Checks of single option values. Each returns the value, undefined where it was left out, or throws BAD_OPTION naming option, expectation and value. */
 import { M2Error } from './errors'
+import { checkKnownKeys } from './known-keys'
 
 interface Range {
   /** Default: no limit. */
@@ -18,16 +19,18 @@ export function shown(value: unknown): string {
   if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value === 'number') return String(value) // NaN and Infinity, which JSON does not have
-  if (Array.isArray(value)) return `an array of ${value.length}`
+  if (value === undefined) return 'nothing'
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
   if (typeof value === 'object' && value !== null) return 'an object'
-  const text = JSON.stringify(value) ?? String(value)
+  const text = JSON.stringify(value)
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }
 
 export function optionalNumber(name: string, value: unknown, range: Range = {}): number | undefined {
   if (value === undefined) return undefined
   // The core computes in float32: what is infinite or zero there is so here.
-  if (typeof value === 'number' && Number.isFinite(Math.fround(value)) && inRange(Math.fround(value), range)) return value
+  if (typeof value === 'number' && Number.isFinite(Math.fround(value)) && inRange(Math.fround(value), range))
+    return value
   throw badOption(name, `a number${rangeText(range)}`, value)
 }
 
@@ -57,6 +60,19 @@ export function optionalChoice<T extends string>(name: string, value: unknown, c
 export function optionalFunction<T>(name: string, value: T): T {
   if (value === undefined || typeof value === 'function') return value
   throw badOption(name, 'a function', value)
+}
+
+/** @throws {M2Error} BAD_OPTION for what is no object, and for the first key that is not known. */
+export function checkKeys(call: string, options: unknown, keys: Record<string, true>): void {
+  if (typeof options !== 'object' || options === null) {
+    throw badOption(`${call}: options`, 'an object', options)
+  }
+  checkKnownKeys(options, Object.keys(keys), call)
+}
+
+/** For values of the contract that no code stands behind yet. */
+export function notYet(name: string, found: string, instead: string): M2Error {
+  return new M2Error('BAD_OPTION', `${name}: ${found} is not available yet; expected ${instead}`)
 }
 
 function inRange(value: number, { least = -Infinity, most = Infinity, above = false }: Range): boolean {

@@ -1,4 +1,4 @@
-import { type Delta, type OutputParser, type ToolCall } from './text/output-parser'
+import type { Delta, OutputParser, ToolCall } from './text/output-parser'
 import { StopMatcher } from './text/stop-matcher'
 import { StreamDecoder } from './text/stream-decoder'
 import type { Tokenizer } from './text/tokenizer'

@@ -1,6 +1,7 @@
 /** What callers give as a raw prompt, text or token ids, as checked ids. */
-import type { ModelFacts } from './check-options'
+
 import { M2Error } from './errors'
+import type { ModelFacts } from './generation-settings'
 import { shown } from './option-values'
 import type { Tokenizer } from './text/tokenizer'
 

@@ -1,12 +1,13 @@
 /** From what callers ask to what is run: the prompt's ids, and how the sampled ones become text. */
+
+import { M2Error } from './errors'
 import {
   type ChatSettings,
   checkChatOptions,
   checkGenerateOptions,
   type GenerateSettings,
   type ModelFacts,
-} from './check-options'
-import { M2Error } from './errors'
+} from './generation-settings'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'
 import { checkLength, promptIds } from './prompt'
@@ -59,7 +60,9 @@ export function prepareChat(model: TextModel, messages: readonly ChatMessage[], 
   if (startsIn === 'text') segments.push(plain(prefill))
   return {
     prompt: checkLength(tokenizer.encodeSegments(segments), facts.context),
-    settings: settings.mayCallTools ? settings : { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) },
+    settings: settings.mayCallTools
+      ? settings
+      : { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) },
     newText: () => new OutputText(tokenizer, settings.stop, new OutputParser({ tools, reasoning, startsIn })),
     ...(startsIn === 'text' ? { prefill } : { forced: forcedIds(settings, tokenizer) }),
   }

@@ -147,7 +147,10 @@ export class Runner {
   private give({ owner, request }: Entry, result: StepResult, n: number): void {
     const { sequence } = owner
     const id = result.ids[n]!
-    if (id < 0) return this.fail(request, notFinite(sequence))
+    if (id < 0) {
+      this.fail(request, notFinite(sequence))
+      return
+    }
     sequence.append(id)
     this.totals.generatedTokens++
     this.guard(request, () => {

@@ -4,11 +4,17 @@ export class SignalHub {
 
   /** Calls `abort` when the signal fires, or now if it has. */
   follow(signal: AbortSignal, abort: () => void): void {
-    if (signal.aborted) return abort()
+    if (signal.aborted) {
+      abort()
+      return
+    }
     let hub = this.hubs.get(signal)
     if (!hub) {
       const followers = new Set<() => void>()
-      hub = { followers, listener: () => [...followers].forEach((follower) => follower()) }
+      const listener = () => {
+        for (const follower of [...followers]) follower()
+      }
+      hub = { followers, listener }
       this.hubs.set(signal, hub)
       signal.addEventListener('abort', hub.listener)
     }

@@ -330,7 +330,7 @@ describe('errors of arguments', () => {
     [[-1], 'BAD_INPUT', 'prompt[0]: expected a token id from 0 to 499, found -1'],
     [[1, 2.5], 'BAD_INPUT', 'prompt[1]: expected a token id from 0 to 499, found 2.5'],
     [['1'], 'BAD_INPUT', 'prompt[0]: expected a token id from 0 to 499, found "1"'],
-    [[1, undefined], 'BAD_INPUT', 'prompt[1]: expected a token id from 0 to 499, found undefined'],
+    [[1, undefined], 'BAD_INPUT', 'prompt[1]: expected a token id from 0 to 499, found nothing'],
     [null, 'BAD_INPUT', 'prompt: expected a string or an array of token ids, found null'],
     [7, 'BAD_INPUT', 'prompt: expected a string or an array of token ids, found 7'],
     [

@@ -1,33 +1,20 @@
-/** From the options that callers give to settings in which everything is checked and has its value: the one place of all defaults. */
+/** Options of a generation with everything checked and every default filled in. */
 import { randomBytes } from 'node:crypto'
 import { M2Error } from './errors'
-import { checkKnownKeys } from './known-keys'
 import type { GenerationDefaults } from './model/generation-config'
 import {
   badOption,
+  checkKeys,
+  notYet,
   optionalBoolean,
   optionalChoice,
-  optionalFunction,
   optionalInteger,
   optionalNumber,
   optionalString,
 } from './option-values'
-import type { ChatOptions, EngineOptions, GenerateOptions, LoadProgress } from './options'
+import type { ChatOptions, GenerateOptions } from './options'
 import type { Sampling } from './sequence'
 import type { KeepReasoning } from './text/chat'
-
-export interface EngineSettings {
-  device: string
-  /** 0: physical cores. */
-  threads: number
-  kvDtype: 'bf16' | 'f32'
-  pageSize: number
-  kvMemory: number | string | undefined
-  maxContext: number | undefined
-  maxSequences: number
-  maxStepTokens: number
-  onProgress: (progress: LoadProgress) => void
-}
 
 /** What the options of a generation are checked against. */
 export interface ModelFacts {
@@ -76,19 +63,6 @@ const LEAST_TEMPERATURE = 1e-5
 const MOST_LOGPROBS = 1000
 
 // Records, so that a key that is missing here does not compile.
-const ENGINE_KEYS: Record<keyof EngineOptions, true> = {
-  device: true,
-  threads: true,
-  kvDtype: true,
-  weightDtype: true,
-  pageSize: true,
-  kvMemory: true,
-  maxContext: true,
-  maxSequences: true,
-  maxStepTokens: true,
-  prefixCache: true,
-  onProgress: true,
-}
 const GENERATE_KEYS: Record<keyof GenerateOptions, true> = {
   maxTokens: true,
   temperature: true,
@@ -120,33 +94,6 @@ const CHAT_KEYS: Record<keyof ChatOptions, true> = {
   prefill: true,
   keepReasoning: true,
   responseFormat: true,
-}
-
-/** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found. */
-export function checkEngineOptions(options: EngineOptions = {}): EngineSettings {
-  checkKeys('Engine.load', options, ENGINE_KEYS)
-  const device = options.device ?? 'auto'
-  if (typeof device !== 'string' || !/^(auto|cpu|cuda|cuda:\d+|emulated)$/.test(device)) {
-    throw badOption('device', '"auto", "cpu", "cuda", "cuda:0" or "emulated"', device)
-  }
-  optionalChoice('kvDtype', options.kvDtype, ['auto', 'f32', 'bf16', 'fp8'])
-  optionalChoice('weightDtype', options.weightDtype, ['auto', 'bf16', 'fp8', 'int4'])
-  if (options.kvDtype === 'fp8') throw notYet('kvDtype', '"fp8"', '"bf16" or "f32"')
-  if (options.weightDtype === 'fp8' || options.weightDtype === 'int4') {
-    throw notYet('weightDtype', `"${options.weightDtype}"`, '"bf16"')
-  }
-  optionalBoolean('prefixCache', options.prefixCache)
-  return {
-    device: device === 'auto' ? 'cpu' : device,
-    threads: optionalInteger('threads', options.threads, { least: 1, most: 4096 }) ?? 0,
-    kvDtype: options.kvDtype === 'f32' ? 'f32' : 'bf16',
-    pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,
-    kvMemory: options.kvMemory,
-    maxContext: optionalInteger('maxContext', options.maxContext, { least: 2, most: 2 ** 30 }),
-    maxSequences: optionalInteger('maxSequences', options.maxSequences, { least: 1, most: 65_536 }) ?? 64,
-    maxStepTokens: optionalInteger('maxStepTokens', options.maxStepTokens, { least: 1, most: 1_048_576 }) ?? 512,
-    onProgress: optionalFunction('onProgress', options.onProgress) ?? (() => {}),
-  }
 }
 
 /** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found. */
@@ -206,14 +153,15 @@ function checkSampling(options: GenerateOptions, { generation, vocabSize }: Mode
       generation.repetitionPenalty,
     presencePenalty: optionalNumber('presencePenalty', options.presencePenalty) ?? 0,
     frequencyPenalty: optionalNumber('frequencyPenalty', options.frequencyPenalty) ?? 0,
-    logprobs: optionalInteger('logprobs', options.logprobs, { least: 0, most: Math.min(MOST_LOGPROBS, vocabSize) }) ?? -1,
+    logprobs:
+      optionalInteger('logprobs', options.logprobs, { least: 0, most: Math.min(MOST_LOGPROBS, vocabSize) }) ?? -1,
     ...checkSeed(options.seed),
     ...checkLogitBias(options.logitBias, vocabSize),
   }
 }
 
 function checkSeed(option: unknown): Pick<Sampling, 'seedLow' | 'seedHigh'> {
-  const seed = optionalInteger('seed', option)
+  const seed = optionalInteger('seed', option, { least: Number.MIN_SAFE_INTEGER, most: Number.MAX_SAFE_INTEGER })
   const bytes = seed === undefined ? randomBytes(8) : Buffer.alloc(8)
   if (seed !== undefined) bytes.writeBigInt64LE(BigInt(seed))
   return { seedLow: bytes.readInt32LE(0), seedHigh: bytes.readInt32LE(4) }
@@ -226,7 +174,8 @@ function checkLogitBias(option: unknown, vocabSize: number): Pick<Sampling, 'bia
   const entries = Object.entries(option ?? {})
   for (const [id, value] of entries) {
     checkTokenId('logitBias', /^\d+$/.test(id) ? Number(id) : id, vocabSize)
-    optionalNumber(`logitBias[${id}]`, value ?? null)
+    if (value === undefined) throw badOption(`logitBias[${id}]`, 'a number', value)
+    optionalNumber(`logitBias[${id}]`, value)
   }
   return {
     biasIds: Int32Array.from(entries, ([id]) => Number(id)),
@@ -268,15 +217,4 @@ function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
   if (signal === undefined) return undefined
   if (typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function') return signal
   throw badOption('signal', 'an AbortSignal', signal)
-}
-
-function checkKeys(call: string, options: unknown, keys: Record<string, true>): void {
-  if (typeof options !== 'object' || options === null) {
-    throw badOption(`${call}: options`, 'an object', options)
-  }
-  checkKnownKeys(options, Object.keys(keys), call)
-}
-
-function notYet(name: string, found: string, instead: string): M2Error {
-  return new M2Error('BAD_OPTION', `${name}: ${found} is not available yet; expected ${instead}`)
 }
