@@ -1,0 +1,74 @@
+/** Memory fit on a CPU: how many KV pages a model gets beside its weights, decided before anything is loaded. */
+import os from 'node:os'
+import { M2Error } from '../errors'
+import type { ModelGeometry } from '../native'
+import { formatBytes, parseByteSize } from './byte-size'
+import { kvBytesPerToken, weightBytes } from './parameters'
+
+export interface FitRequest {
+  config: ModelGeometry
+  kvDtype: 'bf16' | 'f32'
+  /** Tokens of a page. */
+  pageSize: number
+  /** Tokens of a sequence. */
+  maxContext: number
+  maxSequences: number
+  /** The user's option: bytes or "2GiB". Absent: what fits. */
+  kvMemory?: number | string
+  /** Bytes that the machine can give: `availableMemory()`. */
+  available: number
+}
+
+export interface MemoryFit {
+  pages: number
+  kvBytes: number
+  weightBytes: number
+}
+
+/** Of the memory that is left beside the weights, pages take this share by themselves: other programs live here too. */
+const COMFORTABLE_SHARE = 1 / 2
+/** What one sequence of full context, or the user's own number, may take at most; the rest is for a step's own buffers. */
+const LARGEST_SHARE = 0.9
+/** Slots are numbered in 32 bits. */
+const MAX_SLOTS = 0x7fff_ffff
+
+/**
+ * Plans the KV pages. By default every one of `maxSequences` gets its full context, within half of the memory left
+ * beside the weights, but at least one sequence does.
+ * @throws {M2Error} OUT_OF_MEMORY with the bytes needed and available; BAD_OPTION for a kvMemory that is not a size.
+ */
+export function fitMemory(request: FitRequest): MemoryFit {
+  const { config, pageSize, maxContext, maxSequences, available } = request
+  const pageBytes = pageSize * kvBytesPerToken(config, request.kvDtype)
+  const pagesPerSequence = Math.ceil(maxContext / pageSize)
+  const weights = weightBytes(config)
+  const left = Math.max(0, available - weights)
+  const contextBytes = pagesPerSequence * pageBytes
+  const asked = request.kvMemory === undefined ? undefined : parseByteSize('kvMemory', request.kvMemory)
+  if (asked !== undefined && asked < contextBytes) {
+    const need = `${formatBytes(contextBytes)} for one sequence of ${maxContext} tokens`
+    throw new M2Error(
+      'OUT_OF_MEMORY',
+      `kvMemory: expected at least ${need} (or a lower maxContext), found ${formatBytes(asked)}`,
+    )
+  }
+  const needed = asked ?? contextBytes
+  if (needed > left * LARGEST_SHARE) {
+    const what = asked === undefined ? `the KV of one sequence of ${maxContext} tokens` : 'kvMemory'
+    const parts = `${formatBytes(weights)} of weights and ${formatBytes(needed)} for ${what}`
+    throw new M2Error('OUT_OF_MEMORY', `memory: expected room for ${parts}, found ${formatBytes(available)} available`)
+  }
+  const budget = asked ?? Math.min(maxSequences * contextBytes, Math.max(left * COMFORTABLE_SHARE, contextBytes))
+  const pages = Math.min(Math.floor(budget / pageBytes), Math.floor(MAX_SLOTS / pageSize))
+  return { pages, kvBytes: pages * pageBytes, weightBytes: weights }
+}
+
+/** Bytes that this process can still take: free memory of the machine, within the limit of its container. */
+export function availableMemory(): number {
+  // What macOS calls free leaves out all that it would give back at once; half of the machine is the better guess.
+  const free = process.platform === 'darwin' ? os.totalmem() / 2 : os.freemem()
+  const limit = process.constrainedMemory() // 0, or more than there is: no limit
+  const constrained = limit > 0 && limit < os.totalmem()
+  // Against the container's own figure this does not count cached files as used.
+  return constrained ? Math.min(free, Math.max(0, limit - process.memoryUsage.rss())) : free
+}

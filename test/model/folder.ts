@@ -1,0 +1,51 @@
+/** Small checkpoint folders for the tests of lib/model, right but for what a test breaks. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { M2Error } from '../../lib/errors'
+import type { ModelGeometry } from '../../lib/native'
+import { type RandomModel, writeRandomModel } from '../reference/checkpoint-writer'
+
+export const TINY: ModelGeometry = {
+  vocabSize: 40,
+  hiddenSize: 32,
+  layers: 2,
+  heads: 6,
+  kvHeads: 2,
+  headDim: 32,
+  rotaryDim: 16,
+  ropeTheta: 10_000,
+  experts: 4,
+  expertsPerToken: 2,
+  expertHidden: 32,
+  rmsNormEps: 1e-6,
+}
+
+/** An empty folder that goes when the test ends. */
+export function temporaryFolder(): string {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'm2-model-'))
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+export function modelFolder(model: Partial<RandomModel> = {}): string {
+  const dir = temporaryFolder()
+  writeRandomModel(dir, { geometry: TINY, seed: 1, ...model })
+  return dir
+}
+
+export function writeJson(dir: string, name: string, value: unknown): void {
+  writeFileSync(path.join(dir, name), typeof value === 'string' ? value : JSON.stringify(value))
+}
+
+/** The error's code and message as one line; a message of several lines stays several and fails what compares it. */
+export async function failure(work: () => unknown): Promise<string> {
+  try {
+    await work()
+  } catch (error) {
+    const { code, message } = error as M2Error
+    return `${code} ${message}`
+  }
+  return 'no error'
+}
