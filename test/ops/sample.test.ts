@@ -30,7 +30,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
         const random = new Random(vocab)
         const rows = Array.from({ length: 40 }, () => ({
           temperature: 0,
-          logits: Float32Array.from({ length: vocab }, () => random.int(12) - 20),
+          logits: Float32Array.from({ length: vocab }, () => random.integer(12) - 20),
         }))
         expect(run(isa, rows).ids).toEqual(rows.map((r) => r.logits.indexOf(Math.max(...r.logits))))
       }
@@ -68,7 +68,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
     it('chooses the ids of the float64 sampler on random rows with random options', () => {
       for (const vocab of [5, 64, 129, 2000]) {
         const random = new Random(vocab)
-        const pick = <T>(...choices: T[]) => choices[random.int(choices.length)]!
+        const pick = <T>(...choices: T[]) => choices[random.integer(choices.length)]!
         const ban = [1, vocab - 1]
         const rows = Array.from({ length: 150 }, () => ({
           ...NEUTRAL,
@@ -80,13 +80,13 @@ describe.each(ISAS)('sample on %s', (isa) => {
           repetitionPenalty: pick(1, 1.3, 0.8),
           presencePenalty: pick(0, 0.5, -0.5),
           frequencyPenalty: pick(0, 0.2),
-          seed: BigInt(random.int(2 ** 32)) << BigInt(random.int(33)),
-          position: random.int(2 ** 20),
-          sampleIndex: random.int(8),
+          seed: BigInt(random.integer(2 ** 32)) << BigInt(random.integer(33)),
+          position: random.integer(2 ** 20),
+          sampleIndex: random.integer(8),
           bias: pick<Record<number, number>>({}, { 0: 3, 2: -Infinity, [vocab - 2]: 1.5 }),
           history: pick(null, {
-            generatedCounts: Int32Array.from({ length: vocab }, () => Math.max(0, random.int(6) - 3)),
-            inPrompt: Uint8Array.from({ length: vocab }, () => random.int(2)),
+            generatedCounts: Int32Array.from({ length: vocab }, () => Math.max(0, random.integer(6) - 3)),
+            inPrompt: Uint8Array.from({ length: vocab }, () => random.integer(2)),
           }),
         }))
         expect(run(isa, rows, { ban }).ids).toEqual(rows.map((r) => sampleRow(r.logits, r, new Set(ban))))
