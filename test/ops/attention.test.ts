@@ -36,6 +36,7 @@ const SHAPES: AttentionShape[] = [
     sequences: [chunk(64, 128), chunk(1, 200), chunk(65, 129)],
   },
   { heads: 2, kvHeads: 2, dim: 64, pageSize: 1, dtype: 'bf16', sequences: [prefill(129), decode(300)] },
+  { heads: 50, kvHeads: 1, dim: 32, pageSize: 16, dtype: 'bf16', sequences: [chunk(3, 20), decode(260)] },
   { heads: 6, kvHeads: 2, dim: 64, pageSize: 64, dtype: 'bf16', sequences: [255, 256, 257, 512, 513].map(decode) },
   { heads: 2, kvHeads: 1, dim: 32, pageSize: 48, dtype: 'bf16', sequences: [chunk(70, 600), chunk(20, 266)] },
 ]
