@@ -46,7 +46,7 @@ const LIB_ROOMS: Record<string, LibRoom> = {
   'lib/scheduler': { own: ['errors', 'sequence', 'cache/*'] },
   'lib/sequence': { own: ['errors', 'cache/*'] },
   'lib/cache/': { own: ['errors', 'cache/*'] },
-  'lib/text/': { own: ['errors', 'text/*'], native: ['native', 'NativeTokenizer'], packages: ['@huggingface/jinja'] },
+  'lib/text/': { own: ['errors', 'text/*'], native: ['native', 'asM2Error', 'EncoderOptions', 'NativeEncoder'], packages: ['@huggingface/jinja'] },
   'lib/model/': {
     own: ['errors', 'model/*'],
     native: ['DTYPES', 'TENSOR_KINDS', 'TensorDType', 'TensorKind', 'ModelGeometry', 'WeightPlan'],
