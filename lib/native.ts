@@ -135,9 +135,22 @@ export interface NativeModel {
   close(): Promise<void>
 }
 
+/** What this build and this machine have of CUDA. */
+export interface CudaProbe {
+  /** The CUDA sources are in this build. */
+  compiled: boolean
+  /** The CUDA version that the driver supports: 13000 for 13.0; 0 without a driver. */
+  driver: number
+  devices: number
+  names: string[] // [devices]
+  /** Why there is no device; absent when there is one. */
+  reason?: string
+}
+
 export interface NativeModule {
   /** Loads on a thread of its own; `onProgress(done, total)` in bytes. */
   loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
+  cudaProbe(): CudaProbe
 }
 
 let addon: NativeModule | undefined

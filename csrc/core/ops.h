@@ -2,7 +2,8 @@
 // subclasses (cpu; later cuda, also compiled as "emulated").
 //
 // Letters: T tokens in step, B sequences, N rows to sample, C hidden, Hq and Hk query and KV heads, D head dim, R rotary dims, E experts, A experts per
-// token, F expert hidden, V vocabulary, P pages, S page size, L layers. Views are contiguous and row-major.
+// token, F expert hidden, V vocabulary, P pages, S page size, L layers. Views are contiguous and row-major. C, F and every K are multiples of 32, D is
+// 32 to 256 in steps of 32.
 //
 // Numbers: the residual stream, norms, router, softmax and all sums are float32; inputs of matrix products are bf16. Bit-identity: a row's result
 // does not depend on which other rows are in the call, nor on the number of threads: sums over K (and over the context) run in one fixed order.

@@ -3,6 +3,7 @@
 #pragma once
 #include <napi.h>
 
+#include <cmath>
 #include <exception>
 #include <new>
 #include <span>
@@ -80,7 +81,7 @@ inline double number_of(const Napi::Object& object, const char* name) {
 }
 inline int64_t integer_of(const Napi::Object& object, const char* name) {
   const double value = number_of(object, name);
-  expect(value == static_cast<double>(static_cast<int64_t>(value)), name, " must be an integer, found ", value);
+  expect(std::trunc(value) == value && std::abs(value) < 0x1p53, name, " must be an integer, found ", value);
   return static_cast<int64_t>(value);
 }
 inline std::string string_of(const Napi::Object& object, const char* name) {

@@ -2,9 +2,10 @@
 
 #include "core/cuda_probe.h"
 
-namespace m2 {
+namespace m2::napi {
 
-Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
+// () -> { compiled, driver, devices, names, reason? }, as lib/native.ts types it.
+static Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const CudaProbe probe = probe_cuda();
   Napi::Object result = Napi::Object::New(env);
@@ -18,4 +19,6 @@ Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
   return result;
 }
 
-}  // namespace m2
+void export_probe(Napi::Env env, Napi::Object exports) { exports["cudaProbe"] = Napi::Function::New(env, cuda_probe, "cudaProbe"); }
+
+}  // namespace m2::napi

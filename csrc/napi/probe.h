@@ -1,10 +1,9 @@
-// The door to core/cuda_probe.h.
+// cudaProbe: the door to core/cuda_probe.h.
 #pragma once
 #include <napi.h>
 
-namespace m2 {
+namespace m2::napi {
 
-// { compiled, driver, devices, names, reason? }
-Napi::Value cuda_probe(const Napi::CallbackInfo& info);
+void export_probe(Napi::Env, Napi::Object exports);
 
-}  // namespace m2
+}  // namespace m2::napi

@@ -1,0 +1,64 @@
+#include "cpu/cpu_backend.h"
+
+#include <cstring>
+
+#include "cpu/launchers.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace m2::cpu {
+namespace {
+
+constexpr size_t kLine = 64, kHugePage = size_t{1} << 21;
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(int threads) : m_(choose_kernels(), threads) {}
+
+  std::string device() const override { return "cpu"; }
+  std::string description() const override { return std::string("CPU, ") + m_.kernels.name + ", " + std::to_string(m_.pool.threads()) + " threads"; }
+  bool host_memory() const override { return true; }
+
+  // Large buffers are asked for in huge pages: weights are read end to end, and small pages would cost a miss of the address cache every 4 KiB.
+  Buffer allocate(size_t bytes) override {
+    const size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
+    void* data = ::operator new(std::max<size_t>(bytes, 1), std::align_val_t(alignment), std::nothrow);
+    if (!data) fail("OUT_OF_MEMORY", "cpu: ", bytes, " bytes could not be allocated");
+#ifdef __linux__
+    if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // a wish: it may fail
+#endif
+    return Buffer(data, bytes, [alignment](void* p) { ::operator delete(p, std::align_val_t(alignment)); });
+  }
+  void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
+  void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }
+
+ protected:
+  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightLayout) const override { return cpu::weight_bytes(experts, n, k); }
+  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const View& source) override { cpu::pack(m_, weight, expert, first_row, source); }
+  void do_embed(const EmbedArgs& a) override { cpu::embed(m_, a); }
+  void do_rms_norm(const RmsNormArgs& a) override { cpu::rms_norm(m_, a); }
+  void do_linear(const LinearArgs& a) override { cpu::linear(m_, a); }
+  void do_qk_norm_rope_store(const QkNormRopeStoreArgs& a) override { cpu::qk_norm_rope_store(m_, a); }
+  void do_attention(const AttentionArgs& a) override { cpu::attention(m_, a); }
+  void do_route(const RouteArgs& a) override { cpu::route(m_, a); }
+  void do_permute(const PermuteArgs& a) override { cpu::permute(a); }
+  void do_grouped_gate_up(const GroupedGateUpArgs& a) override { cpu::grouped_gate_up(m_, a); }
+  void do_grouped_linear(const GroupedLinearArgs& a) override { cpu::grouped_linear(m_, a); }
+  void do_unpermute(const UnpermuteArgs& a) override { cpu::unpermute(m_, a); }
+  void do_sample(const SampleArgs& a) override { cpu::sample(m_, a); }
+
+ private:
+  Machine m_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(int threads) {
+  if (threads < 0 || threads > 1024) fail("BAD_OPTION", "threads must be in 0..1024 (0: physical cores), found ", threads);
+  return std::make_unique<CpuBackend>(threads == 0 ? physical_cores() : threads);
+}
+
+}  // namespace m2::cpu

@@ -1,0 +1,36 @@
+// The table of kernels over one SIMD wrapper.
+#pragma once
+#include "cpu/kernels/attention.h"
+#include "cpu/kernels/ceilings.h"
+#include "cpu/kernels/experts.h"
+#include "cpu/kernels/gemm.h"
+#include "cpu/kernels/norm.h"
+#include "cpu/kernels/pack.h"
+#include "cpu/kernels/sampling.h"
+
+namespace m2::cpu {
+
+template <class S>
+constexpr Kernels kernels_over() {
+  return {
+      .name = S::kName,
+      .pack = pack<S>,
+      .gemm = gemm<S>,
+      .attend = attend<S>,
+      .merge_states = merge_states<S>,
+      .write_attention = write_attention<S>,
+      .embed_row = embed_row<S>,
+      .rms_norm = rms_norm<S>,
+      .qk_norm_rope_store = qk_norm_rope_store<S>,
+      .route_scores = route_scores<S>,
+      .route_choose = route_choose<S>,
+      .unpermute = unpermute<S>,
+      .row_facts = row_facts<S>,
+      .sum_exp = sum_exp<S>,
+      .find_greater = find_greater<S>,
+      .read = read<S>,
+      .multiply = multiply<S>,
+  };
+}
+
+}  // namespace m2::cpu

@@ -1,0 +1,201 @@
+// One chunk of context for up to 48 (query, head) rows that share a KV head:
+//   scores = q K^T * scale   from K^T of 64 tokens at a time in scratch (f32 [D][64]), so 16 tokens are one vector and no sum crosses lanes
+//   state  = largest score, sum of e^(score - largest), sum of e^(score - largest) v, with V read where it lies
+// A row is worked on up to its own position and no further: what stands behind it is not read, or (in K of a later query) read and then replaced.
+// Every sum runs over d, or over tokens, in order from the chunk's start, whatever the rows beside it; states of chunks are merged in order.
+#pragma once
+#include "cpu/kernels.h"
+#include "cpu/simd/math.h"
+
+namespace m2::cpu {
+
+constexpr int64_t kScoreBlock = 64;  // tokens of K^T in scratch
+
+// out[r] (+)= sum over i in [first, last) of a[r][i] * b(i)[0 .. P * 16): a small float32 matrix product
+template <class S, int R, int P, class B>
+M2_INLINE void accumulate_tile(const float* const* a, const B& b, int64_t column, int64_t first, int64_t last, float* const* out) {
+  typename S::F acc[R][P];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) acc[r][p] = first == 0 ? S::zero() : S::load(out[r] + column + p * kLanes);
+  }
+  for (int64_t i = first; i < last; i++) {
+    const auto* row = b(i) + column;
+    typename S::F v[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) v[p] = S::load(row + p * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      const typename S::F x = S::set(a[r][i]);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; p++) acc[r][p] = S::fma(x, v[p], acc[r][p]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) S::store(out[r] + column + p * kLanes, acc[r][p]);
+  }
+}
+
+// The same for R rows and any number of columns that is a multiple of 32.
+template <class S, int R, class B>
+void accumulate_rows(const float* const* a, const B& b, int64_t columns, int64_t first, int64_t last, float* const* out) {
+  constexpr int kWide = S::kTileAccumulators >= 24 ? 4 : S::kTileAccumulators >= 4 && R <= 2 ? 2 : 1;
+  int64_t column = 0;
+  for (; column + kWide * kLanes <= columns; column += kWide * kLanes) accumulate_tile<S, R, kWide>(a, b, column, first, last, out);
+  for (; column < columns; column += kLanes) accumulate_tile<S, R, 1>(a, b, column, first, last, out);
+}
+
+template <class S, class B, int R = S::kTileRows>
+M2_INLINE void accumulate(int rows, const float* const* a, const B& b, int64_t columns, int64_t first, int64_t last, float* const* out) {
+  if constexpr (R > 1) {
+    if (rows != R) return accumulate<S, B, R - 1>(rows, a, b, columns, first, last, out);
+  }
+  accumulate_rows<S, R>(a, b, columns, first, last, out);
+}
+
+// K of 16 tokens, transposed: out[d][0 .. 16) of rows of kScoreBlock floats; tokens that are null give zeros.
+template <class S>
+M2_INLINE void transpose_keys(const bf16* const* tokens, int64_t dim, float* out) {
+  for (int64_t d = 0; d < dim; d += 32) {
+    typename S::I words[16];
+    for (int j = 0; j < 16; j++) words[j] = S::load_words(tokens[j] + d);
+    S::transpose(words);
+    for (int j = 0; j < 16; j++) {
+      S::store(out + (d + 2 * j) * kScoreBlock, S::low(words[j]));
+      S::store(out + (d + 2 * j + 1) * kScoreBlock, S::high(words[j]));
+    }
+  }
+}
+template <class S>
+M2_INLINE void transpose_keys(const float* const* tokens, int64_t dim, float* out) {
+  for (int64_t d = 0; d < dim; d += 16) {
+    typename S::I words[16];
+    for (int j = 0; j < 16; j++) words[j] = S::load_words(tokens[j] + d);
+    S::transpose(words);
+    for (int j = 0; j < 16; j++) S::store(out + (d + j) * kScoreBlock, S::floats(words[j]));
+  }
+}
+
+// scores -> e^(score * scale - largest) of the first n of them, zeros up to the next multiple of 16; the head of a state: sum, largest
+template <class S>
+M2_INLINE void softmax_part(float* scores, int n, float scale, float* state) {
+  using F = typename S::F;
+  const F lowest = S::set(-__builtin_inff()), factor = S::set(scale);
+  F largest = lowest;
+  for (int i = 0; i < n; i += kLanes) {
+    const F s = S::first(n - i < kLanes ? n - i : kLanes, S::mul(S::load(scores + i), factor), lowest);
+    S::store(scores + i, s);
+    largest = S::max(s, largest);
+  }
+  const F top = S::set(S::largest(largest));
+  F sum = S::zero();
+  for (int i = 0; i < n; i += kLanes) {
+    const F p = S::first(n - i < kLanes ? n - i : kLanes, exp<S>(S::sub(S::load(scores + i), top)), S::zero());
+    S::store(scores + i, p);
+    sum = S::add(sum, p);
+  }
+  state[0] = S::sum(sum);
+  state[1] = S::largest(largest);
+}
+
+template <class S, class T>
+void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* scratch) {
+  const int64_t dim = task.kv.head_dim, page_size = task.kv.page_size, stride = state_floats(dim);
+  const int64_t first_token = chunk * kContextChunk, rows = task.last_row - task.first_row;
+  float *keys = scratch, *scores = keys + kScoreBlock * kMaxHeadDim;
+
+  // How many of the chunk's tokens a row sees; rows come by query, so this never falls and the last row sees the most.
+  int visible[kAttentionRows];
+  const float *q[kAttentionRows], *weights[kAttentionRows];
+  float *score_rows[kAttentionRows], *sums[kAttentionRows];
+  int64_t blind = 0;  // rows that see nothing of it
+  for (int64_t i = 0; i < rows; i++) {
+    const int64_t query = (task.first_row + i) / task.group, head = task.kv_head * task.group + (task.first_row + i) % task.group;
+    const int64_t seen = task.first_position + query + 1 - first_token;
+    visible[i] = static_cast<int>(seen < 0 ? 0 : seen < kContextChunk ? seen : kContextChunk);
+    q[i] = task.q + (query * task.heads + head) * dim;
+    weights[i] = score_rows[i] = scores + i * kContextChunk;
+    sums[i] = states + i * stride + kLanes;
+    if (visible[i] == 0) {
+      states[i * stride] = 0;
+      blind = i + 1;
+    }
+  }
+  if (blind == rows) return;
+  const int tokens = visible[rows - 1];
+
+  const T *k[kContextChunk], *v[kContextChunk];
+  for (int i = 0; i < tokens; i++) {
+    const int64_t token = first_token + i, page = task.pages[token / page_size], offset = token % page_size * dim;
+    k[i] = static_cast<const T*>(task.kv.data) + task.kv.tile(page, task.layer, 0, task.kv_head) + offset;
+    v[i] = static_cast<const T*>(task.kv.data) + task.kv.tile(page, task.layer, 1, task.kv_head) + offset;
+  }
+  for (int i = tokens; i % kLanes; i++) k[i] = k[tokens - 1];  // fills a vector; its scores are replaced
+
+  const auto key_at = [&](int64_t d) M2_INLINE_LAMBDA { return keys + d * kScoreBlock; };
+  for (int first = 0; first < tokens; first += kScoreBlock) {
+    const int count = tokens - first < kScoreBlock ? (tokens - first + kLanes - 1) / kLanes * kLanes : kScoreBlock;
+    for (int i = 0; i < count; i += kLanes) transpose_keys<S>(k + first + i, dim, keys + i);
+    float* out[S::kTileRows];
+    for (int64_t row = blind; row < rows;) {
+      const int height = static_cast<int>(rows - row < S::kTileRows ? rows - row : S::kTileRows);
+      for (int r = 0; r < height; r++) out[r] = score_rows[row + r] + first;
+      if (visible[row + height - 1] > first) accumulate<S>(height, q + row, key_at, count, 0, dim, out);
+      row += height;
+    }
+  }
+
+  for (int64_t row = blind; row < rows; row++) softmax_part<S>(score_rows[row], visible[row], task.scale, states + row * stride);
+
+  const auto value_at = [&](int64_t i) M2_INLINE_LAMBDA { return v[i]; };
+  for (int64_t row = blind; row < rows;) {
+    const int height = static_cast<int>(rows - row < S::kTileRows ? rows - row : S::kTileRows);
+    const int common = visible[row];
+    accumulate<S>(height, weights + row, value_at, dim, 0, common, sums + row);
+    for (int r = 1; r < height; r++) {  // later queries go on alone
+      if (visible[row + r] > common) accumulate<S>(1, weights + row + r, value_at, dim, common, visible[row + r], sums + row + r);
+    }
+    row += height;
+  }
+}
+
+template <class S>
+void attend(const AttentionTask& task, int64_t chunk, float* states, float* scratch) {
+  if (task.kv.dtype == DType::kBf16) attend_in<S, bf16>(task, chunk, states, scratch);
+  else attend_in<S, float>(task, chunk, states, scratch);
+}
+
+template <class S>
+void merge_states(float* into, const float* states, int64_t rows, int64_t dim) {
+  using F = typename S::F;
+  const int64_t stride = state_floats(dim);
+  for (int64_t i = 0; i < rows; i++, into += stride, states += stride) {
+    if (states[0] == 0) continue;
+    if (into[0] == 0) {
+      __builtin_memcpy(into, states, stride * sizeof(float));
+      continue;
+    }
+    const F a = S::set(into[1]), b = S::set(states[1]), largest = S::max(a, b);
+    const F keep = exp<S>(S::sub(a, largest)), take = exp<S>(S::sub(b, largest));
+    S::store_part(into, S::fma(S::set(states[0]), take, S::mul(S::set(into[0]), keep)), 1);
+    S::store_part(into + 1, largest, 1);
+    for (int64_t d = kLanes; d < stride; d += kLanes) {
+      S::store(into + d, S::fma(S::load(states + d), take, S::mul(S::load(into + d), keep)));
+    }
+  }
+}
+
+template <class S>
+void write_attention(const AttentionTask& task, const float* states) {
+  const int64_t dim = task.kv.head_dim;
+  for (int64_t i = task.first_row; i < task.last_row; i++, states += state_floats(dim)) {
+    const int64_t query = i / task.group, head = task.kv_head * task.group + i % task.group;
+    bf16* out = task.out + (query * task.heads + head) * dim;
+    for (int64_t d = 0; d < dim; d += kLanes) S::store(out + d, S::div(S::load(states + kLanes + d), S::set(states[0])));
+  }
+}
+
+}  // namespace m2::cpu

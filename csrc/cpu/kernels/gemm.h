@@ -1,0 +1,127 @@
+// y = x W^T for packed W: a tile of R rows and P panels keeps R x P vectors of 16 outputs, and for each pair of k adds x[row][k, k+1] (broadcast) times
+// the panel's 16 pairs. Every output is one chain of sums over k, in order, whatever R and P are and wherever a tile is cut along k (its sums wait in
+// scratch as float32): that is why a row's result does not depend on the other rows.
+//
+// Panels are read once per row tile: from memory if there is one tile (few rows: the loop runs at memory speed), else in blocks of k that stay in
+// the second-level cache while the tiles pass.
+#pragma once
+#include "cpu/kernels.h"
+#include "cpu/simd/math.h"
+
+namespace m2::cpu {
+
+constexpr int64_t kGemmDepth = 1024;  // k per block
+
+template <class S, int R, int P>
+void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride) {
+  typename S::F acc[R][P];
+  const bf16* row[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) row[r] = x[r];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) acc[r][p] = first_k == 0 ? S::zero() : S::load(sums + r * stride + p * kPanel);
+  }
+  for (int64_t i = first_k; i < last_k; i += 2) {
+    typename S::Pairs w[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      const typename S::Pair pair = S::broadcast_pair(row[r] + i);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; p++) acc[r][p] = S::dot2(acc[r][p], w[p], pair);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) S::store(sums + r * stride + p * kPanel, acc[r][p]);
+  }
+}
+
+// The tile of `rows` rows and `panels` panels among those compiled: rows up to kTileRows, panels 1, 2, 4 or 8, rows x panels up to kTileAccumulators.
+template <class S>
+using GemmTile = void (*)(const bf16* const*, const bf16*, int64_t, int64_t, int64_t, float*, int64_t);
+
+template <class S, int P, int R = S::kTileRows>
+M2_INLINE GemmTile<S> gemm_tile_for(int rows) {
+  if constexpr (R == 1) {
+    return gemm_tile<S, 1, P>;
+  } else {
+    if constexpr (R * P <= S::kTileAccumulators) {
+      if (rows == R) return gemm_tile<S, R, P>;
+    }
+    return gemm_tile_for<S, P, R - 1>(rows);
+  }
+}
+
+template <class S>
+M2_INLINE GemmTile<S> gemm_tile_for(int rows, int panels) {
+  switch (panels) {
+    case 8: return gemm_tile_for<S, S::kTileAccumulators >= 8 ? 8 : 1>(rows);
+    case 4: return gemm_tile_for<S, S::kTileAccumulators >= 4 ? 4 : 1>(rows);
+    case 2: return gemm_tile_for<S, 2>(rows);
+    default: return gemm_tile_for<S, 1>(rows);
+  }
+}
+
+// The task's rows times `panels` panels: sums [rows][panels * 16].
+template <class S>
+void gemm_panels(const bf16* const* x, int64_t rows, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
+  const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows;
+  const int64_t depth = tiles == 1 ? k : kGemmDepth;
+  for (int64_t first_k = 0; first_k < k; first_k += depth) {
+    const int64_t last_k = first_k + depth < k ? first_k + depth : k;
+    for (int64_t t = 0; t < tiles; t++) {  // of nearly equal heights
+      const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
+      gemm_tile_for<S>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride);
+    }
+  }
+}
+
+template <class S>
+void gemm_write(const GemmTask& task, int64_t row, int64_t panel, int panels, const float* sums) {
+  if (task.epilogue == Epilogue::kSwiGlu) {  // panels in turn: gate, up
+    bf16* out = static_cast<bf16*>(task.out) + row * task.width + panel / 2 * kPanel;
+    for (int p = 0; p < panels; p += 2) {
+      const typename S::F gate = S::load(sums + p * kPanel), up = S::load(sums + (p + 1) * kPanel);
+      S::store(out + p / 2 * kPanel, S::mul(S::mul(gate, sigmoid<S>(gate)), up));
+    }
+    return;
+  }
+  float* out = static_cast<float*>(task.out) + row * task.width + panel * kPanel;
+  for (int p = 0; p < panels; p++) {
+    const int64_t left = task.width - (panel + p) * kPanel;
+    const int lanes = static_cast<int>(left < kPanel ? left : kPanel);
+    typename S::F y = S::load(sums + p * kPanel);
+    if (task.epilogue == Epilogue::kAdd) y = S::add(S::load_part(out + p * kPanel, lanes), y);
+    S::store_part(out + p * kPanel, y, lanes);
+  }
+}
+
+template <class S>
+void gemm(const GemmTask& task, float* scratch) {
+  const bf16* x[kGemmRows];
+  const int64_t rows = task.last_row - task.first_row;
+  for (int64_t i = 0; i < rows; i++) {
+    const int64_t row = task.first_row + i;
+    x[i] = task.x + (task.source ? task.source[row] / task.slots : row) * task.k;
+  }
+  const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows, tallest = (rows + tiles - 1) / tiles;
+  const int unit = task.epilogue == Epilogue::kSwiGlu ? 2 : 1;  // panels that belong together
+  int panels = 8;
+  while (panels > 1 && panels * tallest > S::kTileAccumulators) panels /= 2;
+  for (int64_t first = task.first_panel; first < task.last_panel;) {
+    while (panels > task.last_panel - first) panels /= 2;
+    const int group = panels < unit ? unit : panels;
+    for (int p = 0; p < group; p += panels) {
+      gemm_panels<S>(x, rows, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
+    }
+    for (int64_t i = 0; i < rows; i++) gemm_write<S>(task, task.first_row + i, first, group, scratch + i * group * kPanel);
+    first += group;
+  }
+}
+
+}  // namespace m2::cpu

@@ -1,0 +1,51 @@
+// Rows of a host tensor into a panel: rows [16][k] -> panel [k / 2][16 rows][2], rounded to bf16. A pair of k of one row is one 32-bit word, so this is a
+// transpose of words, 16 at a time.
+#pragma once
+#include "cpu/kernels.h"
+#include "cpu/simd/inline.h"
+
+namespace m2::cpu {
+
+// 32 values of a row as 16 words of bf16 pairs
+template <class S>
+M2_INLINE typename S::I pack_words(const bf16* p) {
+  return S::load_words(p);
+}
+template <class S, class T>
+M2_INLINE typename S::I pack_words(const T* p) {
+  bf16 rounded[32];
+  S::store(rounded, S::load(p));
+  S::store(rounded + 16, S::load(p + 16));
+  return S::load_words(rounded);
+}
+
+template <class S, class T>
+void pack_rows(const PackTask& task) {
+  const T* rows = static_cast<const T*>(task.rows);
+  for (int64_t i = 0; i < task.k; i += 32) {
+    bf16* out = task.panel + i * kPanel;
+    if (task.count == kPanel) {
+      typename S::I words[16];
+      for (int r = 0; r < 16; r++) words[r] = pack_words<S>(rows + r * task.k + i);
+      S::transpose(words);
+      for (int j = 0; j < 16; j++) S::store_words(out + j * 2 * kPanel, words[j]);
+    } else {
+      for (int r = 0; r < task.count; r++) {
+        uint32_t words[16];
+        S::store_words(words, pack_words<S>(rows + r * task.k + i));
+        for (int j = 0; j < 16; j++) __builtin_memcpy(out + 2 * (j * kPanel + task.first_lane + r), &words[j], 4);
+      }
+    }
+  }
+}
+
+template <class S>
+void pack(const PackTask& task) {
+  switch (task.dtype) {
+    case DType::kF32: return pack_rows<S, float>(task);
+    case DType::kF16: return pack_rows<S, f16>(task);
+    default: return pack_rows<S, bf16>(task);
+  }
+}
+
+}  // namespace m2::cpu

@@ -1,0 +1,27 @@
+// The ops of the CPU backend, each in the file of its name: views to raw pointers, an op to tasks, tasks to threads. No arithmetic.
+#pragma once
+#include "cpu/machine.h"
+
+namespace m2::cpu {
+
+// weights.cc
+size_t weight_bytes(int64_t experts, int64_t n, int64_t k);
+void pack(Machine&, Weight&, int64_t expert, int64_t first_row, const View& source);
+// tokens.cc
+void embed(Machine&, const EmbedArgs&);
+void rms_norm(Machine&, const RmsNormArgs&);
+void qk_norm_rope_store(Machine&, const QkNormRopeStoreArgs&);
+// gemm.cc
+void linear(Machine&, const LinearArgs&);
+void grouped_gate_up(Machine&, const GroupedGateUpArgs&);
+void grouped_linear(Machine&, const GroupedLinearArgs&);
+// attention.cc
+void attention(Machine&, const AttentionArgs&);
+// experts.cc
+void route(Machine&, const RouteArgs&);
+void permute(const PermuteArgs&);
+void unpermute(Machine&, const UnpermuteArgs&);
+// sampling.cc
+void sample(Machine&, const SampleArgs&);
+
+}  // namespace m2::cpu

@@ -1,0 +1,363 @@
+// One call of the ops door: every tensor of the argument object is uploaded (outputs too: what an op leaves alone keeps its bytes), the op runs, outputs
+// come back into the caller's arrays. Each device copy is followed by guard bytes of ones (NaN as f32 and bf16, -1 as i32): an op that reads past an
+// input spoils its result, one that writes past a tensor is reported. Functions return the microseconds of the op alone.
+#include "napi/ops.h"
+
+#include <chrono>
+#include <cstring>
+#include <deque>
+#include <optional>
+
+#include "napi/convert.h"
+
+namespace m2::napi {
+namespace {
+
+constexpr size_t kGuardBytes = 256;
+
+// What packed weights and KV caches are to JavaScript: opaque, freed by the garbage collector, keeping their backend alive.
+struct WeightHandle {
+  std::shared_ptr<Backend> backend;
+  Weight weight;
+};
+struct KvHandle {
+  std::shared_ptr<Backend> backend;
+  Buffer memory;
+  KvCache cache;
+};
+
+template <class Handle>
+Napi::Value to_js(Napi::Env env, Handle handle, size_t bytes) {
+  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(bytes));
+  return Napi::External<Handle>::New(env, new Handle(std::move(handle)), [bytes](Napi::Env e, Handle* h) {
+    delete h;
+    Napi::MemoryManagement::AdjustExternalMemory(e, -static_cast<int64_t>(bytes));
+  });
+}
+
+template <class Handle>
+Handle& handle_of(const Napi::Value& value, const char* name) {
+  expect(value.IsExternal(), name, " must be a handle made by this door");
+  return *value.As<Napi::External<Handle>>().Data();
+}
+
+DType dtype_of(const Napi::Object& tensor, const Napi::TypedArray& data, const char* name) {
+  if (tensor.Has("dtype")) {
+    expect(string_of(tensor, "dtype") == "f16" && data.TypedArrayType() == napi_uint16_array, name, ".dtype can only make an Uint16Array f16");
+    return DType::kF16;
+  }
+  switch (data.TypedArrayType()) {
+    case napi_float32_array: return DType::kF32;
+    case napi_uint16_array: return DType::kBf16;
+    case napi_int32_array: return DType::kI32;
+    default: fail("DEVICE_ERROR", "internal: ", name, ".data has no dtype here: ", array_type_name(data.TypedArrayType()));
+  }
+}
+
+// The memory of a JavaScript tensor { data, shape, dtype? } as a view.
+View host_view(const Napi::Object& arguments, const char* name) {
+  const Napi::Value value = arguments.Get(name);
+  expect(value.IsObject() && value.As<Napi::Object>().Get("data").IsTypedArray() && value.As<Napi::Object>().Get("shape").IsArray(), name,
+         " must be a tensor { data, shape }");
+  const auto tensor = value.As<Napi::Object>();
+  const auto data = tensor.Get("data").As<Napi::TypedArray>();
+  const auto shape = tensor.Get("shape").As<Napi::Array>();
+  View view;
+  expect(shape.Length() <= view.sizes.size(), name, " must have at most 4 dimensions, found ", shape.Length());
+  view.dtype = dtype_of(tensor, data, name);
+  view.rank = static_cast<int>(shape.Length());
+  for (int i = 0; i < view.rank; i++) view.sizes[i] = shape.Get(i).As<Napi::Number>().Int64Value();
+  expect(view.numel() == static_cast<int64_t>(data.ElementLength()), name, " must hold ", view.numel(), " elements, found ", data.ElementLength());
+  view.data = static_cast<char*>(data.ArrayBuffer().Data()) + data.ByteOffset();
+  return view;
+}
+
+class Call {
+ public:
+  Call(Backend& backend, Napi::Object arguments) : backend_(backend), arguments_(arguments) {}
+
+  const Napi::Object& arguments() const { return arguments_; }
+  bool has(const char* name) const { return !arguments_.Get(name).IsUndefined(); }
+
+  View input(const char* name) {
+    View view = host_view(arguments_, name);
+    view.data = stage(name, view.data, static_cast<size_t>(view.numel()) * dtype_bytes(view.dtype));
+    return view;
+  }
+  View optional_input(const char* name) { return has(name) ? input(name) : View(); }
+
+  View output(const char* name) {
+    void* host = host_view(arguments_, name).data;
+    View view = input(name);
+    staged_.back().output = host;
+    return view;
+  }
+  View optional_output(const char* name) { return has(name) ? output(name) : View(); }
+
+  const Weight* weight() const { return &handle_of<WeightHandle>(arguments_.Get("weight"), "weight").weight; }
+  KvCache kv() const { return handle_of<KvHandle>(arguments_.Get("kv"), "kv").cache; }
+  float number(const char* name) const { return static_cast<float>(number_of(arguments_, name)); }
+  int64_t integer(const char* name) const { return integer_of(arguments_, name); }
+
+  void* stage(const char* name, const void* host, size_t bytes) {
+    Staged& staged = staged_.emplace_back(Staged{name, backend_.allocate(bytes + kGuardBytes), bytes, nullptr});
+    backend_.upload(staged.memory.data(), host, bytes);
+    backend_.upload(static_cast<char*>(staged.memory.data()) + bytes, guard().data(), kGuardBytes);
+    return staged.memory.data();
+  }
+
+  template <class Op>
+  double run(Op&& op) {
+    const auto begin = std::chrono::steady_clock::now();
+    op();
+    const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+    for (const Staged& s : staged_) {
+      std::array<unsigned char, kGuardBytes> after;
+      backend_.download(after.data(), static_cast<char*>(s.memory.data()) + s.bytes, kGuardBytes);
+      expect(after == guard(), "the op wrote past the end of ", s.name);
+      if (s.output) backend_.download(s.output, s.memory.data(), s.bytes);
+    }
+    return elapsed.count();
+  }
+
+ private:
+  struct Staged {
+    const char* name;
+    Buffer memory;
+    size_t bytes;
+    void* output;  // where the bytes return to; null for inputs
+  };
+
+  static const std::array<unsigned char, kGuardBytes>& guard() {
+    static const auto ones = [] {
+      std::array<unsigned char, kGuardBytes> bytes;
+      bytes.fill(0xff);
+      return bytes;
+    }();
+    return ones;
+  }
+
+  Backend& backend_;
+  Napi::Object arguments_;
+  std::deque<Staged> staged_;
+};
+
+double embed(Backend& backend, Call& call) {
+  const EmbedArgs a{.token_ids = call.input("tokenIds"), .table = call.input("table"), .out = call.output("out")};
+  return call.run([&] { backend.embed(a); });
+}
+
+double rms_norm(Backend& backend, Call& call) {
+  const RmsNormArgs a{.x = call.input("x"),
+                      .rows = call.optional_input("rows"),
+                      .weight = call.input("weight"),
+                      .eps = call.number("eps"),
+                      .out = call.output("out"),
+                      .out_f32 = call.optional_output("outF32")};
+  return call.run([&] { backend.rms_norm(a); });
+}
+
+double linear(Backend& backend, Call& call) {
+  const LinearArgs a{.x = call.input("x"),
+                     .weight = call.weight(),
+                     .out = call.output("out"),
+                     .accumulate = call.arguments().Get("accumulate").ToBoolean().Value()};
+  return call.run([&] { backend.linear(a); });
+}
+
+double qk_norm_rope_store(Backend& backend, Call& call) {
+  const QkNormRopeStoreArgs a{.qkv = call.input("qkv"),
+                              .q_weight = call.input("qWeight"),
+                              .k_weight = call.input("kWeight"),
+                              .eps = call.number("eps"),
+                              .positions = call.input("positions"),
+                              .rope = call.input("rope"),
+                              .slot_mapping = call.input("slotMapping"),
+                              .kv = call.kv(),
+                              .layer = call.integer("layer"),
+                              .q = call.output("q")};
+  return call.run([&] { backend.qk_norm_rope_store(a); });
+}
+
+double attention(Backend& backend, Call& call) {
+  const AttentionArgs a{.q = call.input("q"),
+                        .kv = call.kv(),
+                        .layer = call.integer("layer"),
+                        .page_tables = call.input("pageTables"),
+                        .rows = call.input("rows"),
+                        .cu_seqlens_q = call.input("cuSeqlensQ"),
+                        .context_lens = call.input("contextLens"),
+                        .scale = call.number("scale"),
+                        .out = call.output("out")};
+  return call.run([&] { backend.attention(a); });
+}
+
+double route(Backend& backend, Call& call) {
+  const RouteArgs a{.x = call.input("x"),
+                    .gate = call.input("gate"),
+                    .bias = call.input("bias"),
+                    .expert_ids = call.output("expertIds"),
+                    .weights = call.output("weights")};
+  return call.run([&] { backend.route(a); });
+}
+
+double permute(Backend& backend, Call& call) {
+  const PermuteArgs a{.expert_ids = call.input("expertIds"),
+                      .offsets = call.output("offsets"),
+                      .source = call.output("source"),
+                      .target = call.output("target")};
+  return call.run([&] { backend.permute(a); });
+}
+
+double grouped_gate_up(Backend& backend, Call& call) {
+  const GroupedGateUpArgs a{.x = call.input("x"),
+                            .source = call.input("source"),
+                            .offsets = call.input("offsets"),
+                            .weight = call.weight(),
+                            .out = call.output("out")};
+  return call.run([&] { backend.grouped_gate_up(a); });
+}
+
+double grouped_linear(Backend& backend, Call& call) {
+  const GroupedLinearArgs a{.x = call.input("x"), .offsets = call.input("offsets"), .weight = call.weight(), .out = call.output("out")};
+  return call.run([&] { backend.grouped_linear(a); });
+}
+
+double unpermute(Backend& backend, Call& call) {
+  const UnpermuteArgs a{.y = call.input("y"), .target = call.input("target"), .weights = call.input("weights"), .out = call.output("out")};
+  return call.run([&] { backend.unpermute(a); });
+}
+
+// histories: per row null or { generatedCounts, inPrompt }
+std::vector<TokenHistory> histories_of(Call& call, size_t rows, size_t vocab) {
+  std::vector<TokenHistory> histories(rows);
+  if (!call.has("histories")) return histories;
+  const auto given = call.arguments().Get("histories").As<Napi::Array>();
+  expect(given.Length() == rows, "histories must have ", rows, " entries, found ", given.Length());
+  for (uint32_t n = 0; n < rows; n++) {
+    const Napi::Value entry = given.Get(n);
+    if (entry.IsNull()) continue;
+    const auto counts = span_of<int32_t>(entry.As<Napi::Object>(), "generatedCounts");
+    const auto in_prompt = span_of<uint8_t>(entry.As<Napi::Object>(), "inPrompt");
+    expect(counts.size() == vocab && in_prompt.size() == vocab, "histories[", n, "] must have ", vocab, " entries each, found ", counts.size(), " and ",
+           in_prompt.size());
+    histories[n] = {static_cast<const int32_t*>(call.stage("generatedCounts", counts.data(), counts.size_bytes())),
+                    static_cast<const uint8_t*>(call.stage("inPrompt", in_prompt.data(), in_prompt.size()))};
+  }
+  return histories;
+}
+
+double sample(Backend& backend, Call& call) {
+  const View logits = call.input("logits");
+  expect(logits.rank == 2, "logits must have 2 dimensions, found ", logits.rank);
+  const auto options = sampling_options(span_of<float>(call.arguments(), "samplingFloats"), span_of<int32_t>(call.arguments(), "samplingInts"));
+  expect(static_cast<int64_t>(options.size()) == logits.size(0), "sampling columns must have ", logits.size(0), " rows, found ", options.size());
+  const auto histories = histories_of(call, options.size(), static_cast<size_t>(logits.size(1)));
+  const SampleArgs a{.logits = logits,
+                     .banned = call.optional_input("banned"),
+                     .options = options.data(),
+                     .histories = histories.data(),
+                     .bias_offsets = call.optional_input("biasOffsets"),
+                     .bias_ids = call.optional_input("biasIds"),
+                     .bias_values = call.optional_input("biasValues"),
+                     .ids = call.output("ids"),
+                     .logprobs = call.optional_output("logprobs"),
+                     .top_ids = call.optional_output("topIds"),
+                     .top_logprobs = call.optional_output("topLogprobs")};
+  return call.run([&] { backend.sample(a); });
+}
+
+using Info = const Napi::CallbackInfo&;
+
+Napi::Value allocate_weight(std::shared_ptr<Backend> backend, Info info) {
+  const auto arguments = info[0].As<Napi::Object>();
+  const std::string layout = string_of(arguments, "layout");
+  expect(layout == "rows" || layout == "gateUp", "layout must be \"rows\" or \"gateUp\", found \"", layout, "\"");
+  WeightHandle handle{backend, backend->allocate_weight(integer_of(arguments, "experts"), integer_of(arguments, "n"), integer_of(arguments, "k"),
+                                                        layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp)};
+  const size_t bytes = handle.weight.data.bytes();
+  return to_js(info.Env(), std::move(handle), bytes);
+}
+
+// (weight, expert, firstRow, { source })
+Napi::Value pack(std::shared_ptr<Backend> backend, Info info) {
+  backend->pack(handle_of<WeightHandle>(info[0], "weight").weight, info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value(),
+                host_view(info[3].As<Napi::Object>(), "source"));
+  return info.Env().Undefined();
+}
+
+Napi::Value create_kv(std::shared_ptr<Backend> backend, Info info) {
+  const auto arguments = info[0].As<Napi::Object>();
+  const std::string dtype = string_of(arguments, "dtype");
+  expect(dtype == "f32" || dtype == "bf16", "dtype must be \"f32\" or \"bf16\", found \"", dtype, "\"");
+  KvCache cache{.dtype = dtype == "f32" ? DType::kF32 : DType::kBf16,
+                .pages = integer_of(arguments, "pages"),
+                .layers = integer_of(arguments, "layers"),
+                .heads = integer_of(arguments, "heads"),
+                .page_size = integer_of(arguments, "pageSize"),
+                .head_dim = integer_of(arguments, "headDim")};
+  const size_t bytes = static_cast<size_t>(cache.pages * cache.page_elements()) * dtype_bytes(cache.dtype);
+  Buffer memory = backend->allocate(bytes);
+  cache.data = memory.data();
+  return to_js(info.Env(), KvHandle{backend, std::move(memory), cache}, bytes);
+}
+
+// The whole cache, in either direction: (kv, { data })
+template <bool kWrite>
+Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
+  KvHandle& kv = handle_of<KvHandle>(info[0], "kv");
+  const View data = host_view(info[1].As<Napi::Object>(), "data");
+  const size_t bytes = static_cast<size_t>(data.numel()) * dtype_bytes(data.dtype);
+  expect(data.dtype == kv.cache.dtype && bytes == kv.memory.bytes(), "data must be the whole cache: ", kv.memory.bytes(), " bytes of ",
+         dtype_name(kv.cache.dtype), ", found ", bytes, " of ", dtype_name(data.dtype));
+  if constexpr (kWrite) {
+    backend->upload(kv.memory.data(), data.data, bytes);
+  } else {
+    backend->download(data.data, kv.memory.data(), bytes);
+  }
+  return info.Env().Undefined();
+}
+
+Napi::Value create_ops(Info info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<Backend> backend = make_backend(info[0].As<Napi::String>(), info[1].As<Napi::Number>().Int32Value());
+  Napi::Object ops = Napi::Object::New(env);
+  ops.Set("device", backend->device());
+  ops.Set("description", backend->description());
+
+  const auto add = [&](const char* name, auto body) {
+    ops.Set(name, Napi::Function::New(env, [backend, body](Info call) { return guarded(call.Env(), [&] { return body(backend, call); }); }, name));
+  };
+  add("allocateWeight", allocate_weight);
+  add("pack", pack);
+  add("createKv", create_kv);
+  add("writeKv", copy_kv<true>);
+  add("readKv", copy_kv<false>);
+
+  const auto add_op = [&](const char* name, double (*op)(Backend&, Call&)) {
+    add(name, [op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value {
+      Call call(*on, info[0].As<Napi::Object>());
+      return Napi::Number::New(info.Env(), op(*on, call));
+    });
+  };
+  add_op("embed", embed);
+  add_op("rmsNorm", rms_norm);
+  add_op("linear", linear);
+  add_op("qkNormRopeStore", qk_norm_rope_store);
+  add_op("attention", attention);
+  add_op("route", route);
+  add_op("permute", permute);
+  add_op("groupedGateUp", grouped_gate_up);
+  add_op("groupedLinear", grouped_linear);
+  add_op("unpermute", unpermute);
+  add_op("sample", sample);
+  return ops;
+}
+
+}  // namespace
+
+void export_ops(Napi::Env env, Napi::Object exports) {
+  exports.Set("createOps", Napi::Function::New(env, [](Info info) { return guarded(info.Env(), [&] { return create_ops(info); }); }, "createOps"));
+}
+
+}  // namespace m2::napi

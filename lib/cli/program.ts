@@ -1,0 +1,52 @@
+/** The program `m2`: its commands, and the one place where an error becomes a line on stderr and an exit status. */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { Command, CommanderError } from 'commander'
+import { M2Error } from '../index'
+import { EXIT_STATUS, USAGE } from './exit-status'
+import { addGenerate } from './generate'
+import type { Shell } from './shell'
+
+const NO_COMMAND = 'no command was given: try m2 generate "What is 47 + 38?", or m2 --help'
+
+/** Runs `m2` with `args` (without node and script); returns the exit status and never throws. */
+export async function run(args: readonly string[], shell: Shell): Promise<number> {
+  let status = 0
+  const program = new Command('m2')
+    .description('MiniMax-M2 models inside Node.js')
+    .version(packageVersion())
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => shell.stdout.write(text), writeErr: () => {} })
+  addGenerate(program, shell, (result) => {
+    status = result
+  })
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return status
+  } catch (error) {
+    return report(error, shell)
+  }
+}
+
+function report(error: unknown, shell: Shell): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0 // --help and --version
+    const noCommand = error.code === 'commander.help'
+    shell.stderr.write(line(noCommand ? NO_COMMAND : error.message.replace(/^error: /, '')))
+    return USAGE
+  }
+  if (error instanceof M2Error) {
+    shell.stderr.write(line(error.message))
+    return EXIT_STATUS[error.code]
+  }
+  const stack = error instanceof Error ? error.stack : String(error)
+  shell.stderr.write(`m2: this is a bug of m2-engine:\n${stack}\n`)
+  return 1
+}
+
+const line = (message: string): string => `m2: ${message.trim().replace(/\s*\n\s*/g, ' ')}\n`
+
+function packageVersion(): string {
+  const file = path.join(__dirname, '..', '..', 'package.json')
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}

@@ -1,0 +1,18 @@
+import type { Engine } from '../index'
+
+/** A stream that may be a terminal. */
+export interface Output {
+  write(text: string): unknown
+  isTTY?: boolean
+}
+
+/** Everything of the process that a command touches: the streams, the environment, Ctrl-C, and how an engine is loaded. */
+export interface Shell {
+  stdin: AsyncIterable<Uint8Array>
+  stdout: Output
+  stderr: Output
+  env: Record<string, string | undefined>
+  /** The first Ctrl-C from now on calls `handler` instead of ending the process; the next one ends it. */
+  onInterrupt(handler: () => void): void
+  load: typeof Engine.load
+}

@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest'
+import { Progress } from '../../lib/cli/progress'
+
+function progress(terminal: boolean) {
+  const seen = { text: '', clock: 0 }
+  const err = { write: (text: string) => (seen.text += text), isTTY: terminal }
+  return { seen, shown: new Progress(err, () => seen.clock) }
+}
+
+describe('Progress', () => {
+  it('renews one line on a terminal and takes it away', () => {
+    const { seen, shown } = progress(true)
+    shown.report({ phase: 'weights', done: 0, total: 200 })
+    shown.report({ phase: 'weights', done: 10, total: 200 }) // too soon to be shown
+    seen.clock = 150
+    shown.report({ phase: 'weights', done: 50, total: 200 })
+    shown.end()
+    expect(seen.text).toBe('\rloading: weights 0 %\x1b[K\rloading: weights 25 %\x1b[K\r\x1b[K')
+  })
+
+  it('writes a line for each phase elsewhere, and one every five seconds', () => {
+    const { seen, shown } = progress(false)
+    shown.report({ phase: 'tokenizer', done: 0, total: 0 })
+    shown.report({ phase: 'weights', done: 0, total: 100 })
+    seen.clock = 4000
+    shown.report({ phase: 'weights', done: 40, total: 100 })
+    seen.clock = 5000
+    shown.report({ phase: 'weights', done: 50, total: 100 })
+    shown.report({ phase: 'weights', done: 100, total: 100 })
+    shown.end()
+    expect(seen.text).toBe('loading: tokenizer\nloading: weights 0 %\nloading: weights 50 %\n')
+  })
+})

@@ -1,0 +1,138 @@
+/** Ragged paged attention problems, their float64 truth and their naive bf16 variant. */
+import { bf16, f32, i32, opsFor, Random, round, toBf16 } from './helpers'
+
+export interface Sequence {
+  queries: number // the last ones of the context
+  context: number // tokens, the queries included
+}
+
+export interface AttentionShape {
+  heads: number
+  kvHeads: number
+  dim: number
+  pageSize: number
+  dtype: 'f32' | 'bf16'
+  sequences: Sequence[]
+}
+
+const [LAYERS, LAYER] = [2, 1]
+
+/** Random q, K and V; the pages of the sequences are shuffled among each other and everything not visible is NaN. */
+export function problem(shape: AttentionShape) {
+  const { heads, kvHeads, dim, pageSize, dtype, sequences } = shape
+  const random = new Random(dim * 100 + heads * 10 + pageSize)
+  const pagesOf = (s: Sequence) => Math.ceil(s.context / pageSize)
+  const pages = sequences.reduce((sum, s) => sum + pagesOf(s), 2)
+  const free = random.shuffled(pages)
+  const rows = random.shuffled(sequences.length + 2).slice(0, sequences.length)
+  const pagesPerRow = Math.max(...sequences.map(pagesOf)) + 1
+  const pageTables = new Int32Array((sequences.length + 2) * pagesPerRow).fill(-1)
+  const cache = new Float32Array(pages * LAYERS * 2 * kvHeads * pageSize * dim).fill(Number.NaN)
+  const offset = (page: number, which: number, head: number, at: number) =>
+    ((((page * LAYERS + LAYER) * 2 + which) * kvHeads + head) * pageSize + at) * dim
+  const content = sequences.map((s, b) => {
+    for (let i = 0; i < pagesOf(s); i++) pageTables[rows[b]! * pagesPerRow + i] = free.pop()!
+    const [keys, values] = [random.normals(s.context * kvHeads * dim, 1.5), random.normals(s.context * kvHeads * dim)]
+    for (let at = 0; at < s.context; at++)
+      for (let head = 0; head < kvHeads; head++) {
+        const page = pageTables[rows[b]! * pagesPerRow + Math.floor(at / pageSize)]!
+        const from = (at * kvHeads + head) * dim
+        cache.set(keys.subarray(from, from + dim), offset(page, 0, head, at % pageSize))
+        cache.set(values.subarray(from, from + dim), offset(page, 1, head, at % pageSize))
+      }
+    const stored = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
+    return { keys: stored(keys), values: stored(values), q: random.normals(s.queries * heads * dim) }
+  })
+  return {
+    ...shape,
+    pages,
+    rows,
+    pagesPerRow,
+    pageTables,
+    cache: dtype === 'f32' ? cache : toBf16(cache),
+    content,
+    scale: dim ** -0.5,
+  }
+}
+export type Problem = ReturnType<typeof problem>
+
+/** softmax(q K^T scale) V over everything up to each query's own position. `r` rounds every input, intermediate and output. */
+export function truth(p: Problem, b: number, r: (x: number) => number = (x) => x): Float64Array {
+  const { queries, context } = p.sequences[b]!
+  const { keys, values, q } = p.content[b]!
+  const { heads, kvHeads, dim } = p
+  const out = new Float64Array(queries * heads * dim)
+  for (let j = 0; j < queries; j++)
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads))
+      const at = (j * heads + h) * dim
+      const scores = Array.from({ length: context - queries + j + 1 }, (_, i) => {
+        let dot = 0
+        for (let d = 0; d < dim; d++) dot += r(q[at + d]!) * r(keys[(i * kvHeads + kvHead) * dim + d]!)
+        return r(r(dot) * p.scale)
+      })
+      const max = Math.max(...scores)
+      const weights = scores.map((s) => r(Math.exp(s - max)))
+      const sum = r(weights.reduce((a, w) => a + w, 0))
+      for (let d = 0; d < dim; d++) {
+        let total = 0
+        for (let i = 0; i < weights.length; i++)
+          total += r(weights[i]! / sum) * r(values[(i * kvHeads + kvHead) * dim + d]!)
+        out[at + d] = r(total)
+      }
+    }
+  return out
+}
+
+/** Runs the sequences `parts` names in one call; a part is queries first..first+count-1 of sequence b. One result per part. */
+export function run(
+  isa: string,
+  p: Problem,
+  parts: { b: number; first: number; count: number }[],
+  threads = 2,
+): Uint16Array[] {
+  const { heads, kvHeads, dim, pageSize } = p
+  const ops = opsFor(isa, threads)
+  const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
+  const whole = [p.pages, LAYERS * 2, kvHeads, pageSize * dim]
+  ops.writeKv(kv, { data: p.cache instanceof Uint16Array ? bf16(whole, p.cache) : f32(whole, p.cache) })
+  const width = heads * dim
+  const tokens = parts.reduce((sum, part) => sum + part.count, 0)
+  const q = new Float32Array(tokens * width)
+  const cu = [0]
+  for (const { b, first, count } of parts) {
+    q.set(p.content[b]!.q.subarray(first * width, (first + count) * width), cu.at(-1)! * width)
+    cu.push(cu.at(-1)! + count)
+  }
+  const out = bf16([tokens, width])
+  ops.attention({
+    q: f32([tokens, heads, dim], q),
+    kv,
+    layer: LAYER,
+    pageTables: i32([p.pageTables.length / p.pagesPerRow, p.pagesPerRow], p.pageTables),
+    rows: i32(
+      [parts.length],
+      parts.map((part) => p.rows[part.b]!),
+    ),
+    cuSeqlensQ: i32([parts.length + 1], cu),
+    contextLens: i32(
+      [parts.length],
+      parts.map(({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count),
+    ),
+    scale: p.scale,
+    out,
+  })
+  return parts.map((_, i) => out.data.slice(cu[i]! * width, cu[i + 1]! * width))
+}
+
+export const whole = (p: Problem) => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
+
+export function joined(chunks: Uint16Array[]): Uint16Array {
+  const out = new Uint16Array(chunks.reduce((sum, c) => sum + c.length, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    out.set(chunk, at)
+    at += chunk.length
+  }
+  return out
+}

@@ -1,0 +1,120 @@
+import { describe, it } from 'vitest'
+import { packWeight } from '../../lib/ops'
+import {
+  bf16,
+  expectSameBytes,
+  expectWithinTwiceNaive,
+  f32,
+  ISAS,
+  i32,
+  opsFor,
+  Random,
+  round,
+  THREADS,
+  toBf16,
+  valuesOf,
+} from './helpers'
+import { expertOf, permutation, routing, type Spread } from './moe.helpers'
+
+function problem(tokens: number, experts: number, active: number, width: number, hidden: number, spread: Spread) {
+  const random = new Random(tokens + experts + width + hidden)
+  const r = routing(tokens, experts, active, spread)
+  return {
+    ...r,
+    ...permutation(r),
+    width,
+    hidden,
+    x: toBf16(random.normals(tokens * width)),
+    w: toBf16(random.normals(experts * 2 * hidden * width, 1.5 * width ** -0.5)),
+  }
+}
+type Problem = ReturnType<typeof problem>
+
+function truth(p: Problem, r: (v: number) => number = (v) => v): Float64Array {
+  const [x, w] = [valuesOf(p.x), valuesOf(p.w)]
+  const out = new Float64Array(p.source.length * p.hidden)
+  const dot = (token: number, wRow: number) => {
+    let sum = 0
+    for (let c = 0; c < p.width; c++) sum += x[token * p.width + c]! * w[wRow * p.width + c]!
+    return r(sum)
+  }
+  p.source.forEach((pair, row) => {
+    const [token, first] = [Math.floor(pair / p.active), expertOf(p.offsets, row) * 2 * p.hidden]
+    for (let f = 0; f < p.hidden; f++) {
+      const [gate, up] = [dot(token, first + f), dot(token, first + p.hidden + f)]
+      out[row * p.hidden + f] = r(r(gate / (1 + Math.exp(-gate))) * up)
+    }
+  })
+  return out
+}
+
+function run(isa: string, p: Problem, threads = 2, weight = pack(isa, p, threads)): Uint16Array {
+  const out = bf16([p.source.length, p.hidden])
+  opsFor(isa, threads).groupedGateUp({
+    x: bf16([p.tokens, p.width], p.x),
+    source: i32([p.source.length], p.source),
+    offsets: i32([p.experts + 1], p.offsets),
+    weight,
+    out,
+  })
+  return out.data
+}
+
+const shapeOf = (p: Problem) => ({ experts: p.experts, n: 2 * p.hidden, k: p.width, layout: 'gateUp' as const })
+const pack = (isa: string, p: Problem, threads = 2) =>
+  packWeight(opsFor(isa, threads), shapeOf(p), bf16([p.experts, 2 * p.hidden, p.width], p.w))
+
+/** The same weights with another set of tokens: those of `tokens`. */
+function subset(p: Problem, tokens: number[]): Problem {
+  const { active, width } = p
+  const pick = <T extends Int32Array | Uint16Array>(from: T, size: number) =>
+    tokens.flatMap((t) => [...from.subarray(t * size, (t + 1) * size)])
+  const expertIds = Int32Array.from(pick(p.expertIds, active))
+  const r = { tokens: tokens.length, experts: p.experts, active, expertIds }
+  return { ...p, ...r, ...permutation(r), x: Uint16Array.from(pick(p.x, width)) }
+}
+
+describe.each(ISAS)('grouped_gate_up on %s', (isa) => {
+  it.each<[number, number, number, number, number, Spread]>([
+    [1, 1, 1, 32, 32, 'random'],
+    [1, 8, 2, 96, 32, 'random'],
+    [3, 4, 2, 64, 96, 'oneTakesAll'],
+    [17, 6, 2, 160, 32, 'emptyExperts'],
+    [70, 5, 3, 64, 64, 'random'],
+    [130, 4, 1, 32, 32, 'oneTakesAll'],
+  ])('agrees with float64: %i tokens, %i experts, %i active, C %i, F %i, %s', (...shape) => {
+    const p = problem(...shape)
+    expectWithinTwiceNaive(valuesOf(run(isa, p)), truth(p), truth(p, round))
+  })
+
+  it('takes gate rows and up rows packed apart', () => {
+    const p = problem(5, 3, 2, 64, 96, 'random')
+    const ops = opsFor(isa)
+    const weight = ops.allocateWeight(shapeOf(p))
+    const values = Float32Array.from(valuesOf(p.w))
+    for (let e = 2; e >= 0; e--)
+      for (const [first, count] of [
+        [96, 96],
+        [0, 33],
+        [33, 63],
+      ] as const) {
+        const from = (e * 192 + first) * 64
+        ops.pack(weight, e, first, { source: f32([count, 64], values.subarray(from, from + count * 64)) })
+      }
+    expectSameBytes(run(isa, p, 2, weight), run(isa, p))
+  })
+
+  it('gives a row the same bytes alone, in any batch and with any number of threads', () => {
+    const p = problem(60, 5, 2, 224, 96, 'random')
+    const together = run(isa, p)
+    for (const threads of THREADS) expectSameBytes(run(isa, p, threads), together)
+    for (const tokens of [[0], [59], [3, 30], Array.from({ length: 23 }, (_, i) => 2 * i)]) {
+      const part = subset(p, tokens)
+      const got = run(isa, part)
+      part.source.forEach((pair, row) => {
+        const original = p.target[tokens[Math.floor(pair / 2)]! * 2 + (pair % 2)]!
+        expectSameBytes(got.slice(row * 96, (row + 1) * 96), together.slice(original * 96, (original + 1) * 96))
+      })
+    }
+  })
+})

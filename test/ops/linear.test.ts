@@ -1,0 +1,173 @@
+import { describe, expect, it } from 'vitest'
+import { type PackedWeight, packWeight } from '../../lib/ops'
+import {
+  bf16,
+  expectF32Accurate,
+  expectSameBytes,
+  f32,
+  ISAS,
+  opsFor,
+  Random,
+  round,
+  THREADS,
+  toBf16,
+  valuesOf,
+} from './helpers'
+
+interface Problem {
+  m: number
+  n: number
+  k: number
+  x: Uint16Array
+  w: Uint16Array
+}
+
+function problem(m: number, n: number, k: number): Problem {
+  const random = new Random(m * 1000 + n * 10 + k)
+  return { m, n, k, x: toBf16(random.normals(m * k)), w: toBf16(random.normals(n * k, k ** -0.5)) }
+}
+
+function truth({ m, n, k, x, w }: Problem, base?: Float32Array): Float64Array {
+  const [X, W] = [valuesOf(x), valuesOf(w)]
+  return Float64Array.from({ length: m * n }, (_, at) => {
+    const [xRow, wRow] = [Math.floor(at / n) * k, (at % n) * k]
+    let sum = base?.[at] ?? 0
+    for (let i = 0; i < k; i++) sum += X[xRow + i]! * W[wRow + i]!
+    return sum
+  })
+}
+
+const pack = (isa: string, { n, k, w }: Problem, threads = 2) =>
+  packWeight(opsFor(isa, threads), { experts: 1, n, k, layout: 'rows' }, bf16([1, n, k], w))
+
+function run(
+  isa: string,
+  p: Problem,
+  options: { threads?: number; weight?: PackedWeight; base?: Float32Array } = {},
+): Float32Array {
+  const { threads = 2, base } = options
+  const weight = options.weight ?? pack(isa, p, threads)
+  const out = f32([p.m, p.n], base?.slice())
+  opsFor(isa, threads).linear({ x: bf16([p.m, p.k], p.x), weight, out, accumulate: base !== undefined })
+  return out.data
+}
+
+const rowOf = (p: Problem, row: number): Problem => ({ ...p, m: 1, x: p.x.slice(row * p.k, (row + 1) * p.k) })
+
+describe.each(ISAS)('linear on %s', (isa) => {
+  it.each([
+    [1, 1, 32],
+    [1, 15, 32],
+    [1, 16, 64],
+    [1, 17, 96],
+    [1, 257, 1056],
+    [2, 31, 128],
+    [3, 33, 160],
+    [15, 47, 32],
+    [16, 48, 96],
+    [17, 49, 224],
+    [65, 130, 288],
+    [512, 70, 544],
+    [513, 33, 64],
+  ])('agrees with float64: %i rows, N %i, K %i', (m, n, k) => {
+    const p = problem(m, n, k)
+    expectF32Accurate(run(isa, p), truth(p))
+  })
+
+  it('agrees with float64 at every number of rows from 1 to 70', () => {
+    const all = problem(70, 37, 96)
+    const want = truth(all)
+    const weight = pack(isa, all)
+    for (let m = 1; m <= 70; m++)
+      expectF32Accurate(run(isa, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37))
+  })
+
+  it.each([1, 5, 40])('adds to what is there when it accumulates, %i rows', (m) => {
+    const p = problem(m, 45, 64)
+    const base = new Random(7).normals(m * 45)
+    expectF32Accurate(run(isa, p, { base }), truth(p, base))
+  })
+
+  it('packs rows in any ranges, from f32, bf16 and f16, to the same weight', () => {
+    const [n, k] = [53, 64]
+    const random = new Random(3)
+    // Few enough bits that all three dtypes hold the numbers exactly.
+    const values = Float32Array.from({ length: n * k }, () => (random.int(255) - 127) / 64)
+    const half = Uint16Array.from(values, halfBits)
+    const p: Problem = { m: 4, n, k, x: toBf16(random.normals(4 * k)), w: toBf16(values) }
+    const ops = opsFor(isa)
+    const want = run(isa, p)
+    expectF32Accurate(want, truth(p))
+    for (const cut of [1, 7, 16, 17, 32, 52]) {
+      const weight = ops.allocateWeight({ experts: 1, n, k, layout: 'rows' })
+      ops.pack(weight, 0, cut, { source: { data: half.subarray(cut * k), shape: [n - cut, k], dtype: 'f16' } })
+      ops.pack(weight, 0, 0, { source: { data: values.subarray(0, cut * k), shape: [cut, k] } })
+      expectSameBytes(run(isa, p, { weight }), want)
+    }
+  })
+
+  it('rounds f32 weights to bf16, to nearest even', () => {
+    const [n, k] = [18, 32]
+    const values = new Random(5).normals(n * k)
+    values[0] = 1 + 2 ** -8 // a tie: to even, down
+    values[1] = 1 + 3 * 2 ** -8 // a tie: to even, up
+    const ops = opsFor(isa)
+    const weight = packWeight(ops, { experts: 1, n, k, layout: 'rows' }, f32([1, n, k], values))
+    const x = toBf16(Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 1 : 0)))
+    const out = f32([k, n])
+    ops.linear({ x: bf16([k, k], x), weight, out })
+    for (let row = 0; row < n; row++)
+      for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
+  })
+
+  it('lets infinities and NaN of one row stay in that row', () => {
+    const p = problem(6, 20, 64)
+    const clean = run(isa, p)
+    p.x.fill(0x7fc0, 2 * 64, 3 * 64)
+    p.x[3 * 64] = 0x7f80
+    const got = run(isa, p)
+    expect(got.subarray(2 * 20, 3 * 20).every(Number.isNaN)).toBe(true)
+    expect(got.subarray(3 * 20, 4 * 20).some(Number.isFinite)).toBe(false)
+    expectSameBytes(got.slice(0, 40), clean.slice(0, 40))
+    expectSameBytes(got.slice(80), clean.slice(80))
+  })
+
+  it.each([
+    [70, 130, 1056],
+    [70, 37, 96],
+  ])('gives a row the same bytes alone and in any batch: %i rows, N %i, K %i', (m, n, k) => {
+    const p = problem(m, n, k)
+    const weight = pack(isa, p)
+    const together = run(isa, p, { weight })
+    for (let row = 0; row < m; row++)
+      expectSameBytes(run(isa, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
+    for (const [first, count] of [
+      [0, 2],
+      [1, 7],
+      [3, 16],
+      [5, 33],
+      [0, 69],
+    ] as const) {
+      const part = run(isa, { ...p, m: count, x: p.x.slice(first * k, (first + count) * k) }, { weight })
+      expectSameBytes(part, together.slice(first * n, (first + count) * n))
+    }
+  })
+
+  it.each([1, 6, 70])('gives the same bytes with any number of threads, %i rows', (m) => {
+    const p = problem(m, 333, 544)
+    const base = new Random(1).normals(m * 333)
+    const [plain, added] = [run(isa, p), run(isa, p, { base })]
+    for (const threads of THREADS) {
+      expectSameBytes(run(isa, p, { threads }), plain)
+      expectSameBytes(run(isa, p, { threads, base }), added)
+    }
+  })
+})
+
+/** The bits of a number that f16 holds exactly as a normal number, or zero. */
+function halfBits(x: number): number {
+  if (x === 0) return 0
+  const exponent = Math.floor(Math.log2(Math.abs(x)))
+  const mantissa = (Math.abs(x) / 2 ** exponent - 1) * 1024
+  return (x < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | mantissa
+}
