@@ -119,6 +119,26 @@ export function createOps(device: string, threads: number): Ops {
   return (native() as NativeModule & { createOps(device: string, threads: number): Ops }).createOps(device, threads)
 }
 
+/** How much was done, in bytes or operations, and how long it took. */
+export interface Work {
+  amount: number
+  microseconds: number
+}
+
+/** What the processor does at best, all threads together. */
+export interface Ceilings {
+  /** Reads memory once from end to end. */
+  read(): Work
+  /** Repeats the instruction that matrix products use, on registers. */
+  multiply(): Work
+}
+
+/** The ceilings of the CPU. `threads`: 0 for the number of physical cores; `bytes`: what one read reads, more than the caches hold. */
+export function createCeilings(threads: number, bytes: number): Ceilings {
+  const door = native() as NativeModule & { createCeilings(threads: number, bytes: number): Ceilings }
+  return door.createCeilings(threads, bytes)
+}
+
 /** A packed weight from a whole row-major source [experts, n, k]. */
 export function packWeight(ops: Ops, shape: WeightShape, source: Tensor<Float32Array | Uint16Array>): PackedWeight {
   const weight = ops.allocateWeight(shape)
