@@ -6,17 +6,17 @@ type Reading = (text: string) => number
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i
 
 /** A finite decimal number within [least, most]. */
-export const decimal = (least: number, most = Number.MAX_VALUE): Reading => bounded('a number', least, most, () => true)
+export const decimal = (least: number, most = Infinity): Reading => bounded('a number', least, most, Number.isFinite)
 
 /** A whole number within [least, most]. */
-export const whole = (least: number, most = Number.MAX_SAFE_INTEGER): Reading =>
+export const whole = (least = -Infinity, most = Infinity): Reading =>
   bounded('a whole number', least, most, Number.isSafeInteger)
 
 function bounded(what: string, least: number, most: number, holds: (value: number) => boolean): Reading {
-  const range = most >= Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
+  const limits = [least > -Infinity ? ` of at least ${least}` : '', most < Infinity ? ` and at most ${most}` : '']
   return (text) => {
     const value = DECIMAL.test(text) ? Number(text) : Number.NaN
     if (value >= least && value <= most && holds(value)) return value
-    throw new InvalidArgumentError(`Expected ${what} ${range}.`)
+    throw new InvalidArgumentError(`Expected ${what}${limits.join('')}.`)
   }
 }

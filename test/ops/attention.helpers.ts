@@ -92,7 +92,7 @@ export interface Part {
 }
 
 /** A backend whose cache holds the problem's: runs parts in one call, one result per part. */
-export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) => Uint16Array[] {
+export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) => Float32Array[] {
   const { heads, kvHeads, dim, pageSize } = p
   const ops = opsFor(isa, threads)
   const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
@@ -110,7 +110,7 @@ export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) =>
       ({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count,
     )
     const rows = parts.map((part) => p.rows[part.b]!)
-    const out = bf16([tokens, width])
+    const out = f32([tokens, width])
     ops.attention({
       q: f32([tokens, heads, dim], q),
       kv,
@@ -128,8 +128,8 @@ export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) =>
 
 export const whole = (p: Problem): Part[] => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
 
-export function joined(chunks: Uint16Array[]): Uint16Array {
-  const out = new Uint16Array(chunks.reduce((sum, c) => sum + c.length, 0))
+export function joined(chunks: Float32Array[]): Float32Array {
+  const out = new Float32Array(chunks.reduce((sum, c) => sum + c.length, 0))
   let at = 0
   for (const chunk of chunks) {
     out.set(chunk, at)

@@ -119,7 +119,7 @@ describe.each(ISAS)('attention on %s', (isa) => {
       const together = run(whole(p))
       for (const [b, { queries }] of p.sequences.entries())
         for (const size of [1, 7, 64, 65, 100]) {
-          const chunks: Uint16Array[] = []
+          const chunks: Float32Array[] = []
           for (let first = 0; first < queries; first += size)
             chunks.push(...run([{ b, first, count: Math.min(size, queries - first) }]))
           expectSameBytes(joined(chunks), together[b]!)
