@@ -90,7 +90,11 @@ void Worker::on_message(Napi::Env env, Napi::Function, Worker* worker, Message* 
   try {
     message->deliver(env);
   } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
+    try {
+      error.ThrowAsJavaScriptException();
+    } catch (const Napi::Error&) {
+      // A terminated thread runs no JavaScript any more: nobody is left to tell.
+    }
   }
 }
 
