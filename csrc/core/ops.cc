@@ -178,14 +178,14 @@ void Backend::rms_norm(const RmsNormArgs& a) {
   }
   check.view(a.weight, "weight", DType::kF32, {width});
   check.that(a.eps >= 0, "eps must be 0 or more, found ", a.eps);
-  check.view(a.out, "out", DType::kBf16, {rows, width});
-  if (a.out_f32) check.view(a.out_f32, "out_f32", DType::kF32, {rows, width});
+  check.view(a.out, "out", DType::kF32, {rows, width});
+  if (a.out_bf16) check.view(a.out_bf16, "out_bf16", DType::kBf16, {rows, width});
   if (a.out.numel() > 0) do_rms_norm(a);
 }
 
 void Backend::linear(const LinearArgs& a) {
   const Check check("linear", host_memory());
-  check.rank(a.x, "x", DType::kBf16, 2);
+  check.rank(a.x, "x", DType::kF32, 2);
   check.rank(a.out, "out", DType::kF32, 2);
   check.weight(a.weight, WeightLayout::kRows, 1, a.out.size(1), a.x.size(1));
   check.view(a.out, "out", DType::kF32, {a.x.size(0), a.weight->n});
@@ -226,7 +226,7 @@ void Backend::attention(const AttentionArgs& a) {
   check.view(a.context_lens, "context_lens", DType::kI32, {sequences});
   if (check.reads_values()) check_contexts(check, a);
   check.that(std::isfinite(a.scale), "scale must be finite, found ", a.scale);
-  check.view(a.out, "out", DType::kBf16, {tokens, heads * dim});
+  check.view(a.out, "out", DType::kF32, {tokens, heads * dim});
   if (tokens > 0) do_attention(a);
 }
 

@@ -7,12 +7,13 @@
  *   ]~b]tool\n<response>{text}</response>\n<response>{text}</response>[e~[\n
  *   ]~b]ai\n<think>\n
  */
-import { M2Error } from '../errors'
 import { checkKnownKeys } from '../known-keys'
 import { type ChatFormat, M2_FORMAT } from './chat-format'
+import { badOption } from './input'
 import {
   CALLS,
   CALLS_END,
+  ControlTokens,
   DOCUMENT_START,
   joinSegments,
   ROLE_START,
@@ -68,8 +69,7 @@ export interface RenderOptions {
 export function renderChat(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
   checkKnownKeys(options, ['tools', 'identity', 'addGenerationPrompt', 'keepReasoning'], 'renderChat')
   const { identity = M2_FORMAT.identity } = options
-  if (typeof identity !== 'string')
-    throw new M2Error('BAD_OPTION', `identity: expected a string, found ${typeof identity}`)
+  if (typeof identity !== 'string') throw badOption('identity', 'a string', identity)
   return joinSegments(renderSegments(checkMessages(messages), { ...M2_FORMAT, identity }, checkRenderOptions(options)))
 }
 
@@ -80,26 +80,25 @@ export function checkRenderOptions({
   keepReasoning = 'model',
 }: RenderOptions): RenderSettings {
   if (!KEEP_REASONING.includes(keepReasoning)) {
-    throw new M2Error(
-      'BAD_OPTION',
-      `keepReasoning: expected "model", "always" or "never", found ${JSON.stringify(keepReasoning)}`,
-    )
+    throw badOption('keepReasoning', '"model", "always" or "never"', keepReasoning)
   }
   if (typeof addGenerationPrompt !== 'boolean') {
-    throw new M2Error(
-      'BAD_OPTION',
-      `addGenerationPrompt: expected true or false, found ${JSON.stringify(addGenerationPrompt)}`,
-    )
+    throw badOption('addGenerationPrompt', 'true or false', addGenerationPrompt)
   }
   return { tools: checkTools(tools), addGenerationPrompt, keepReasoning }
 }
 
 /** The prompt as segments, so that nothing a user or tool wrote can become a control token. */
-export function renderSegments(turns: readonly Turn[], format: ChatFormat, settings: RenderSettings): Segment[] {
+export function renderSegments(
+  turns: readonly Turn[],
+  format: ChatFormat,
+  settings: RenderSettings,
+  tokens = new ControlTokens(),
+): Segment[] {
   const system = turns[0]?.role === 'system' ? turns[0] : undefined
   const rest = system ? turns.slice(1) : turns
   const keepFrom = firstKept(rest, format, settings.keepReasoning)
-  const out = new SegmentWriter()
+  const out = new SegmentWriter(tokens)
   writeSystem(out, system, format, settings.tools)
   rest.forEach((turn, i) => {
     if (turn.role === 'user') out.template(`${ROLE_START}user\n`).text(turn.content).template(`${TURN_END}\n`)

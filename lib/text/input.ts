@@ -8,7 +8,7 @@ const MAX_JSON_DEPTH = 200
 
 function show(value: unknown): string {
   if (value === undefined) return 'nothing'
-  if (Array.isArray(value)) return 'an array'
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array'
   if (typeof value === 'object' && value !== null) return 'an object'
   if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`
   const text =
@@ -23,6 +23,10 @@ export function reasonOf(cause: unknown): string {
 
 export function badInput(where: string, expected: string, found: unknown): M2Error {
   return new M2Error('BAD_INPUT', `${where}: expected ${expected}, found ${show(found)}`)
+}
+
+export function badOption(name: string, expected: string, found: unknown): M2Error {
+  return new M2Error('BAD_OPTION', `${name}: expected ${expected}, found ${show(found)}`)
 }
 
 export function isObject(value: unknown): value is JsonObject {

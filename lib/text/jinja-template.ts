@@ -32,7 +32,7 @@ export class JinjaTemplate {
 
   /** @throws M2Error BAD_CHECKPOINT for a template that cannot be parsed, or cannot render a plain conversation. */
   constructor(
-    private readonly source: JinjaSource,
+    readonly source: JinjaSource,
     private readonly tokens: ControlTokens,
   ) {
     try {

@@ -11,15 +11,7 @@ export const THINK_END = '</think>'
 export const CALLS = '<minimax:tool_call>'
 export const CALLS_END = '</minimax:tool_call>'
 
-export const CONTROL_TOKENS: readonly string[] = [
-  DOCUMENT_START,
-  ROLE_START,
-  TURN_END,
-  THINK,
-  THINK_END,
-  CALLS,
-  CALLS_END,
-]
+const M2_TOKENS = [DOCUMENT_START, ROLE_START, TURN_END, THINK, THINK_END, CALLS, CALLS_END]
 
 /** What the template prints around the thinking of a turn. */
 export const THINKING_OPEN = `${THINK}\n`
@@ -34,11 +26,11 @@ export interface Segment {
   special: boolean
 }
 
-/** Splits text at the control tokens in it; of two that begin at one place the longer one is meant. */
+/** Splits text at the control tokens in it; of two that begin at one place the longer one is meant. Default: the tokens of the format. */
 export class ControlTokens {
   private readonly pattern: RegExp
 
-  constructor(readonly tokens: readonly string[] = CONTROL_TOKENS) {
+  constructor(readonly tokens: readonly string[] = M2_TOKENS) {
     const longestFirst = [...tokens].sort((a, b) => b.length - a.length)
     const escaped = longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
     this.pattern = escaped.length > 0 ? new RegExp(`(${escaped.join('|')})`) : /(?!)/
@@ -53,15 +45,15 @@ export class ControlTokens {
   }
 }
 
-const M2_TOKENS = new ControlTokens()
-
 /** Collects a prompt's segments. */
 export class SegmentWriter {
   readonly segments: Segment[] = []
 
+  constructor(private readonly tokens: ControlTokens) {}
+
   /** Text of the template: control tokens in it are meant. */
   template(text: string): this {
-    for (const segment of M2_TOKENS.split(text)) {
+    for (const segment of this.tokens.split(text)) {
       if (segment.special) this.segments.push(segment)
       else this.text(segment.text)
     }

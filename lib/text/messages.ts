@@ -134,8 +134,9 @@ function toolTurn(message: JsonObject, where: string): ToolTurn {
 
 /** Ids are compared only where both sides have them: many histories carry none, and results go by their order. */
 function checkAnswers(turn: ToolTurn, calls: AssistantTurn['toolCalls'], where: string): void {
-  if (calls.length === 0)
+  if (calls.length === 0) {
     throw new M2Error('BAD_INPUT', `${where}: a tool message needs an assistant message with tool_calls before it`)
+  }
   const ids = calls.map((call) => call.id).filter((id) => id !== undefined)
   if (turn.toolCallId !== undefined && ids.length === calls.length && !ids.includes(turn.toolCallId)) {
     throw badInput(`${where}.tool_call_id`, `the id of a preceding call (${ids.join(', ')})`, turn.toolCallId)

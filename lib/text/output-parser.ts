@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { M2Error } from '../errors'
 import { checkKnownKeys } from '../known-keys'
+import { badOption } from './input'
 import { THINKING_CLOSE, THINKING_OPEN } from './markup'
 import { OutputScanner } from './output-scanner'
 import { argumentValue } from './tool-arguments'
@@ -70,12 +71,8 @@ export class OutputParser {
   constructor(options: OutputParserOptions = {}) {
     checkKnownKeys(options, ['tools', 'reasoning', 'startsIn'], 'OutputParser')
     const { tools, reasoning = 'split', startsIn = 'reasoning' } = options
-    if (reasoning !== 'split' && reasoning !== 'inline') {
-      throw new M2Error('BAD_OPTION', `reasoning: expected "split" or "inline", found ${JSON.stringify(reasoning)}`)
-    }
-    if (startsIn !== 'reasoning' && startsIn !== 'text') {
-      throw new M2Error('BAD_OPTION', `startsIn: expected "reasoning" or "text", found ${JSON.stringify(startsIn)}`)
-    }
+    if (reasoning !== 'split' && reasoning !== 'inline') throw badOption('reasoning', '"split" or "inline"', reasoning)
+    if (startsIn !== 'reasoning' && startsIn !== 'text') throw badOption('startsIn', '"reasoning" or "text"', startsIn)
     this.functions = new Map(checkTools(tools).map((fn) => [fn.name, fn]))
     this.inline = reasoning === 'inline'
     this.scanner = new OutputScanner(

@@ -2,19 +2,12 @@
  * Which way a model's conversations are rendered. A model's own chat template is compared with our formats on the probe conversations: where
  * one is equal on all, ours renders; else the template itself does.
  */
-import { checkRenderOptions, type RenderOptions, type RenderSettings, renderSegments } from './chat'
+import { isDeepStrictEqual } from 'node:util'
+import { checkRenderOptions, type RenderOptions, renderSegments } from './chat'
 import { type ChatFormat, M2_FORMAT, NANO_FORMAT } from './chat-format'
 import { type JinjaSource, JinjaTemplate } from './jinja-template'
-import {
-  CONTROL_TOKENS,
-  ControlTokens,
-  DOCUMENT_START,
-  joinSegments,
-  ROLE_START,
-  type Segment,
-  TURN_END,
-} from './markup'
-import { type ChatMessage, checkMessages, type Turn } from './messages'
+import { ControlTokens, DOCUMENT_START, joinSegments, ROLE_START, type Segment, TURN_END } from './markup'
+import { type ChatMessage, checkMessages } from './messages'
 import { PROBES } from './probes'
 import { findTemplateSource } from './template-source'
 
@@ -29,7 +22,7 @@ export interface ChatTemplate {
 
 /**
  * The template of a model folder: chat_template.jinja, else the one in tokenizer_config.json, else M2's.
- * @param controlTokens the tokenizer's added tokens, which texts of users must not become.
+ * @param controlTokens the tokenizer's added tokens: what templates may write and texts of users must not become. Default: those of M2's format.
  * @throws M2Error BAD_CHECKPOINT naming the file that is broken.
  */
 export async function loadChatTemplate(modelDir: string, controlTokens?: readonly string[]): Promise<ChatTemplate> {
@@ -37,37 +30,35 @@ export async function loadChatTemplate(modelDir: string, controlTokens?: readonl
 }
 
 /** @throws M2Error BAD_CHECKPOINT when the source does not work as a template. */
-export function chooseTemplate(
-  source: JinjaSource | undefined,
-  controlTokens: readonly string[] = CONTROL_TOKENS,
-): ChatTemplate {
-  if (!source) return chatTemplate('native', (turns, settings) => renderSegments(turns, M2_FORMAT, settings))
-  const jinja = new JinjaTemplate(source, new ControlTokens(controlTokens))
-  const format = equalFormat(jinja, source)
-  if (!format) return chatTemplate('jinja', (turns, settings) => jinja.render(turns, settings))
-  return chatTemplate('native', (turns, settings) => renderSegments(turns, format, settings))
-}
-
-function chatTemplate(
-  renderer: ChatTemplate['renderer'],
-  render: (turns: readonly Turn[], settings: RenderSettings) => Segment[],
-): ChatTemplate {
-  return { renderer, render: (messages, options = {}) => render(checkMessages(messages), checkRenderOptions(options)) }
+export function chooseTemplate(source: JinjaSource | undefined, controlTokens?: readonly string[]): ChatTemplate {
+  const tokens = new ControlTokens(controlTokens)
+  const jinja = source && new JinjaTemplate(source, tokens)
+  const format = jinja ? equalFormat(jinja, tokens) : M2_FORMAT
+  return {
+    renderer: format ? 'native' : 'jinja',
+    render(messages, options = {}) {
+      const [turns, settings] = [checkMessages(messages), checkRenderOptions(options)]
+      return format ? renderSegments(turns, format, settings, tokens) : jinja!.render(turns, settings)
+    },
+  }
 }
 
 /** The known format, with the template's own identity, that renders every probe as the template does. */
-function equalFormat(jinja: JinjaTemplate, source: JinjaSource): ChatFormat | undefined {
-  if (source.text.includes('strftime_now')) return undefined // what it renders today, it may not tomorrow
+function equalFormat(jinja: JinjaTemplate, tokens: ControlTokens): ChatFormat | undefined {
+  if (jinja.source.text.includes('strftime_now')) return undefined // what it renders today, it may not tomorrow
   try {
-    const rendered = PROBES.map(({ messages, options = {} }) => {
+    const probes = PROBES.map(({ messages, options = {} }) => {
       const [turns, settings] = [checkMessages(messages), checkRenderOptions(options)]
-      return { turns, settings, text: joinSegments(jinja.render(turns, settings)) }
+      return { turns, settings, segments: jinja.render(turns, settings) }
     })
-    const identity = identityIn(rendered[0]!.text)
-    const formats = [M2_FORMAT, NANO_FORMAT].map((format) => ({ ...format, identity }))
-    return formats.find((format) =>
-      rendered.every(({ turns, settings, text }) => joinSegments(renderSegments(turns, format, settings)) === text),
-    )
+    const identity = identityIn(joinSegments(probes[0]!.segments))
+    return [M2_FORMAT, NANO_FORMAT]
+      .map((format) => ({ ...format, identity }))
+      .find((format) =>
+        probes.every(({ turns, settings, segments }) =>
+          isDeepStrictEqual(renderSegments(turns, format, settings, tokens), segments),
+        ),
+      )
   } catch {
     return undefined // a template that refuses a probe is not equal to ours
   }

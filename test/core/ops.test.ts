@@ -13,8 +13,8 @@ const kv = ops.createKv(kvShape)
 // One sound call per op; each wrong call below changes one thing of it.
 const sound = {
   embed: () => ({ tokenIds: i32([3], [0, 1, 2]), table: bf16([4, 32]), out: f32([3, 32]) }),
-  rmsNorm: () => ({ x: f32([3, 32]), weight: f32([32]), eps: 1e-6, out: bf16([3, 32]) }),
-  linear: () => ({ x: bf16([3, 32]), weight, out: f32([3, 5]) }),
+  rmsNorm: () => ({ x: f32([3, 32]), weight: f32([32]), eps: 1e-6, out: f32([3, 32]) }),
+  linear: () => ({ x: f32([3, 32]), weight, out: f32([3, 5]) }),
   qkNormRopeStore: () => ({
     qkv: f32([3, 8 * 32]),
     qWeight: f32([4 * 32]),
@@ -36,7 +36,7 @@ const sound = {
     cuSeqlensQ: i32([3], [0, 2, 3]),
     contextLens: i32([2], [8, 1]),
     scale: 1,
-    out: bf16([3, 128]),
+    out: f32([3, 128]),
   }),
   route: () => ({
     x: f32([3, 32], zeros(96)),
@@ -85,11 +85,11 @@ const wrong: [OpName, object, string][] = [
   ['embed', { out: f32([2, 32]) }, 'embed: out must be f32 [3, 32], found f32 [2, 32]'],
   ['rmsNorm', { weight: f32([31]) }, 'rms_norm: weight must be f32 [32], found f32 [31]'],
   ['rmsNorm', { rows: i32([3], [0, 3, 1]) }, 'rms_norm: rows[1] must be in 0..2, found 3'],
-  ['rmsNorm', { rows: i32([2], [0, 1]) }, 'rms_norm: out must be bf16 [2, 32], found bf16 [3, 32]'],
-  ['rmsNorm', { outF32: f32([3, 33]) }, 'rms_norm: out_f32 must be f32 [3, 32], found f32 [3, 33]'],
+  ['rmsNorm', { rows: i32([2], [0, 1]) }, 'rms_norm: out must be f32 [2, 32], found f32 [3, 32]'],
+  ['rmsNorm', { outBf16: bf16([3, 33]) }, 'rms_norm: out_bf16 must be bf16 [3, 32], found bf16 [3, 33]'],
   ['rmsNorm', { eps: Number.NaN }, 'rms_norm: eps must be 0 or more, found nan'],
-  ['linear', { x: bf16([3, 64]) }, 'linear: weight must be [1, 5, 64], found [1, 5, 32]'],
-  ['linear', { x: f32([3, 32]) }, 'linear: x must be bf16 of 2 dimensions, found f32 [3, 32]'],
+  ['linear', { x: f32([3, 64]) }, 'linear: weight must be [1, 5, 64], found [1, 5, 32]'],
+  ['linear', { x: bf16([3, 32]) }, 'linear: x must be f32 of 2 dimensions, found bf16 [3, 32]'],
   ['linear', { weight: experts }, 'linear: weight must be packed for plain rows, found the other'],
   ['linear', { out: f32([2, 5]) }, 'linear: out must be f32 [3, 5], found f32 [2, 5]'],
   ['qkNormRopeStore', { layer: 2 }, 'qk_norm_rope_store: layer must be in 0..1, found 2'],
@@ -119,7 +119,7 @@ const wrong: [OpName, object, string][] = [
   ['attention', { contextLens: i32([2], [9, 1]) }, 'attention: context_lens[0] must be in 2..8, found 9'],
   ['attention', { contextLens: i32([2], [8, 5]) }, 'attention: page_tables[0][1] must be in 0..2, found -1'],
   ['attention', { scale: Number.POSITIVE_INFINITY }, 'attention: scale must be finite, found inf'],
-  ['attention', { out: bf16([3, 4, 32]) }, 'attention: out must be bf16 [3, 128], found bf16 [3, 4, 32]'],
+  ['attention', { out: f32([3, 4, 32]) }, 'attention: out must be f32 [3, 128], found f32 [3, 4, 32]'],
   ['route', { x: f32([3, 40]) }, 'route: width of x must be a positive multiple of 32, found 40'],
   ['route', { bias: f32([3]) }, 'route: bias must be f32 [4], found f32 [3]'],
   ['route', { expertIds: i32([3, 5]), weights: f32([3, 5]) }, 'route: experts per token must be in 1..4, found 5'],
@@ -185,7 +185,7 @@ describe('the validation in front of every op', () => {
 
   it.each([0, 16, 48, 288])('refuses a cache of head dim %i', (headDim) => {
     const odd = ops.createKv({ ...kvShape, headDim })
-    const args = { ...sound.attention(), kv: odd, q: f32([3, 4, headDim]), out: bf16([3, 4 * headDim]) }
+    const args = { ...sound.attention(), kv: odd, q: f32([3, 4, headDim]), out: f32([3, 4 * headDim]) }
     expect(() => ops.attention(args)).toThrow(`attention: head dim must be 32 to 256 in steps of 32, found ${headDim}`)
   })
 })

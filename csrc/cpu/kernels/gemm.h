@@ -12,10 +12,43 @@ namespace m2::cpu {
 
 constexpr int64_t kGemmDepth = 1024;  // k per block
 
+// acc += x[row][i, i + 1] times the panels' pairs at i: as pairs where x is bf16, else its two numbers in turn, with the pairs' halves widened.
 template <class S, int R, int P>
-void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride) {
+M2_INLINE void add_pair(typename S::F (&acc)[R][P], const bf16* const (&row)[R], const bf16* weight, int64_t k, int64_t i) {
+  typename S::Pairs w[P];
+#pragma GCC unroll 8
+  for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+    const typename S::Pair pair = S::broadcast_pair(row[r] + i);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) acc[r][p] = S::dot2(acc[r][p], w[p], pair);
+  }
+}
+
+template <class S, int R, int P>
+M2_INLINE void add_pair(typename S::F (&acc)[R][P], const float* const (&row)[R], const bf16* weight, int64_t k, int64_t i) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; half++) {
+    typename S::F w[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) {
+      const typename S::I pairs = S::load_words(weight + (p * k + i) * kPanel);
+      w[p] = half ? S::high(pairs) : S::low(pairs);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      const typename S::F x = S::set(row[r][i + half]);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; p++) acc[r][p] = S::fma(w[p], x, acc[r][p]);
+    }
+  }
+}
+
+template <class S, class X, int R, int P>
+void gemm_tile(const X* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride) {
   typename S::F acc[R][P];
-  const bf16* row[R];
+  const X* row[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) row[r] = x[r];
 #pragma GCC unroll 8
@@ -23,17 +56,7 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++) acc[r][p] = first_k == 0 ? S::zero() : S::load(sums + r * stride + p * kPanel);
   }
-  for (int64_t i = first_k; i < last_k; i += 2) {
-    typename S::Pairs w[P];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const typename S::Pair pair = S::broadcast_pair(row[r] + i);
-#pragma GCC unroll 8
-      for (int p = 0; p < P; p++) acc[r][p] = S::dot2(acc[r][p], w[p], pair);
-    }
-  }
+  for (int64_t i = first_k; i < last_k; i += 2) add_pair<S, R, P>(acc, row, weight, k, i);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
 #pragma GCC unroll 8
@@ -42,41 +65,41 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
 }
 
 // The tile of `rows` rows and `panels` panels among those compiled: rows up to kTileRows, panels 1, 2, 4 or 8, rows x panels up to kTileAccumulators.
-template <class S>
-using GemmTile = void (*)(const bf16* const*, const bf16*, int64_t, int64_t, int64_t, float*, int64_t);
+template <class X>
+using GemmTile = void (*)(const X* const*, const bf16*, int64_t, int64_t, int64_t, float*, int64_t);
 
-template <class S, int P, int R = S::kTileRows>
-M2_INLINE GemmTile<S> gemm_tile_for(int rows) {
+template <class S, class X, int P, int R = S::kTileRows>
+M2_INLINE GemmTile<X> gemm_tile_for(int rows) {
   if constexpr (R == 1) {
-    return gemm_tile<S, 1, P>;
+    return gemm_tile<S, X, 1, P>;
   } else {
     if constexpr (R * P <= S::kTileAccumulators) {
-      if (rows == R) return gemm_tile<S, R, P>;
+      if (rows == R) return gemm_tile<S, X, R, P>;
     }
-    return gemm_tile_for<S, P, R - 1>(rows);
+    return gemm_tile_for<S, X, P, R - 1>(rows);
   }
 }
 
-template <class S>
-M2_INLINE GemmTile<S> gemm_tile_for(int rows, int panels) {
+template <class S, class X>
+M2_INLINE GemmTile<X> gemm_tile_for(int rows, int panels) {
   switch (panels) {
-    case 8: return gemm_tile_for<S, S::kTileAccumulators >= 8 ? 8 : 1>(rows);
-    case 4: return gemm_tile_for<S, S::kTileAccumulators >= 4 ? 4 : 1>(rows);
-    case 2: return gemm_tile_for<S, 2>(rows);
-    default: return gemm_tile_for<S, 1>(rows);
+    case 8: return gemm_tile_for<S, X, S::kTileAccumulators >= 8 ? 8 : 1>(rows);
+    case 4: return gemm_tile_for<S, X, S::kTileAccumulators >= 4 ? 4 : 1>(rows);
+    case 2: return gemm_tile_for<S, X, 2>(rows);
+    default: return gemm_tile_for<S, X, 1>(rows);
   }
 }
 
 // The task's rows times `panels` panels: sums [rows][panels * 16].
-template <class S>
-void gemm_panels(const bf16* const* x, int64_t rows, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
+template <class S, class X>
+void gemm_panels(const X* const* x, int64_t rows, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
   const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows;
   const int64_t depth = tiles == 1 ? k : kGemmDepth;
   for (int64_t first_k = 0; first_k < k; first_k += depth) {
     const int64_t last_k = first_k + depth < k ? first_k + depth : k;
     for (int64_t t = 0; t < tiles; t++) {  // of nearly equal heights
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
-      gemm_tile_for<S>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride);
+      gemm_tile_for<S, X>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride);
     }
   }
 }
@@ -101,13 +124,13 @@ void gemm_write(const GemmTask& task, int64_t row, int64_t panel, int panels, co
   }
 }
 
-template <class S>
+template <class S, class X>
 void gemm(const GemmTask& task, float* scratch) {
-  const bf16* x[kGemmRows];
+  const X* x[kGemmRows];
   const int64_t rows = task.last_row - task.first_row;
   for (int64_t i = 0; i < rows; i++) {
     const int64_t row = task.first_row + i;
-    x[i] = task.x + (task.source ? task.source[row] / task.slots : row) * task.k;
+    x[i] = static_cast<const X*>(task.x) + (task.source ? task.source[row] / task.slots : row) * task.k;
   }
   const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows, tallest = (rows + tiles - 1) / tiles;
   const int unit = task.epilogue == Epilogue::kSwiGlu ? 2 : 1;  // panels that belong together
@@ -117,7 +140,7 @@ void gemm(const GemmTask& task, float* scratch) {
     while (panels > task.last_panel - first) panels /= 2;
     const int group = panels < unit ? unit : panels;
     for (int p = 0; p < group; p += panels) {
-      gemm_panels<S>(x, rows, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
+      gemm_panels<S, X>(x, rows, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
     }
     for (int64_t i = 0; i < rows; i++) gemm_write<S>(task, task.first_row + i, first, group, scratch + i * group * kPanel);
     first += group;
