@@ -11,7 +11,7 @@ describe.each(ISAS)('embed on %s', (isa) => {
   ])('copies %i rows of a table of %i x %i exactly', (tokens, vocab, width) => {
     const random = new Random(tokens)
     const table = toBf16(random.normals(vocab * width))
-    const ids = Int32Array.from({ length: tokens }, () => random.int(vocab))
+    const ids = Int32Array.from({ length: tokens }, () => random.integer(vocab))
     ids[0] = vocab - 1
     const out = f32([tokens, width])
     opsFor(isa).embed({ tokenIds: i32([tokens], ids), table: bf16([vocab, width], table), out })

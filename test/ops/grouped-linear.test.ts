@@ -91,11 +91,4 @@ describe.each(ISAS)('grouped_linear on %s', (isa) => {
       expectSameBytes(alone, together.slice(row * p.n, (row + 1) * p.n))
     }
   })
-
-  it('gives the bytes that linear gives', () => {
-    const p = problem([50], 70, 544)
-    const out = f32([50, 70])
-    opsFor(isa).linear({ x: bf16([50, 544], p.x), weight: pack(isa, p, 2), out })
-    expectSameBytes(run(isa, p), out.data)
-  })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type PackedWeight, packWeight } from '../../lib/ops'
+import { f16Bits } from '../reference/number-formats'
 import {
   bf16,
   expectF32Accurate,
@@ -92,8 +93,8 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const [n, k] = [53, 64]
     const random = new Random(3)
     // Few enough bits that all three dtypes hold the numbers exactly.
-    const values = Float32Array.from({ length: n * k }, () => (random.int(255) - 127) / 64)
-    const half = Uint16Array.from(values, halfBits)
+    const values = Float32Array.from({ length: n * k }, () => (random.integer(255) - 127) / 64)
+    const half = Uint16Array.from(values, f16Bits)
     const p: Problem = { m: 4, n, k, x: random.normals(4 * k), w: toBf16(values) }
     const ops = opsFor(isa)
     const want = run(isa, p)
@@ -163,11 +164,3 @@ describe.each(ISAS)('linear on %s', (isa) => {
     }
   })
 })
-
-/** The bits of a number that f16 holds exactly as a normal number, or zero. */
-function halfBits(x: number): number {
-  if (x === 0) return 0
-  const exponent = Math.floor(Math.log2(Math.abs(x)))
-  const mantissa = (Math.abs(x) / 2 ** exponent - 1) * 1024
-  return (x < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | mantissa
-}

@@ -45,7 +45,7 @@ function problem(shape: Shape) {
     qkv: random.normals(tokens * (heads + 2 * kvHeads) * dim, 2),
     qWeight: random.normals(heads * dim, 0.2, 1),
     kWeight: random.normals(kvHeads * dim, 0.2, 1),
-    positions: Int32Array.from({ length: tokens }, () => random.int(maxPositions)),
+    positions: Int32Array.from({ length: tokens }, () => random.integer(maxPositions)),
     slots: Int32Array.from({ length: tokens }, (_, t) => (t % 3 === 2 || t >= slots.length ? -1 : slots[t]!)),
   }
 }
