@@ -32,7 +32,8 @@ describe('the package', () => {
 })
 
 describe('a process', () => {
-  const load = `const { Engine } = require('./dist/index.js'); Engine.load().then(async (engine) => {`
+  // A long context, so that a generation without an end outlasts the tests.
+  const load = `const { Engine } = require('./dist/index.js'); Engine.load(undefined, { maxContext: 8192 }).then(async (engine) => {`
 
   it('ends by itself beside an idle engine that nobody closed', async () => {
     const { status, out } = await run(`${load} console.log((await engine.chat(${HELLO}).result()).finishReason) })`)
