@@ -65,6 +65,38 @@ describe('a process', () => {
     expect([status, out.trim(), err]).toEqual([0, 'ended 1', ''])
   })
 
+  it('can close in mid-step, more than once', async () => {
+    const { status, out, err } = await run(`${load}
+      const generation = engine.chat(${HELLO}, { ignoreEos: true })
+      setTimeout(() => Promise.all([engine.close(), engine.close()]), 5)
+      console.log((await generation.result()).finishReason)
+    })`)
+    expect([status, out.trim(), err]).toEqual([0, 'abort', ''])
+  })
+
+  it('may drop engines without closing them', async () => {
+    const { status, err } = await run(`
+      require('node:v8').setFlagsFromString('--expose-gc')
+      const collect = require('node:vm').runInNewContext('gc')
+      const { Engine } = require('./dist/index.js')
+      async function main() {
+        for (let i = 0; i < 6; i++) {
+          await (await Engine.load()).chat(${HELLO}, { maxTokens: 2 }).result()
+          collect()
+          await new Promise((resolve) => setTimeout(resolve, 5))
+        }
+      }
+      main()`)
+    expect([status, err]).toEqual([0, ''])
+  })
+
+  it('hears of an error in its own progress listener', async () => {
+    const { status, out, err } = await run(`
+      const onProgress = () => { throw new Error('the listener broke') }
+      require('./dist/index.js').Engine.load(undefined, { onProgress }).catch((error) => console.log(error.message))`)
+    expect([status, out.trim(), err]).toEqual([0, 'the listener broke', ''])
+  })
+
   it('is not ended by an error that nobody looks at', async () => {
     const { status, out } = await run(`${load} engine.generate(''); setTimeout(() => console.log('alive'), 20) })`)
     expect([status, out.trim()]).toEqual([0, 'alive'])
