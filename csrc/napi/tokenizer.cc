@@ -40,6 +40,22 @@ Napi::TypedArrayOf<T> typed_array(Napi::Env env, const From& values) {
   return array;
 }
 
+// An encoder whose memory the garbage collector knows of, so that it goes soon after its last user.
+class Held {
+ public:
+  Held(Napi::Env env, const text::EncoderOptions& options) : encoder(options), env_(env), bytes_(static_cast<int64_t>(encoder.bytes())) {
+    Napi::MemoryManagement::AdjustExternalMemory(env_, bytes_);
+  }
+  Held(const Held&) = delete;
+  ~Held() { Napi::MemoryManagement::AdjustExternalMemory(env_, -bytes_); }
+
+  text::Encoder encoder;
+
+ private:
+  Napi::Env env_;
+  int64_t bytes_;
+};
+
 // encode(text, special): special holds (begin, end) pairs.
 Napi::Value encode(const Napi::CallbackInfo& info, text::Encoder& encoder) {
   const std::u16string text = utf16_of(info[0], "text");
@@ -58,11 +74,12 @@ Napi::Value create_encoder(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&] {
     expect(info[0].IsObject(), "createEncoder takes an object");
-    const auto encoder = std::make_shared<text::Encoder>(encoder_options(info[0].As<Napi::Object>()));
+    const auto held = std::make_shared<Held>(env, encoder_options(info[0].As<Napi::Object>()));
+    const text::Vocabulary& vocabulary = held->encoder.vocabulary();
     Napi::Object object = Napi::Object::New(env);
-    object["bytes"] = typed_array<uint8_t>(env, encoder->vocabulary().all_bytes());
-    object["offsets"] = typed_array<int32_t>(env, encoder->vocabulary().offsets());
-    object["encode"] = Napi::Function::New(env, [encoder](const Napi::CallbackInfo& call) { return guarded(call.Env(), [&] { return encode(call, *encoder); }); }, "encode");
+    object["bytes"] = typed_array<uint8_t>(env, vocabulary.all_bytes());
+    object["offsets"] = typed_array<int32_t>(env, vocabulary.offsets());
+    object["encode"] = Napi::Function::New(env, [held](const Napi::CallbackInfo& call) { return guarded(call.Env(), [&] { return encode(call, held->encoder); }); }, "encode");
     return object;
   });
 }

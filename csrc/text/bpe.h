@@ -20,6 +20,7 @@ class MergeTable {
 
   explicit MergeTable(size_t capacity);
   void insert(int32_t left, int32_t right, Merge merge);
+  size_t bytes() const { return slots_.size() * sizeof(Slot); }
   Merge find(int32_t left, int32_t right) const {
     const uint64_t pair = pair_of(left, right);
     for (size_t slot = slot_of(pair);; slot = (slot + 1) & mask_) {
@@ -48,6 +49,8 @@ class Bpe {
 
   // Appends the ids of a piece of UTF-8. Throws BAD_INPUT for a byte that the vocabulary has no token for.
   void encode(std::string_view piece, std::vector<int32_t>& ids);
+
+  size_t bytes() const { return merges_.bytes(); }
 
  private:
   void merge_short(std::vector<int32_t>& ids, size_t first) const;

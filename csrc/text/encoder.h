@@ -36,6 +36,8 @@ class Encoder {
   void encode(std::u16string_view text, std::span<const Range> special, std::vector<int32_t>& ids);
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  // The memory of all large tables.
+  size_t bytes() const { return words_.kBytes + phrases_.kBytes + bpe_.bytes() + splitter_.bytes(); }
 
  private:
   void encode_plain(std::u16string_view text, size_t begin, size_t end, std::vector<int32_t>& ids);

@@ -33,6 +33,7 @@ inline uint64_t hash_of(std::u16string_view piece) {
 template <size_t kSlotBytes, size_t kSlots>
 class PieceCache {
  public:
+  static constexpr size_t kBytes = kSlotBytes * kSlots;
   static constexpr size_t kMaxUnits = (kSlotBytes - 2 - sizeof(int32_t)) / 2;
 
   PieceCache() : slots_(kSlots) {}

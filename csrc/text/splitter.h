@@ -16,6 +16,8 @@ class Splitter {
   // What no match covers becomes a piece of its own, or is dropped.
   Splitter(std::u16string_view pattern, bool keep_unmatched);
 
+  size_t bytes() const { return classes_.size(); }
+
   // Calls piece(from, to) for each piece of text[begin, end), in order. Positions are UTF-16 units.
   template <class Piece>
   void split(const char16_t* text, size_t begin, size_t end, Piece&& piece) const {

@@ -14,6 +14,8 @@ for (let code = 0; code <= 0x10ffff; code++) {
   current = name
 }
 
-const lines = [`// Unicode ${process.versions.unicode}, written by unicode_categories.mjs: where each run of one general category begins.`]
+const lines = [
+  `// Unicode ${process.versions.unicode}, written by unicode_categories.mjs: where each run of one general category begins.`,
+]
 for (let i = 0; i < runs.length; i += 9) lines.push(`${runs.slice(i, i + 9).join(',')},`)
 writeFileSync(new URL('unicode_categories.inc', import.meta.url), `${lines.join('\n')}\n`)

@@ -1,5 +1,5 @@
 /** Ids to text as they are sampled. What is given out is whole characters; bytes of an unfinished one wait for the next ids. */
-import type { Tokenizer } from './tokenizer'
+import { specialOf, type Tokenizer } from './tokenizer'
 
 export class StreamDecoder {
   readonly #tokenizer: Tokenizer
@@ -9,7 +9,7 @@ export class StreamDecoder {
   /** @param options.special default true: control tokens are shown; with false they are left out, as by {@link Tokenizer.decode}. */
   constructor(tokenizer: Tokenizer, options: { special?: boolean } = {}) {
     this.#tokenizer = tokenizer
-    this.#special = options.special ?? true
+    this.#special = specialOf(options)
   }
 
   /** The text that is complete with `ids`. All texts, and that of `end()`, join to what `decode` gives for all ids. @throws M2Error BAD_INPUT for an id that has no token. */

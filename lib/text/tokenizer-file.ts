@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { M2Error } from '../errors'
 import { asM2Error, type EncoderOptions } from '../native'
+import { array, broken, type Fields, fields, supported, unsupported } from './tokenizer-fields'
 
 /** A token that is found in text as a whole, before the text is cut into pieces. */
 export interface AddedToken {
@@ -26,10 +27,8 @@ export interface TokenizerFile {
   unusedIds: number[]
 }
 
-type Fields = Record<string, unknown>
-
 /** Far above any vocabulary: ids are array positions, so a wild one would ask for all memory. */
-const MAX_ID = 1 << 24
+const MAX_ID = 1 << 22
 const ID = `an id from 0 to ${MAX_ID}`
 
 /** What a byte-level BPE model has switched off. */
@@ -49,7 +48,11 @@ export async function readTokenizerFile(dir: string): Promise<TokenizerFile> {
   const file = path.join(dir, 'tokenizer.json')
   const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     const absent = cause.code === 'ENOENT' || cause.code === 'ENOTDIR'
-    throw new M2Error(absent ? 'MODEL_NOT_FOUND' : 'BAD_CHECKPOINT', `${file}: ${absent ? 'no such file' : cause.message}`, { cause })
+    throw new M2Error(
+      absent ? 'MODEL_NOT_FOUND' : 'BAD_CHECKPOINT',
+      `${file}: ${absent ? 'no such file' : cause.message}`,
+      { cause },
+    )
   })
   return inFile(file, () => parse(file, text))
 }
@@ -69,7 +72,7 @@ function parse(file: string, text: string): TokenizerFile {
   try {
     json = JSON.parse(text)
   } catch (cause) {
-    throw new M2Error('BAD_CHECKPOINT', `not valid JSON: ${(cause as Error).message}`, { cause })
+    throw new M2Error('BAD_CHECKPOINT', `not valid JSON: ${(cause as Error).message.replace(/\s+/g, ' ')}`, { cause })
   }
   const root = fields(json, 'the file')
   const model = fields(root.model, 'model')
@@ -120,7 +123,8 @@ function tokensById(vocab: Fields, addedTokens: AddedToken[]): (string | undefin
     if (isKnown.has(id) || isKnown.has(content)) throw clash(name, id, content)
     isKnown.add(id).add(content)
     const inVocab = Object.hasOwn(vocab, content)
-    if (inVocab && vocab[content] !== id) throw broken(`${name}.id of ${JSON.stringify(content)}`, id, `${vocab[content]}, as in model.vocab`)
+    if (inVocab && vocab[content] !== id)
+      throw broken(`${name}.id of ${JSON.stringify(content)}`, id, `${vocab[content]}, as in model.vocab`)
     if (!inVocab && tokens[id] !== undefined) throw clash(name, id, tokens[id])
     put(id, tokens[id])
   }
@@ -131,7 +135,8 @@ function addedToken(value: unknown, i: number): AddedToken {
   const name = `added_tokens[${i}]`
   const token = fields(value, name)
   const { content } = token
-  if (typeof content !== 'string' || content === '') throw broken(`${name}.content`, content, 'a text that is not empty')
+  if (typeof content !== 'string' || content === '')
+    throw broken(`${name}.content`, content, 'a text that is not empty')
   for (const flag of ['single_word', 'lstrip', 'rstrip']) {
     supported(!token[flag], `${name}.${flag} of ${JSON.stringify(content)}`, token[flag], 'false')
   }
@@ -142,7 +147,8 @@ function addedToken(value: unknown, i: number): AddedToken {
 /** Both spellings: "left right", and since 2024 ["left", "right"]. */
 function mergeLine(merge: unknown, i: number): string {
   if (typeof merge === 'string') return merge
-  if (Array.isArray(merge) && merge.length === 2 && merge.every((part) => typeof part === 'string')) return `${merge[0]} ${merge[1]}`
+  if (Array.isArray(merge) && merge.length === 2 && merge.every((part) => typeof part === 'string'))
+    return `${merge[0]} ${merge[1]}`
   throw broken(`model.merges[${i}]`, merge, '"left right" or ["left", "right"]')
 }
 
@@ -155,15 +161,20 @@ function splitOf(value: unknown): Pick<EncoderOptions, 'pattern' | 'keepUnmatche
   const known = byteLevel.type === 'ByteLevel' && !byteLevel.add_prefix_space
   const cuts = byteLevel.use_regex ?? true
   if (known && cuts && steps.length === 1) return { pattern: GPT2_PATTERN, keepUnmatched: true }
-  supported(known && !cuts && steps.length === 2, name, value, 'ByteLevel, or Split and then ByteLevel with use_regex false, without add_prefix_space')
+  supported(
+    known && !cuts && steps.length === 2,
+    name,
+    value,
+    'ByteLevel, or Split and then ByteLevel with use_regex false, without add_prefix_space',
+  )
 
-  const split = fields(steps[0], `${name}.pretokenizers[0]`)
+  const first = `${name}.pretokenizers[0]`
+  const split = fields(steps[0], first)
   const pattern = (split.pattern as Fields | undefined)?.Regex
   const isolated = split.behavior === 'Isolated' && !split.invert
   const removed = split.behavior === 'Removed' && split.invert === true
-  if (split.type !== 'Split' || typeof pattern !== 'string' || !(isolated || removed)) {
-    throw unsupported(`${name}.pretokenizers[0]`, split, 'a Split by a Regex, Isolated or (with invert) Removed')
-  }
+  if (split.type !== 'Split' || typeof pattern !== 'string') throw unsupported(first, split, 'a Split by a Regex')
+  supported(isolated || removed, `${first}.behavior`, split.behavior, '"Isolated", or "Removed" with invert')
   return { pattern, keepUnmatched: isolated }
 }
 
@@ -172,37 +183,10 @@ function lines(items: readonly (string | undefined)[]): string {
   return items.length === 0 ? '' : `${items.join('\0')}\0`
 }
 
-function fields(value: unknown, name: string): Fields {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Fields
-  throw broken(name, value, 'an object')
-}
-
-function array(value: unknown, name: string): unknown[] {
-  if (Array.isArray(value)) return value
-  throw broken(name, value, 'an array')
-}
-
 function isId(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_ID
 }
 
-function supported(holds: boolean, name: string, found: unknown, expected: string): void {
-  if (!holds) throw unsupported(name, found, expected)
-}
-
 function clash(name: string, id: number, other: string): M2Error {
   return new M2Error('BAD_CHECKPOINT', `${name} repeats what another token has: id ${id}, ${JSON.stringify(other)}`)
-}
-
-function broken(name: string, found: unknown, expected: string): M2Error {
-  return new M2Error('BAD_CHECKPOINT', `${name} is ${shown(found)}, expected ${expected}`)
-}
-
-function unsupported(name: string, found: unknown, expected: string): M2Error {
-  return new M2Error('UNSUPPORTED_MODEL', `${name} is ${shown(found)}, expected ${expected}`)
-}
-
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'missing'
-  return text.length > 160 ? `${text.slice(0, 160)}...` : text
 }

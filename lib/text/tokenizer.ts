@@ -1,5 +1,6 @@
 /** Text to token ids and back, by a model's tokenizer.json. Encoding runs in the core (csrc/text); decoding is a table of bytes. */
 import { M2Error } from '../errors'
+import { checkKnownKeys } from '../known-keys'
 import { asM2Error, type NativeEncoder, native } from '../native'
 import { type AddedToken, inFile, readTokenizerFile, type TokenizerFile } from './tokenizer-file'
 
@@ -29,7 +30,8 @@ export class Tokenizer {
    * tokenizer.decode(tokenizer.encode('Hello')) // 'Hello'
    */
   static async load(dir: string): Promise<Tokenizer> {
-    if (typeof dir !== 'string') throw new M2Error('BAD_INPUT', `dir is ${typeof dir}, expected the path of a model's folder`)
+    if (typeof dir !== 'string')
+      throw new M2Error('BAD_INPUT', `dir is ${typeof dir}, expected the path of a model's folder`)
     return new Tokenizer(await readTokenizerFile(dir))
   }
 
@@ -52,7 +54,7 @@ export class Tokenizer {
    * @throws M2Error BAD_INPUT when `text` is not a string.
    */
   encode(text: string, options: { special?: boolean } = {}): Int32Array {
-    return this.encodeSegments([{ text, special: flag(options.special) }])
+    return this.encodeSegments([{ text, special: specialOf(options) }])
   }
 
   /**
@@ -86,7 +88,7 @@ export class Tokenizer {
    * @throws M2Error BAD_INPUT for an id that has no token.
    */
   decode(ids: ArrayLike<number>, options: { special?: boolean } = {}): string {
-    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(this.bytesOfAll(ids, flag(options.special)))
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(this.bytesOfAll(ids, specialOf(options)))
   }
 
   /** The bytes of one token, which need not be whole characters. @throws M2Error BAD_INPUT for an id that has no token. */
@@ -103,7 +105,7 @@ export class Tokenizer {
     let size = 0
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i]!
-      if (!this.#kinds[id]) throw this.#noToken(id)
+      if (typeof id !== 'number' || !this.#kinds[id]) throw this.#noToken(id)
       size += offsets[id + 1]! - offsets[id]!
     }
     const all = new Uint8Array(size)
@@ -128,7 +130,10 @@ export class Tokenizer {
 
   #noToken(id: unknown): M2Error {
     const hole = this.#kinds[id as number] === UNUSED ? ' that has a token' : ''
-    return new M2Error('BAD_INPUT', `token id ${String(id)}: expected an integer from 0 to ${this.vocabSize - 1}${hole}`)
+    return new M2Error(
+      'BAD_INPUT',
+      `token id ${String(id)}: expected an integer from 0 to ${this.vocabSize - 1}${hole}`,
+    )
   }
 }
 
@@ -136,8 +141,10 @@ const UNUSED = 0
 const PLAIN = 1
 const CONTROL = 2
 
-function flag(special: boolean | undefined): boolean {
-  if (special === undefined) return true
+/** The option that encoding and decoding share. @throws M2Error BAD_OPTION */
+export function specialOf(options: { special?: boolean }): boolean {
+  checkKnownKeys(options, ['special'], 'options')
+  const { special = true } = options
   if (typeof special === 'boolean') return special
   throw new M2Error('BAD_OPTION', `special is ${typeName(special)}, expected true or false`)
 }
