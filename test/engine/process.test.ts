@@ -32,7 +32,8 @@ describe('the package', () => {
 })
 
 describe('a process', () => {
-  const load = `const { Engine } = require('./dist/index.js'); Engine.load().then(async (engine) => {`
+  // A long context, so that a generation without an end outlasts the tests.
+  const load = `const { Engine } = require('./dist/index.js'); Engine.load(undefined, { maxContext: 8192 }).then(async (engine) => {`
 
   it('ends by itself beside an idle engine that nobody closed', async () => {
     const { status, out } = await run(`${load} console.log((await engine.chat(${HELLO}).result()).finishReason) })`)
@@ -62,6 +63,38 @@ describe('a process', () => {
       worker.on('message', () => setTimeout(async () => console.log('ended', await worker.terminate()), 5))
     `)
     expect([status, out.trim(), err]).toEqual([0, 'ended 1', ''])
+  })
+
+  it('can close in mid-step, more than once', async () => {
+    const { status, out, err } = await run(`${load}
+      const generation = engine.chat(${HELLO}, { ignoreEos: true })
+      setTimeout(() => Promise.all([engine.close(), engine.close()]), 5)
+      console.log((await generation.result()).finishReason)
+    })`)
+    expect([status, out.trim(), err]).toEqual([0, 'abort', ''])
+  })
+
+  it('may drop engines without closing them', async () => {
+    const { status, err } = await run(`
+      require('node:v8').setFlagsFromString('--expose-gc')
+      const collect = require('node:vm').runInNewContext('gc')
+      const { Engine } = require('./dist/index.js')
+      async function main() {
+        for (let i = 0; i < 6; i++) {
+          await (await Engine.load()).chat(${HELLO}, { maxTokens: 2 }).result()
+          collect()
+          await new Promise((resolve) => setTimeout(resolve, 5))
+        }
+      }
+      main()`)
+    expect([status, err]).toEqual([0, ''])
+  })
+
+  it('hears of an error in its own progress listener', async () => {
+    const { status, out, err } = await run(`
+      const onProgress = () => { throw new Error('the listener broke') }
+      require('./dist/index.js').Engine.load(undefined, { onProgress }).catch((error) => console.log(error.message))`)
+    expect([status, out.trim(), err]).toEqual([0, 'the listener broke', ''])
   })
 
   it('is not ended by an error that nobody looks at', async () => {
