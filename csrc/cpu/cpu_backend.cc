@@ -31,8 +31,8 @@ class CpuBackend : public Backend {
 #endif
     return Buffer(data, bytes, [alignment](void* p) { ::operator delete(p, std::align_val_t(alignment)); });
   }
-  void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
-  void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void upload(void* device, const void* host, size_t bytes) override { if (bytes) std::memcpy(device, host, bytes); }
+  void download(void* host, const void* device, size_t bytes) override { if (bytes) std::memcpy(host, device, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }
 
  protected:
