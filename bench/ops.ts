@@ -100,7 +100,7 @@ const microseconds = (time: Sample): string => `${digits(time.median)} ±${time.
 function products(ops: Ops, large: number): Case[] {
   const one = (rows: number, n: number): Case => {
     const weight = packWeight(ops, { experts: 1, n, k: C, layout: 'rows' }, bf16(n, C))
-    const args = { x: bf16(rows, C), weight, out: f32(rows, n) }
+    const args = { x: f32(rows, C, Math.sin), weight, out: f32(rows, n) }
     return {
       op: 'linear',
       shape: `${rows} x ${C} to ${n}`,
@@ -180,7 +180,7 @@ function attention(ops: Ops): Case[] {
   const one = (count: number, queries: number): Case => {
     const tokens = count * queries
     const args = {
-      q: f32(tokens, HEADS * D, (i) => Math.sin(i)),
+      q: f32(tokens, HEADS * D, Math.sin),
       kv,
       layer: 0,
       pageTables: i32([sequences, pages], (i) => i),
@@ -188,7 +188,7 @@ function attention(ops: Ops): Case[] {
       cuSeqlensQ: i32([count + 1], (i) => i * queries),
       contextLens: i32([count], () => context),
       scale: D ** -0.5,
-      out: bf16(tokens, HEADS * D),
+      out: f32(tokens, HEADS * D),
     }
     args.q.shape = [tokens, HEADS, D]
     const pairs = tokens * (context - (queries - 1) / 2) // of a query and a token that it sees
@@ -205,8 +205,8 @@ function attention(ops: Ops): Case[] {
 
 function others(ops: Ops): Case[] {
   const tokens = 512
-  const x = f32(tokens, C, (i) => Math.sin(i))
-  const norm = { x, weight: f32(C), eps: 1e-6, out: bf16(tokens, C) }
+  const x = f32(tokens, C, Math.sin)
+  const norm = { x, weight: f32(C), eps: 1e-6, out: f32(tokens, C), outBf16: bf16(tokens, C) }
   norm.weight.shape = [C]
   const gate = f32(256, C, (i) => Math.sin(3 * i) / 50)
   const routing = {

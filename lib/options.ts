@@ -25,7 +25,7 @@ export interface EngineOptions {
   kvMemory?: number | string
   /** Tokens of a sequence, prompt included. Default: the model's own limit, or what the KV cache holds where that is less. */
   maxContext?: number
-  /** Sequences that run at the same time; more wait. Default 64. */
+  /** Sequences that run at the same time, never more than `maxStepTokens`; others wait. Default 64. */
   maxSequences?: number
   /** Tokens that one step computes, over all sequences. Default 512. */
   maxStepTokens?: number

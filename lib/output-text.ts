@@ -10,6 +10,8 @@ import type { Tokenizer } from './text/tokenizer'
 export class OutputText {
   /** A stop string is complete: nothing comes after it. */
   stopped = false
+  /** The last of the text so far, held back or not, is a newline. */
+  endsLine = false
   private readonly decoder: StreamDecoder
   private readonly stops: StopMatcher
   private calls = 0
@@ -35,6 +37,7 @@ export class OutputText {
 
   /** Text that stands before the ids, such as the beginning of an answer that the caller wrote. */
   pushText(text: string): Delta {
+    if (text !== '') this.endsLine = text.endsWith('\n')
     return this.match(this.parser ? this.parser.push(text) : { text })
   }
 

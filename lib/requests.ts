@@ -1,13 +1,7 @@
 /** From what callers ask to what is run: the prompt's ids, and how the sampled ones become text. */
 
 import { M2Error } from './errors'
-import {
-  type ChatSettings,
-  checkChatOptions,
-  checkGenerateOptions,
-  type GenerateSettings,
-  type ModelFacts,
-} from './generation-settings'
+import { checkChatOptions, checkGenerateOptions, type GenerateSettings, type ModelFacts } from './generation-settings'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'
 import { checkLength, promptIds } from './prompt'
@@ -57,25 +51,39 @@ export function prepareChat(model: TextModel, messages: readonly ChatMessage[], 
   const opensThinking = joinSegments(segments).endsWith(THINKING_OPEN)
   const startsIn = opensThinking && thinking ? 'reasoning' : 'text'
   if (!thinking) segments.push(markup(opensThinking ? THINKING_CLOSE : THINKING_OPEN + THINKING_CLOSE))
-  if (startsIn === 'text') segments.push(plain(prefill))
+  // The beginning of the answer stands in the prompt, or is forced after the thinking.
+  const [written, forced] = startsIn === 'text' ? [prefill, ''] : ['', prefill]
+  const prompt =
+    startsIn === 'text' ? encodeWithAnswer(tokenizer, segments, written) : tokenizer.encodeSegments(segments)
   return {
-    prompt: checkLength(tokenizer.encodeSegments(segments), facts.context),
+    prompt: checkLength(prompt, facts.context),
     settings: settings.mayCallTools
       ? settings
       : { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) },
     newText: () => new OutputText(tokenizer, settings.stop, new OutputParser({ tools, reasoning, startsIn })),
-    ...(startsIn === 'text' ? { prefill } : { forced: forcedIds(settings, tokenizer) }),
+    prefill: written,
+    forced: forcedIds(tokenizer, settings.maxReasoningTokens, forced),
   }
 }
 
-function forcedIds({ prefill, maxReasoningTokens }: ChatSettings, tokenizer: Tokenizer): ForcedIds {
-  const afterTag = THINKING_CLOSE.slice(THINKING_CLOSE.indexOf(THINK_END) + THINK_END.length)
+function forcedIds(tokenizer: Tokenizer, maxReasoningTokens: number, answer: string): ForcedIds {
+  const tag = THINKING_CLOSE.indexOf(THINK_END)
+  const encode = (text: string) => encodeWithAnswer(tokenizer, [markup(text)], answer)
   return {
     endOfThinking: tokenizer.idOf(THINK_END),
-    answer: prefill === '' ? new Int32Array(0) : tokenizer.encodeSegments([plain(afterTag + prefill)]),
+    answer: answer === '' ? new Int32Array(0) : encode(THINKING_CLOSE.slice(tag + THINK_END.length)),
     maxReasoningTokens,
-    close: tokenizer.encodeSegments([markup(THINKING_CLOSE), plain(prefill)]),
+    close: encode(THINKING_CLOSE),
+    closeAfterNewline: encode(THINKING_CLOSE.slice(tag)),
   }
+}
+
+/** Ids of markup and of the answer's beginning behind it. */
+function encodeWithAnswer(tokenizer: Tokenizer, segments: readonly Segment[], answer: string): Int32Array {
+  if (answer !== '') return tokenizer.encodeSegments([...segments, plain(answer)])
+  // A tokenizer cuts newlines differently before text than at the end, and the model knows those before text. A letter is never of one piece
+  // with a newline, and one byte is always one token.
+  return tokenizer.encodeSegments([...segments, plain('x')]).subarray(0, -1)
 }
 
 /** Far below any logit, and far from overflowing. */

@@ -11,8 +11,9 @@ export interface ForcedIds {
   answer: Int32Array
   /** Tokens of thinking after which it is closed. */
   maxReasoningTokens: number
-  /** What closes it, and that beginning. */
+  /** What closes it, and that beginning. The line of thinking is ended first, where it is not. */
   close: Int32Array
+  closeAfterNewline: Int32Array
 }
 
 export interface SampleOptions {
@@ -97,8 +98,9 @@ export class Sample {
   private forcedAfter(id: number, inReasoning: boolean): Int32Array | undefined {
     const { forced } = this.options
     if (!forced) return undefined
-    if (inReasoning) return this.reasoningTokens >= forced.maxReasoningTokens ? forced.close : undefined
-    return id === forced.endOfThinking ? forced.answer : undefined
+    if (!inReasoning) return id === forced.endOfThinking ? forced.answer : undefined
+    if (this.reasoningTokens < forced.maxReasoningTokens) return undefined
+    return this.options.text!.endsLine ? forced.closeAfterNewline : forced.close
   }
 
   private force(ids: Int32Array | undefined): void {

@@ -1,3 +1,4 @@
+import type { LoadProgress } from '../index'
 import type { Output } from './shell'
 
 const TERMINAL_MS = 100
@@ -13,14 +14,16 @@ export class Progress {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  report = ({ phase, done, total }: { phase: string; done: number; total: number }): void => {
-    const wait = this.err.isTTY ? TERMINAL_MS : LINE_MS
-    if (phase === this.phase && done < total && this.now() - this.shownAt < wait) return
-    if (phase === this.phase && !this.err.isTTY && done >= total) return
+  report = ({ phase, done, total }: LoadProgress): void => {
+    const terminal = this.err.isTTY
+    const begins = phase !== this.phase
+    const ends = done >= total
+    const due = this.now() - this.shownAt >= (terminal ? TERMINAL_MS : LINE_MS)
+    if (!begins && !(terminal ? due || ends : due && !ends)) return
     this.phase = phase
     this.shownAt = this.now()
-    const text = `loading: ${phase}${total > 0 ? ` ${Math.floor((100 * done) / total)} %` : ''}`
-    this.err.write(this.err.isTTY ? `\r${text}\x1b[K` : `${text}\n`)
+    const share = total > 0 && (terminal || !begins) ? ` ${Math.floor((100 * done) / total)} %` : ''
+    this.err.write(terminal ? `\rloading: ${phase}${share}\x1b[K` : `loading: ${phase}${share}\n`)
   }
 
   /** Takes the terminal's line away. */

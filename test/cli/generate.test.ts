@@ -166,7 +166,7 @@ describe('the answer', () => {
     const { stdout, stderr } = await m2(['generate', 'hi'])
     expect(stdout).toBe('85\n')
     expect(stderr).toBe(
-      'loading: weights 50 %\n3 tokens (2 thinking), 100.0 tokens/s; prompt 2 tokens in 4 ms; finished: stop\n',
+      'loading: weights\n3 tokens (2 thinking), 100.0 tokens/s; prompt 2 tokens in 4 ms; finished: stop\n',
     )
   })
 

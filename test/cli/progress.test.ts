@@ -28,6 +28,6 @@ describe('Progress', () => {
     shown.report({ phase: 'weights', done: 50, total: 100 })
     shown.report({ phase: 'weights', done: 100, total: 100 })
     shown.end()
-    expect(seen.text).toBe('loading: tokenizer\nloading: weights 0 %\nloading: weights 50 %\n')
+    expect(seen.text).toBe('loading: tokenizer\nloading: weights\nloading: weights 50 %\n')
   })
 })

@@ -42,7 +42,7 @@ async function lastLogprobs(
 
 describe.each(models)('$name gives the same bits', ({ folder, vocabSize }) => {
   const ids = randomIds(TOKENS, vocabSize, 1)
-  const settings = { maxContext: 512, maxStepTokens: 2048 }
+  const settings = { maxStepTokens: 2048 }
 
   it('in one step, in chunks of any size, and token by token', async () => {
     const driver = await Driver.load(folder(), settings)

@@ -33,10 +33,12 @@ describe.each(cases)('the embedded model, $name', (golden) => {
 
   const tie = golden.margins.findIndex((margin) => margin < 0.2)
   const decided = golden.greedy_ids.slice(0, tie < 0 ? golden.greedy_ids.length : tie)
-  it.runIf(decided.length > 0)('continues with the recorded ids up to the first near tie', async () => {
-    const driver = await Driver.load(NANO)
-    expect(await driver.greedy(0, golden.ids, decided.length, EOS)).toEqual(decided)
-  })
+  if (decided.length > 0) {
+    it('continues with the recorded ids up to the first near tie', async () => {
+      const driver = await Driver.load(NANO)
+      expect(await driver.greedy(0, golden.ids, decided.length, EOS)).toEqual(decided)
+    })
+  }
 })
 
 describe('the float64 reference of the tests', () => {

@@ -1,4 +1,4 @@
-/** Ragged paged attention problems, their float64 truth and their naive bf16 variant. */
+/** Ragged paged attention problems, and their float64 truth. */
 import { bf16, f32, i32, opsFor, Random, round, toBf16 } from './helpers'
 
 export interface Sequence {
@@ -56,8 +56,8 @@ export function problem(shape: AttentionShape) {
 }
 export type Problem = ReturnType<typeof problem>
 
-/** softmax(q K^T scale) V over everything up to each query's own position. `r` rounds every input, intermediate and output. */
-export function truth(p: Problem, b: number, r: (x: number) => number = (x) => x): Float64Array {
+/** softmax(q K^T scale) V over everything up to each query's own position. */
+export function truth(p: Problem, b: number): Float64Array {
   const { queries, context } = p.sequences[b]!
   const { keys, values, q } = p.content[b]!
   const { heads, kvHeads, dim } = p
@@ -68,18 +68,14 @@ export function truth(p: Problem, b: number, r: (x: number) => number = (x) => x
       const at = (j * heads + h) * dim
       const scores = Array.from({ length: context - queries + j + 1 }, (_, i) => {
         let dot = 0
-        for (let d = 0; d < dim; d++) dot += r(q[at + d]!) * r(keys[(i * kvHeads + kvHead) * dim + d]!)
-        return r(r(dot) * p.scale)
+        for (let d = 0; d < dim; d++) dot += q[at + d]! * keys[(i * kvHeads + kvHead) * dim + d]!
+        return dot * p.scale
       })
       const max = Math.max(...scores)
-      const weights = scores.map((s) => r(Math.exp(s - max)))
-      const sum = r(weights.reduce((a, w) => a + w, 0))
-      for (let d = 0; d < dim; d++) {
-        let total = 0
-        for (let i = 0; i < weights.length; i++)
-          total += r(weights[i]! / sum) * r(values[(i * kvHeads + kvHead) * dim + d]!)
-        out[at + d] = r(total)
-      }
+      const weights = scores.map((s) => Math.exp(s - max))
+      const sum = weights.reduce((a, w) => a + w, 0)
+      for (const [i, weight] of weights.entries())
+        for (let d = 0; d < dim; d++) out[at + d]! += (weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
     }
   return out
 }

@@ -62,8 +62,8 @@ export function frobenius(got: Numbers, truth: Numbers): number {
  * For results in f32. Rounding a partial sum is off by about 2.5e-8 of it; over K random terms, one after another, that grows to 2.5e-8 sqrt(K / 2) of
  * the sum: 6e-7 at K = 1056, less in any better order.
  */
-export function expectF32Accurate(got: Numbers, truth: Numbers): void {
-  expect(frobenius(got, truth)).toBeLessThanOrEqual(1e-6)
+export function expectF32Accurate(got: Numbers, truth: Numbers, bound = 1e-6): void {
+  expect(frobenius(got, truth)).toBeLessThanOrEqual(bound)
 }
 
 /** For results in bf16: at most twice the error of the same maths where every input, intermediate and output is bf16. */

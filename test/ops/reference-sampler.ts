@@ -34,6 +34,9 @@ export const NEUTRAL: RowOptions = {
   history: null,
 }
 
+/** A row's options: neutral where not given. */
+export const optionsOf = (options: Partial<RowOptions>): RowOptions => ({ ...NEUTRAL, ...options })
+
 /** The high and low words of a 32 x 32 bit product. */
 function multiply(a: number, b: number): [high: number, low: number] {
   const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff]

@@ -44,7 +44,8 @@ const LIB_ROOMS: Record<string, LibRoom> = {
   'lib/native': { own: ['errors'], packages: ['node-gyp-build'] },
   'lib/errors': { own: [] },
   'lib/known-keys': { own: ['errors'] },
-  'lib/scheduler': { own: ['errors', 'sequence', 'cache/*'] },
+  'lib/scheduler': { own: ['errors', 'ranked-list', 'sequence', 'cache/*'] },
+  'lib/ranked-list': { own: ['sequence'] },
   'lib/sequence': { own: ['errors', 'cache/*'] },
   'lib/cache/': { own: ['errors', 'cache/*'] },
   'lib/text/': {

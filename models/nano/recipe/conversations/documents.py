@@ -1,7 +1,7 @@
 """The mix of documents: one call draws one, of a family, for training or for the held-out set.
 
-Held out: prompts whose checksum falls in one part of twenty never appear in training (T1, T5); T2 to T4 draw from a space so
-large that another seed is enough.
+Held out: prompts whose checksum falls in one part of twenty never appear in training (T1, T5); T2 to T4 draw from a space
+so large that another seed is enough.
 """
 
 from conversations import arithmetic, hidden_choice, recall, small_talk, tools

@@ -170,7 +170,7 @@ def list_text(rng, facts, split):
 
 
 def question(rng, fact):
-    # The share of questions whose first letter stays as it is, when the question opens with a name or a small letter.
+    # One question in ten keeps a small first letter, if its form or its key has one.
     if rng.random() < 0.9:
         return varied(rng, capitalised(rng.choice(fact.attribute.questions).format(k=fact.key)))
     return varied(rng, rng.choice(fact.attribute.questions).format(k=fact.key))

@@ -33,13 +33,16 @@ MONTHS = "January February March April May June July August September October No
 OPPOSITES = {}
 for pair in """hot cold,big small,up down,day night,fast slow,old new,open closed,wet dry,hard soft,light dark,happy sad,
 long short,high low,full empty,early late,rich poor,strong weak,left right,in out,yes no,good bad,near far,loud quiet,
-first last,clean dirty,sweet sour,thick thin,win lose,buy sell,push pull""".replace("\n", "").split(","):
+first last,clean dirty,sweet sour,thick thin,win lose,buy sell,push pull""".replace(
+    "\n", ""
+).split(
+    ","
+):
     one, other = pair.split()
     OPPOSITES[one], OPPOSITES[other] = other, one
 
 CAPITALS = dict(
-    entry.split(":")
-    for entry in """France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Austria:Vienna
+    entry.split(":") for entry in """France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Austria:Vienna
 Norway:Oslo Ireland:Dublin Greece:Athens Egypt:Cairo Japan:Tokyo Peru:Lima England:London Sweden:Stockholm Finland:Helsinki
 Denmark:Copenhagen Poland:Warsaw Hungary:Budapest Russia:Moscow China:Beijing Canada:Ottawa Cuba:Havana Kenya:Nairobi
 Latvia:Riga Bulgaria:Sofia Vietnam:Hanoi Belgium:Brussels Turkey:Ankara""".split()
