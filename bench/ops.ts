@@ -1,29 +1,17 @@
 /** The ops of one M2 layer on the CPU against what the machine can do: bytes at the measured read bandwidth, operations at the measured peak. */
-import { createCeilings, createOps, type Ops, type PackedWeight, packWeight, type Work } from '../lib/ops'
+import { createCeilings, createOps } from '../lib/ops'
+import { against, CEILINGS, type Ceiling, type CeilingName, ceilingContenders, rate } from './ceilings'
 import { lastLevelCache } from './header'
-import { type Contender, type Sample, sample, share, takeTurns } from './measure'
+import { layerCases } from './layer'
+import { type Contender, type Sample, takeTurns } from './measure'
 import { digits, percent, type Table } from './tables'
 
 const ROUNDS = 9
 
-// MiniMax-M2, one layer; 32 of its 256 experts, which is more than every cache.
-const C = 3072
-const HEADS = 48
-const KV_HEADS = 8
-const D = 128
-const F = 1536
-const E = 32
-const A = 8
-const V = 200_064
-const PAGE = 64
-
-interface Case {
-  op: string
-  shape: string
-  /** What must be read from memory, and what must be calculated; the floor is the longer of the two. Both 0: it works in the caches, and has no floor. */
-  bytes: number
-  operations: number
-  run: Contender
+const WORDS: Record<CeilingName, { what: string; unit: string }> = {
+  read: { what: 'read', unit: 'GB/s' },
+  multiplyF32: { what: 'multiply f32', unit: 'GFLOP/s' },
+  multiplyBf16: { what: 'multiply bf16', unit: 'GFLOP/s' },
 }
 
 export function describeCpu(): string {
@@ -32,230 +20,41 @@ export function describeCpu(): string {
 
 /** The tables of the ceilings and of the ops. */
 export async function benchOps(): Promise<Table[]> {
-  const ops = createOps('cpu', 0)
   // Weights of over four times the last-level cache: nothing of them is still there when they are read again.
   const large = 4.5 * lastLevelCache()
-  const ceilings = createCeilings(0, large)
-  const cases = [...products(ops, large), ...experts(ops), ...attention(ops), ...others(ops)]
-  const amounts = { read: 0, multiply: 0 }
-  const timed = (name: keyof typeof amounts, work: Work) => {
-    amounts[name] = work.amount
-    return work.microseconds
-  }
-  const times = await takeTurns(
-    {
-      read: () => timed('read', ceilings.read()),
-      multiply: () => timed('multiply', ceilings.multiply()),
-      ...Object.fromEntries(cases.map(({ run }, i) => [`case ${i}`, run])),
-    } as Record<string, Contender>,
-    ROUNDS,
-  )
-  const read = { name: 'read', amount: amounts.read, time: times.read! }
-  const multiply = { name: 'multiply', amount: amounts.multiply, time: times.multiply! }
+  const cases = layerCases(createOps('cpu', 0), large)
+  const amounts: Partial<Record<CeilingName, number>> = {}
+  const contenders: Record<string, Contender> = ceilingContenders(createCeilings(0, large), amounts)
+  cases.forEach(({ run }, i) => {
+    contenders[i] = run
+  })
+  const times = await takeTurns(contenders, ROUNDS)
+  const ceilings = Object.fromEntries(
+    CEILINGS.map((name): [CeilingName, Ceiling] => [name, { name, amount: amounts[name]!, time: times[name]! }]),
+  ) as Record<CeilingName, Ceiling>
+
   return [
     {
       title: 'Ceilings',
+      note: `Reading ${digits(large / 2 ** 20)} MiB; the instructions of dense products (f32) and of the experts' products (bf16).`,
       columns: ['what', 'rate', 'us (median, spread)'],
-      rows: [
-        [
-          `read ${digits(read.amount / 2 ** 20)} MiB`,
-          `${digits(perMillisecond(read) / 1e6)} GB/s`,
-          microseconds(read.time),
-        ],
-        ['multiply, bf16 pairs', `${digits(perMillisecond(multiply) / 1e6)} GFLOP/s`, microseconds(multiply.time)],
-      ],
+      rows: CEILINGS.map((name) => {
+        const { what, unit } = WORDS[name]
+        return [what, `${digits(rate(ceilings[name]))} ${unit}`, microseconds(times[name]!)]
+      }),
     },
     {
       title: 'Ops of one M2 layer',
-      note: 'The floor: the bytes of weights or KV at the read ceiling, or the operations at the multiply ceiling, whichever is longer, in the same round.',
+      note: 'The floor: bytes of weights or KV at the read ceiling, or operations at the multiply ceiling, whichever is longer, in the same round.',
       columns: ['op', 'shape', 'us (median, spread)', 'floor', '% of floor'],
       rows: cases.map((one, i) => {
-        const time = times[`case ${i}`]!
-        return [one.op, one.shape, microseconds(time), ...against(one, time, read, multiply)]
+        const time = times[i]!
+        const near = against(one, time, ceilings)
+        const floor = near ? [WORDS[near.floor].what, percent(near.share)] : ['-', '-']
+        return [one.op, one.shape, microseconds(time), ...floor]
       }),
     },
   ]
 }
 
-interface Ceiling {
-  name: string
-  amount: number
-  time: Sample
-}
-
-const perMillisecond = ({ amount, time }: Ceiling): number => (1000 * amount) / time.median
-
-/** The ceiling that holds an op back, and how near it comes. */
-function against({ bytes, operations }: Case, time: Sample, read: Ceiling, multiply: Ceiling): [string, string] {
-  const reading = bytes / perMillisecond(read)
-  const multiplying = operations / perMillisecond(multiply)
-  if (reading + multiplying === 0) return ['-', '-']
-  const [ceiling, amount] = reading > multiplying ? [read, bytes] : [multiply, operations]
-  const floor = sample(ceiling.time.times.map((us) => (us * amount) / ceiling.amount))
-  return [ceiling.name, percent(share(floor, time))]
-}
-
 const microseconds = (time: Sample): string => `${digits(time.median)} ±${time.spread.toFixed(0)} %`
-
-function products(ops: Ops, large: number): Case[] {
-  const one = (rows: number, n: number): Case => {
-    const weight = packWeight(ops, { experts: 1, n, k: C, layout: 'rows' }, bf16(n, C))
-    const args = { x: f32(rows, C, Math.sin), weight, out: f32(rows, n) }
-    return {
-      op: 'linear',
-      shape: `${rows} x ${C} to ${n}`,
-      bytes: 2 * n * C,
-      operations: 2 * rows * n * C,
-      run: () => ops.linear(args),
-    }
-  }
-  const tall = 32 * Math.ceil(large / (2 * C * 32))
-  return [one(1, tall), one(8, tall), one(512, (HEADS + 2 * KV_HEADS) * D)]
-}
-
-function experts(ops: Ops): Case[] {
-  const gateUp = sameExperts(ops, 2 * F, C, 'gateUp')
-  const down = sameExperts(ops, C, F, 'rows')
-  return [1, 8, 512].flatMap((tokens): Case[] => {
-    const rows = tokens * A
-    const x = bf16(tokens, C)
-    const hidden = bf16(rows, F)
-    const out = f32(rows, C)
-    let routed = route(ops, tokens)
-    const shape = `${tokens} x ${A} of ${E} experts`
-    const bytes = (weights: number) => Math.min(E, rows) * weights * 2
-    return [
-      {
-        op: 'grouped gate, up, SwiGLU',
-        shape: `${shape}, ${C} to ${F}`,
-        bytes: bytes(2 * F * C),
-        operations: 2 * rows * 2 * F * C,
-        run: () => {
-          routed = route(ops, tokens) // other experts than last time, or one token's would stay in the cache
-          const { source, offsets } = routed
-          return ops.groupedGateUp({ x, source, offsets, weight: gateUp, out: hidden })
-        },
-      },
-      {
-        op: 'grouped down',
-        shape: `${shape}, ${F} to ${C}`,
-        bytes: bytes(F * C),
-        operations: 2 * rows * F * C,
-        run: () => ops.groupedLinear({ x: hidden, offsets: routed.offsets, weight: down, out }),
-      },
-    ]
-  })
-}
-
-/** E experts of equal content: what they hold does not matter to the time. */
-function sameExperts(ops: Ops, n: number, k: number, layout: 'rows' | 'gateUp'): PackedWeight {
-  const weight = ops.allocateWeight({ experts: E, n, k, layout })
-  const source = bf16(n, k)
-  for (let expert = 0; expert < E; expert++) ops.pack(weight, expert, 0, { source })
-  return weight
-}
-
-/** Each expert equally often, as far as that goes, beginning at a random one. */
-function route(ops: Ops, tokens: number) {
-  const first = Math.floor(E * Math.random())
-  const expertIds = i32([tokens, A], (i) => (first + i) % E)
-  const [offsets, source, target] = [i32([E + 1]), i32([tokens * A]), i32([tokens, A])]
-  ops.permute({ expertIds, offsets, source, target })
-  return { offsets, source }
-}
-
-function attention(ops: Ops): Case[] {
-  const sequences = 8
-  const context = 4096
-  const pages = context / PAGE
-  const kv = ops.createKv({
-    dtype: 'bf16',
-    pages: sequences * pages,
-    layers: 1,
-    heads: KV_HEADS,
-    pageSize: PAGE,
-    headDim: D,
-  })
-  ops.writeKv(kv, { data: bf16(sequences * pages, 2 * KV_HEADS * PAGE * D) })
-  const one = (count: number, queries: number): Case => {
-    const tokens = count * queries
-    const args = {
-      q: f32(tokens, HEADS * D, Math.sin),
-      kv,
-      layer: 0,
-      pageTables: i32([sequences, pages], (i) => i),
-      rows: i32([count], (i) => i),
-      cuSeqlensQ: i32([count + 1], (i) => i * queries),
-      contextLens: i32([count], () => context),
-      scale: D ** -0.5,
-      out: f32(tokens, HEADS * D),
-    }
-    args.q.shape = [tokens, HEADS, D]
-    const pairs = tokens * (context - (queries - 1) / 2) // of a query and a token that it sees
-    return {
-      op: 'attention',
-      shape: `${count} x ${queries} queries on ${context} tokens`,
-      bytes: count * context * KV_HEADS * D * 2 * 2,
-      operations: 4 * HEADS * D * pairs,
-      run: () => ops.attention(args),
-    }
-  }
-  return [one(sequences, 1), one(1, 512)]
-}
-
-function others(ops: Ops): Case[] {
-  const tokens = 512
-  const x = f32(tokens, C, Math.sin)
-  const norm = { x, weight: f32(C), eps: 1e-6, out: f32(tokens, C), outBf16: bf16(tokens, C) }
-  norm.weight.shape = [C]
-  const gate = f32(256, C, (i) => Math.sin(3 * i) / 50)
-  const routing = {
-    x,
-    gate,
-    bias: { data: new Float32Array(256), shape: [256] },
-    expertIds: i32([tokens, A]),
-    weights: f32(tokens, A),
-  }
-  const logits = f32(1, V, (i) => 5 * Math.sin(7 * i))
-  const drawing = {
-    logits,
-    samplingFloats: Float32Array.of(1, 0.95, 0, 1, 0, 0),
-    samplingInts: Int32Array.of(40, -1, 1, 0, 0, 0),
-    ids: i32([1]),
-  }
-  return [
-    { op: 'RMSNorm', shape: `${tokens} x ${C}`, bytes: 0, operations: 0, run: () => ops.rmsNorm(norm) },
-    {
-      op: 'route',
-      shape: `${tokens} x ${C}, 256 experts`,
-      bytes: 0,
-      operations: 2 * tokens * 256 * C,
-      run: () => ops.route(routing),
-    },
-    {
-      op: 'sample, top-k 40, top-p 0.95',
-      shape: `1 x ${V}`,
-      bytes: 0,
-      operations: 0,
-      run: () => ops.sample(drawing),
-    },
-  ]
-}
-
-/** Small numbers of both signs, a short pattern again and again: quick to make, and no op treats them apart. */
-function bf16(rows: number, width: number) {
-  const pattern = Uint16Array.from({ length: 4093 }, (_, i) => 0x3c00 | ((i * 2654435761) & 0x80ff))
-  const data = new Uint16Array(rows * width)
-  for (let at = 0; at < data.length; at += pattern.length) data.set(pattern.subarray(0, data.length - at), at)
-  return { data, shape: [rows, width] }
-}
-
-function f32(rows: number, width = 0, value: (i: number) => number = () => 1) {
-  const length = rows * (width || 1)
-  return { data: Float32Array.from({ length }, (_, i) => value(i)), shape: width ? [rows, width] : [rows] }
-}
-
-function i32(shape: number[], value: (i: number) => number = () => 0) {
-  const length = shape.reduce((a, b) => a * b)
-  return { data: Int32Array.from({ length }, (_, i) => value(i)), shape }
-}

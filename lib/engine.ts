@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import path from 'node:path'
 import { checkEngineOptions } from './engine-settings'
 import { M2Error } from './errors'

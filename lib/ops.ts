@@ -129,8 +129,10 @@ export interface Work {
 export interface Ceilings {
   /** Reads memory once from end to end. */
   read(): Work
-  /** Repeats the instruction that matrix products use, on registers. */
-  multiply(): Work
+  /** Repeats the instruction of dense products, on registers. */
+  multiplyF32(): Work
+  /** Repeats the instruction of the experts' products, on registers. */
+  multiplyBf16(): Work
 }
 
 /** The ceilings of the CPU. `threads`: 0 for the number of physical cores; `bytes`: what one read reads, more than the caches hold. */

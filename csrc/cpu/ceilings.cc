@@ -39,11 +39,14 @@ Work Ceilings::read() {
   });
 }
 
-Work Ceilings::multiply() {
+Work Ceilings::multiply(int64_t (*loop)(int64_t, float*)) {
   return timed(m_.pool, 8 * m_.pool.threads(), [&](int64_t) {
-    alignas(64) float sums[32 * kLanes];
-    return m_.kernels.multiply(kMultiplySteps, sums);
+    float sums[12 * kLanes] = {};
+    return loop(kMultiplySteps, sums);
   });
 }
+
+Work Ceilings::multiply_f32() { return multiply(m_.kernels.multiply_f32); }
+Work Ceilings::multiply_bf16() { return multiply(m_.kernels.multiply_bf16); }
 
 }  // namespace m2::cpu

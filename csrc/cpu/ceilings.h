@@ -1,5 +1,5 @@
-// What this machine does at best, for the benches to measure products against: bytes read from memory, and operations of the instruction that products
-// use, by all threads at once and without anything else to do.
+// What this machine does at best, for the benches to measure products against: bytes read from memory, and operations of the instructions that
+// products use, by all threads at once and without anything else to do.
 #pragma once
 #include <cstddef>
 
@@ -19,9 +19,12 @@ class Ceilings {
   Ceilings(int threads, size_t bytes);
 
   Work read();
-  Work multiply();
+  Work multiply_f32();
+  Work multiply_bf16();
 
  private:
+  Work multiply(int64_t (*loop)(int64_t steps, float* sink));
+
   Machine m_;
   Buffer data_;
 };

@@ -128,9 +128,10 @@ struct Kernels {
   // the first i in begin..end-1 with x[i] > bound, or end
   int64_t (*find_greater)(const float* x, int64_t begin, int64_t end, float bound);
 
-  // Loops that do nothing but what a machine is best at (ceilings.h): bytes read; floating point operations of the instruction that products use.
+  // Loops that do nothing but what a machine is best at (kernels/ceilings.h): reading bytes; the instructions that products use. sink: 12 x 16 floats.
   uint32_t (*read)(const void* data, int64_t bytes);
-  int64_t (*multiply)(int64_t steps, float* sink);
+  int64_t (*multiply_f32)(int64_t steps, float* sink);
+  int64_t (*multiply_bf16)(int64_t steps, float* sink);
 };
 
 extern const Kernels kPlainKernels;

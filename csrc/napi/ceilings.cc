@@ -17,14 +17,18 @@ Napi::Value work_to_js(Napi::Env env, const cpu::Work& work) {
   return object;
 }
 
-// (threads, bytes) -> { read(), multiply() }, as lib/ops.ts types it
+// (threads, bytes) -> { read(), multiplyF32(), multiplyBf16() }, as lib/ops.ts types it
 Napi::Value create_ceilings(Info info) {
   const Napi::Env env = info.Env();
   const auto ceilings = std::make_shared<cpu::Ceilings>(info[0].As<Napi::Number>().Int32Value(),
                                                         static_cast<size_t>(info[1].As<Napi::Number>().Int64Value()));
   Napi::Object object = Napi::Object::New(env);
-  object.Set("read", Napi::Function::New(env, [ceilings](Info call) { return work_to_js(call.Env(), ceilings->read()); }, "read"));
-  object.Set("multiply", Napi::Function::New(env, [ceilings](Info call) { return work_to_js(call.Env(), ceilings->multiply()); }, "multiply"));
+  const auto add = [&](const char* name, cpu::Work (cpu::Ceilings::*measure)()) {
+    object.Set(name, Napi::Function::New(env, [=](Info call) { return work_to_js(call.Env(), ((*ceilings).*measure)()); }, name));
+  };
+  add("read", &cpu::Ceilings::read);
+  add("multiplyF32", &cpu::Ceilings::multiply_f32);
+  add("multiplyBf16", &cpu::Ceilings::multiply_bf16);
   return object;
 }
 

@@ -30,7 +30,8 @@ constexpr Kernels kernels_over() {
       .sum_exp = sum_exp<S>,
       .find_greater = find_greater<S>,
       .read = read<S>,
-      .multiply = multiply<S>,
+      .multiply_f32 = multiply_f32<S>,
+      .multiply_bf16 = multiply_bf16<S>,
   };
 }
 
