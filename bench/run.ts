@@ -8,10 +8,12 @@ import { benchEngine } from './engine'
 import { header } from './header'
 import { benchOps, describeCpu } from './ops'
 import { markdown, type Table } from './tables'
+import { benchTokenizer } from './tokenizer'
 
 const BENCHES: Record<string, () => Promise<Table[]>> = {
   ops: benchOps,
   engine: async () => [await benchEngine()],
+  tokenizer: benchTokenizer,
 }
 
 async function main(args: string[]): Promise<void> {

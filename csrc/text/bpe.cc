@@ -4,6 +4,7 @@
 #include <bit>
 #include <functional>
 #include <queue>
+#include <string>
 
 #include "core/error.h"
 
@@ -60,7 +61,7 @@ Bpe::Bpe(const Vocabulary& vocabulary, std::string_view merges, bool whole_first
   }
 }
 
-void Bpe::encode(std::string_view piece, std::vector<int32_t>& ids) {
+void Bpe::encode(std::string_view piece, std::vector<int32_t>& ids) const {
   if (whole_first_) {
     if (const int32_t id = vocabulary_.find(piece); id >= 0 && !vocabulary_.is_added(id)) {
       ids.push_back(id);

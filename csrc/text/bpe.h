@@ -48,7 +48,7 @@ class Bpe {
   Bpe(const Vocabulary& vocabulary, std::string_view merges, bool whole_first);
 
   // Appends the ids of a piece of UTF-8. Throws BAD_INPUT for a byte that the vocabulary has no token for.
-  void encode(std::string_view piece, std::vector<int32_t>& ids);
+  void encode(std::string_view piece, std::vector<int32_t>& ids) const;
 
   size_t bytes() const { return merges_.bytes(); }
 

@@ -12,7 +12,10 @@ export class StreamDecoder {
     this.#special = specialOf(options)
   }
 
-  /** The text that is complete with `ids`. All texts, and that of `end()`, join to what `decode` gives for all ids. @throws M2Error BAD_INPUT for an id that has no token. */
+  /**
+   * The text that is complete with `ids`. All texts, and that of `end()`, join to what `decode` gives for all ids.
+   * @throws M2Error BAD_INPUT for an id that has no token.
+   */
   push(ids: ArrayLike<number>): string {
     return this.#utf8.decode(this.#tokenizer.bytesOfAll(ids, this.#special), { stream: true })
   }

@@ -10,6 +10,10 @@ export interface TextSegment {
   readonly special: boolean
 }
 
+const UNUSED = 0
+const PLAIN = 1
+const CONTROL = 2
+
 export class Tokenizer {
   /** One more than the highest id. */
   readonly vocabSize: number
@@ -136,10 +140,6 @@ export class Tokenizer {
     )
   }
 }
-
-const UNUSED = 0
-const PLAIN = 1
-const CONTROL = 2
 
 /** The option that encoding and decoding share. @throws M2Error BAD_OPTION */
 export function specialOf(options: { special?: boolean }): boolean {

@@ -83,12 +83,12 @@ describe.each(variants())('%s: the ids of @huggingface/tokenizers', (_, makeJson
 
   it('for random texts', () => {
     const random = new Random(20)
-    for (let i = 0; i < 1500; i++) check(randomText(random, 30))
+    for (let i = 0; i < 800; i++) check(randomText(random, 30))
   })
 
   it('for random texts again, now that pieces are remembered', () => {
     const random = new Random(20)
-    for (let i = 0; i < 500; i++) check(randomText(random, 30))
+    for (let i = 0; i < 300; i++) check(randomText(random, 30))
   })
 })
 

@@ -91,6 +91,17 @@ describe('special', () => {
     expect([...tokenizer.encode(']~b]', { special: false })].every((id) => id >= 8)).toBe(true)
     expect([...tokenizer.encode(']~b]')]).toEqual([2])
   })
+
+  it('takes the longest of added tokens that begin at one place', async () => {
+    const contents = ['<a', '<a>', '<a><b>c', 'b>', '😀', '😀!']
+    const added_tokens = contents.map((content, i) => ({ id: 2000 + i, content, special: true }))
+    const json = { ...o200kJson, added_tokens }
+    const tokenizer = await withTokenizerFile(json, (dir) => Tokenizer.load(dir))
+    const oracle = oracleOf(json)
+    for (const text of ['<a<a><a><b><a><b>c', '<<a>><b>', '😀😀!😀', 'x<a><b', '\ud83d<a\ude00']) {
+      expect([...tokenizer.encode(text)]).toEqual(oracle.encode(text))
+    }
+  })
 })
 
 describe('encodeSegments', () => {
@@ -213,6 +224,17 @@ describe('bad input is refused by name', () => {
     const error = expect.objectContaining({ code: 'BAD_OPTION', message: expect.stringContaining('special') })
     expect(() => nano.encode('a', { special: 1 as unknown as boolean })).toThrow(error)
     expect(() => nano.decode([1], { special: 'no' as unknown as boolean })).toThrow(error)
+  })
+})
+
+describe('many different words', () => {
+  it('do not take one another’s ids, though more than are remembered and much alike', () => {
+    const words = Array.from(
+      { length: 100_000 },
+      (_, i) => `${i.toString(26).replace(/\d/g, (d) => 'qrstuvwxyz'[+d]!)}ending`,
+    )
+    const text = words.join(' ')
+    for (let round = 0; round < 2; round++) expect(nano.decode(nano.encode(text))).toBe(text)
   })
 })
 
