@@ -68,8 +68,9 @@ async function generate(argument: string | undefined, flags: Flags, shell: Shell
     const result = flags.json ? await generation.result() : await print(generation, shell)
     if (flags.json) {
       shell.stdout.write(`${JSON.stringify({ ...result, model: engine.model, device: engine.device })}\n`)
-    } else if (flags.logprobs !== undefined) {
-      shell.stderr.write(logprobTable(result, engine.tokenizer))
+    } else {
+      if (!engine.tokenizer) shell.stdout.write(`${JSON.stringify(result.tokenIds)}\n`)
+      if (flags.logprobs !== undefined) shell.stderr.write(logprobTable(result, engine.tokenizer))
     }
     if (!flags.quiet) shell.stderr.write(`${summary(result)}\n`)
     return interrupted ? INTERRUPTED : 0

@@ -56,6 +56,14 @@ describe('the prompt', () => {
     expect(calls[0]?.prompt).toEqual([{ role: 'user', content }])
   })
 
+  it('is answered with token ids by a model that has no tokenizer', async () => {
+    const { stdout } = await m2(['generate', '--token-ids', file('ids.json')], {
+      idsOnly: true,
+      chunks: [{ text: '', tokenIds: [7, 8, 9], index: 0 }],
+    })
+    expect(stdout).toBe('[7,8,9]\n')
+  })
+
   it('is token ids with --token-ids, which implies --raw', async () => {
     const { calls } = await m2(['generate', '--token-ids', file('ids.json')])
     expect(calls).toEqual([{ kind: 'generate', prompt: [5, 6, 7], options: {} }])
