@@ -3,7 +3,7 @@
 // scratch as float32): that is why a row's result does not depend on the other rows.
 //
 // Panels are read once per row tile: from memory if there is one tile (few rows: the loop runs at memory speed), else in blocks of k that stay in
-// the second-level cache while the tiles pass.
+// the second-level cache while the tiles pass, each tile asking for its share of the next block.
 #pragma once
 #include "cpu/kernels.h"
 #include "cpu/simd/math.h"
@@ -12,8 +12,14 @@ namespace m2::cpu {
 
 constexpr int64_t kGemmDepth = 1024;  // k per block
 
+// What a tile asks for while it works: the lines that lie `distance` behind its own, of panels first .. last-1 of its own.
+struct NextBlock {
+  int64_t distance = 0;
+  int first = 0, last = 0;
+};
+
 template <class S, int R, int P>
-void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride) {
+void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride, NextBlock next) {
   typename S::F acc[R][P];
   const bf16* row[R];
 #pragma GCC unroll 8
@@ -24,6 +30,7 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
     for (int p = 0; p < P; p++) acc[r][p] = first_k == 0 ? S::zero() : S::load(sums + r * stride + p * kPanel);
   }
   for (int64_t i = first_k; i < last_k; i += 2) {
+    for (int p = next.first; p < next.last; p++) __builtin_prefetch(weight + (p * k + i) * kPanel + next.distance, 0, 2);
     typename S::Pairs w[P];
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel);
@@ -41,9 +48,9 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
   }
 }
 
-// The tile of `rows` rows and `panels` panels among those compiled: rows up to kTileRows, panels 1, 2, 4 or 8, rows x panels up to kTileAccumulators.
+// The tile of `rows` rows and `panels` panels among those compiled: rows up to kTileRows, panels 1, 2 or 4, rows x panels up to kTileAccumulators.
 template <class S>
-using GemmTile = void (*)(const bf16* const*, const bf16*, int64_t, int64_t, int64_t, float*, int64_t);
+using GemmTile = decltype(&gemm_tile<S, 1, 1>);
 
 template <class S, int P, int R = S::kTileRows>
 M2_INLINE GemmTile<S> gemm_tile_for(int rows) {
@@ -60,7 +67,6 @@ M2_INLINE GemmTile<S> gemm_tile_for(int rows) {
 template <class S>
 M2_INLINE GemmTile<S> gemm_tile_for(int rows, int panels) {
   switch (panels) {
-    case 8: return gemm_tile_for<S, S::kTileAccumulators >= 8 ? 8 : 1>(rows);
     case 4: return gemm_tile_for<S, S::kTileAccumulators >= 4 ? 4 : 1>(rows);
     case 2: return gemm_tile_for<S, 2>(rows);
     default: return gemm_tile_for<S, 1>(rows);
@@ -69,14 +75,16 @@ M2_INLINE GemmTile<S> gemm_tile_for(int rows, int panels) {
 
 // The task's rows times `panels` panels: sums [rows][panels * 16].
 template <class S>
-void gemm_panels(const bf16* const* x, int64_t rows, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
-  const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows;
+void gemm_panels(const bf16* const* x, int64_t rows, int64_t tiles, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
   const int64_t depth = tiles == 1 ? k : kGemmDepth;
   for (int64_t first_k = 0; first_k < k; first_k += depth) {
     const int64_t last_k = first_k + depth < k ? first_k + depth : k;
+    const int64_t distance = (last_k < k ? depth : panels * k - first_k) * kPanel;  // the same panels further on, or the next ones
     for (int64_t t = 0; t < tiles; t++) {  // of nearly equal heights
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
-      gemm_tile_for<S>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride);
+      NextBlock next;
+      if (tiles > 1) next = {distance, static_cast<int>(panels * t / tiles), static_cast<int>(panels * (t + 1) / tiles)};
+      gemm_tile_for<S>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride, next);
     }
   }
 }
@@ -111,13 +119,13 @@ void gemm(const GemmTask& task, float* scratch) {
   }
   const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows, tallest = (rows + tiles - 1) / tiles;
   const int unit = task.epilogue == Epilogue::kSwiGlu ? 2 : 1;  // panels that belong together
-  int panels = 8;
+  int panels = 4;
   while (panels > 1 && panels * tallest > S::kTileAccumulators) panels /= 2;
   for (int64_t first = task.first_panel; first < task.last_panel;) {
     while (panels > task.last_panel - first) panels /= 2;
     const int group = panels < unit ? unit : panels;
     for (int p = 0; p < group; p += panels) {
-      gemm_panels<S>(x, rows, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
+      gemm_panels<S>(x, rows, tiles, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
     }
     for (int64_t i = 0; i < rows; i++) gemm_write<S>(task, task.first_row + i, first, group, scratch + i * group * kPanel);
     first += group;

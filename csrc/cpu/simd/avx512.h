@@ -16,14 +16,14 @@ struct Avx512 {
   M2_INLINE static F zero() { return _mm512_setzero_ps(); }
   M2_INLINE static F set(float x) { return _mm512_set1_ps(x); }
   M2_INLINE static F load(const float* p) { return _mm512_loadu_ps(p); }
-  M2_INLINE static F load(const bf16* p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
-  }
+  M2_INLINE static F load(const bf16* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   M2_INLINE static F load(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   M2_INLINE static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
-  M2_INLINE static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x)); }
+  M2_INLINE static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded(x)); }
   M2_INLINE static F load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(mask(n), p); }
+  M2_INLINE static F load_part(const bf16* p, int n) { return widen(_mm256_maskz_loadu_epi16(mask(n), p)); }
   M2_INLINE static void store_part(float* p, F x, int n) { _mm512_mask_storeu_ps(p, mask(n), x); }
+  M2_INLINE static void store_part(bf16* p, F x, int n) { _mm256_mask_storeu_epi16(p, mask(n), rounded(x)); }
 
   M2_INLINE static F add(F a, F b) { return _mm512_add_ps(a, b); }
   M2_INLINE static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
@@ -91,6 +91,8 @@ struct Avx512 {
   M2_INLINE static F dot2(F sum, Pairs a, Pair b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 
  private:
+  M2_INLINE static F widen(__m256i halves) { return floats(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
+  M2_INLINE static __m256i rounded(F x) { return (__m256i)_mm512_cvtneps_pbh(x); }
   M2_INLINE static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 };
 
