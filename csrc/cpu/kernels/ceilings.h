@@ -19,22 +19,22 @@ uint32_t read(const void* data, int64_t bytes) {
   return S::greater(S::max(S::max(a, b), S::max(c, d)), S::zero());
 }
 
-// steps times dot2 on as many independent sums as a product's tile keeps; returns the operations done.
+// steps times dot on as many independent sums as the latency of the instruction takes; returns the operations done.
 template <class S>
 int64_t multiply(int64_t steps, float* sink) {
   constexpr int kSums = S::kTileAccumulators < 12 ? S::kTileAccumulators : 12;
-  const bf16 ones[2 * kLanes] = {};
-  const typename S::Pairs a = S::load_pairs(ones);
-  const typename S::Pair b = S::broadcast_pair(ones);
+  bf16 values[2 * kLanes] = {};
+  asm volatile("" : : "r"(values) : "memory");  // unknown to the compiler from here on
+  const typename S::Pairs a = S::load_pairs(values, 0), b = S::broadcast_pair(values, 0);
   typename S::F sums[kSums];
 #pragma GCC unroll 16
   for (int i = 0; i < kSums; i++) sums[i] = S::set(static_cast<float>(i));
   for (int64_t step = 0; step < steps; step++) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kSums; i++) sums[i] = S::dot2(sums[i], a, b);
+    for (int i = 0; i < kSums; i++) sums[i] = S::dot(a, b, sums[i]);
   }
   for (int i = 0; i < kSums; i++) S::store(sink + i * kLanes, sums[i]);
-  return steps * kSums * S::kFlopsPerDot;
+  return steps * kSums * 4 * kLanes / S::kDotParts;
 }
 
 }  // namespace m2::cpu

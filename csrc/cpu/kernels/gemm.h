@@ -31,14 +31,17 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
   }
   for (int64_t i = first_k; i < last_k; i += 2) {
     for (int p = next.first; p < next.last; p++) __builtin_prefetch(weight + (p * k + i) * kPanel + next.distance, 0, 2);
-    typename S::Pairs w[P];
+#pragma GCC unroll 2
+    for (int part = 0; part < S::kDotParts; part++) {
+      typename S::Pairs w[P];
 #pragma GCC unroll 8
-    for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel);
+      for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel, part);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const typename S::Pair pair = S::broadcast_pair(row[r] + i);
+      for (int r = 0; r < R; r++) {
+        const typename S::Pairs pair = S::broadcast_pair(row[r] + i, part);
 #pragma GCC unroll 8
-      for (int p = 0; p < P; p++) acc[r][p] = S::dot2(acc[r][p], w[p], pair);
+        for (int p = 0; p < P; p++) acc[r][p] = S::dot(w[p], pair, acc[r][p]);
+      }
     }
   }
 #pragma GCC unroll 8

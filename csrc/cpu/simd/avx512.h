@@ -8,10 +8,8 @@ struct Avx512 {
   using F = __m512;
   using I = __m512i;
   using Pairs = __m512i;
-  using Pair = __m512i;
   static constexpr const char* kName = "avx512";
-  static constexpr int kTileRows = 6, kTileAccumulators = 24, kDotTile = 4;
-  static constexpr int kFlopsPerDot = 64;
+  static constexpr int kTileRows = 6, kTileAccumulators = 24, kDotTile = 4, kDotParts = 1;
 
   M2_INLINE static F zero() { return _mm512_setzero_ps(); }
   M2_INLINE static F set(float x) { return _mm512_set1_ps(x); }
@@ -82,13 +80,13 @@ struct Avx512 {
   M2_INLINE static F low(I x) { return floats(_mm512_slli_epi32(x, 16)); }
   M2_INLINE static F high(I x) { return floats(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))); }
 
-  M2_INLINE static Pairs load_pairs(const bf16* p) { return _mm512_loadu_si512(p); }
-  M2_INLINE static Pair broadcast_pair(const bf16* p) {
+  M2_INLINE static Pairs load_pairs(const bf16* p, int) { return _mm512_loadu_si512(p); }
+  M2_INLINE static Pairs broadcast_pair(const bf16* p, int) {
     int word;
     __builtin_memcpy(&word, p, 4);
     return _mm512_set1_epi32(word);
   }
-  M2_INLINE static F dot2(F sum, Pairs a, Pair b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+  M2_INLINE static F dot(Pairs a, Pairs b, F sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 
  private:
   M2_INLINE static F widen(__m256i halves) { return floats(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
