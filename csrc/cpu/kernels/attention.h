@@ -147,6 +147,7 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
   }
   if (blind == rows) return;
   const int tokens = visible[rows - 1];
+  const int64_t tiles = (rows - blind + S::kTileRows - 1) / S::kTileRows;  // of nearly equal heights
 
   const T *k[kContextChunk], *v[kContextChunk];
   for (int i = 0; i < tokens; i++) {
@@ -166,11 +167,11 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
       return keys + d * kScoreBlock;
     };
     float* out[S::kTileRows];
-    for (int64_t row = blind; row < rows;) {
-      const int height = static_cast<int>(rows - row < S::kTileRows ? rows - row : S::kTileRows);
-      for (int r = 0; r < height; r++) out[r] = score_rows[row + r] + first;
-      if (visible[row + height - 1] > first) accumulate<S>(height, q + row, key_at, count, 0, dim, out);
-      row += height;
+    for (int64_t tile = 0, row = blind; tile < tiles; tile++) {
+      const int64_t end = blind + (rows - blind) * (tile + 1) / tiles;
+      for (int64_t r = row; r < end; r++) out[r - row] = score_rows[r] + first;
+      if (visible[end - 1] > first) accumulate<S>(static_cast<int>(end - row), q + row, key_at, count, 0, dim, out);
+      row = end;
     }
   }
 
@@ -181,14 +182,14 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
     ahead.ask();
     return v[i];
   };
-  for (int64_t row = blind; row < rows;) {
-    const int height = static_cast<int>(rows - row < S::kTileRows ? rows - row : S::kTileRows);
+  for (int64_t tile = 0, row = blind; tile < tiles; tile++) {
+    const int64_t end = blind + (rows - blind) * (tile + 1) / tiles;
     const int common = visible[row];
-    accumulate<S>(height, weights + row, value_at, dim, 0, common, sums + row);
-    for (int r = 1; r < height; r++) {  // later queries go on alone
-      if (visible[row + r] > common) accumulate<S>(1, weights + row + r, value_at, dim, common, visible[row + r], sums + row + r);
+    accumulate<S>(static_cast<int>(end - row), weights + row, value_at, dim, 0, common, sums + row);
+    for (int64_t r = row; r < end; r++) {  // later queries go on alone
+      if (visible[r] > common) accumulate<S>(1, weights + r, value_at, dim, common, visible[r], sums + r);
     }
-    row += height;
+    row = end;
   }
 }
 

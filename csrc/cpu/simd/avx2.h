@@ -14,7 +14,7 @@ struct Avx2 {
   };
   using Pairs = F;
   static constexpr const char* kName = "avx2";
-  static constexpr int kTileRows = 5, kTileAccumulators = 5, kDotTile = 2, kDotParts = 2;
+  static constexpr int kTileRows = 4, kTileAccumulators = 4, kDotTile = 2, kDotParts = 2;
 
   M2_INLINE static F zero() { return set(0); }
   M2_INLINE static F set(float x) { return {{_mm256_set1_ps(x), _mm256_set1_ps(x)}}; }
@@ -98,12 +98,12 @@ struct Avx2 {
   M2_INLINE static F high(I x) { return {{high(x.v[0]), high(x.v[1])}}; }
 
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) {
-    const I words = load_words(again(p));
+    const I words = load_words(p);
     return part == 0 ? low(words) : high(words);
   }
   M2_INLINE static Pairs broadcast_pair(const bf16* p, int part) {
     int word;
-    __builtin_memcpy(&word, again(p), 4);
+    __builtin_memcpy(&word, p, 4);
     const __m256i all = _mm256_set1_epi32(word);
     const __m256 half = part == 0 ? low(all) : high(all);
     return {{half, half}};
@@ -111,11 +111,6 @@ struct Avx2 {
   M2_INLINE static F dot(Pairs a, Pairs b, F sum) { return fma(a, b, sum); }
 
  private:
-  // Hides from the compiler that both parts read the same words: it would keep them in registers, which the sums need, and spill those.
-  M2_INLINE static const bf16* again(const bf16* p) {
-    asm("" : "+r"(p));
-    return p;
-  }
   M2_INLINE static __m128i load_8(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   M2_INLINE static __m256 widen(const bf16* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8(p)), 16)); }
   M2_INLINE static __m256 low(__m256i words) { return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)); }
