@@ -3,15 +3,10 @@
 #include <cstring>
 
 #include "cpu/launchers.h"
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "cpu/memory.h"
 
 namespace m2::cpu {
 namespace {
-
-constexpr size_t kLine = 64, kHugePage = size_t{1} << 21;
 
 class CpuBackend : public Backend {
  public:
@@ -21,16 +16,7 @@ class CpuBackend : public Backend {
   std::string description() const override { return std::string("CPU, ") + m_.kernels.name + ", " + std::to_string(m_.pool.threads()) + " threads"; }
   bool host_memory() const override { return true; }
 
-  // Large buffers are asked for in huge pages: weights are read end to end, and small pages would cost a miss of the address cache every 4 KiB.
-  Buffer allocate(size_t bytes) override {
-    const size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
-    void* data = ::operator new(std::max<size_t>(bytes, 1), std::align_val_t(alignment), std::nothrow);
-    if (!data) fail("OUT_OF_MEMORY", "cpu: ", bytes, " bytes could not be allocated");
-#ifdef __linux__
-    if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);  // a wish: it may fail
-#endif
-    return Buffer(data, bytes, [alignment](void* p) { ::operator delete(p, std::align_val_t(alignment)); });
-  }
+  Buffer allocate(size_t bytes) override { return cpu::allocate(bytes); }
   void upload(void* device, const void* host, size_t bytes) override { if (bytes) std::memcpy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { if (bytes) std::memcpy(host, device, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }

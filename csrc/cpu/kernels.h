@@ -13,7 +13,7 @@ inline constexpr int kLanes = 16;
 // --- packed weights and matrix products (kernels/gemm.h)
 inline constexpr int64_t kPanel = kLanes;                // outputs per panel
 inline constexpr int64_t kGemmRows = 512;                // rows of x that one task takes, at most
-inline constexpr int64_t kGemmScratch = kGemmRows * 8 * kPanel;  // floats
+inline constexpr int64_t kGemmScratch = kGemmRows * 4 * kPanel;  // floats
 
 enum class Epilogue { kStore, kAdd, kSwiGlu };
 

@@ -1,11 +1,10 @@
 // What every launcher needs: the kernels, the threads and their scratch memory. One op at a time.
 #pragma once
 #include <algorithm>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "cpu/memory.h"
 #include "cpu/threads.h"
 
 namespace m2::cpu {
@@ -13,38 +12,27 @@ namespace m2::cpu {
 class Machine {
  public:
   Machine(const Kernels& kernels, int threads) : kernels(kernels), pool(threads) {
-    for (int i = 0; i < pool.threads(); i++) scratch_.push_back(floats(std::max(kGemmScratch, kAttentionScratch)));
+    for (int i = 0; i < pool.threads(); i++) scratch_.push_back(allocate(std::max(kGemmScratch, kAttentionScratch) * sizeof(float)));
   }
 
   // Of one worker, while it is in a task.
-  float* scratch(int worker) { return scratch_[worker].get(); }
+  float* scratch(int worker) { return static_cast<float*>(scratch_[worker].data()); }
   // Shared by the tasks of one op; grows, never shrinks.
   float* shared(int64_t count) {
-    if (count > shared_count_) {
-      shared_.reset();
-      shared_ = floats(count);
-      shared_count_ = count;
+    const size_t bytes = count * sizeof(float);
+    if (bytes > shared_.bytes()) {
+      shared_ = Buffer();
+      shared_ = allocate(bytes);
     }
-    return shared_.get();
+    return static_cast<float*>(shared_.data());
   }
 
   const Kernels& kernels;
   Pool pool;
 
  private:
-  struct Free {
-    void operator()(float* p) const { ::operator delete(p, std::align_val_t(64)); }
-  };
-  using Floats = std::unique_ptr<float, Free>;
-  static Floats floats(int64_t count) {
-    void* p = ::operator new(count * sizeof(float), std::align_val_t(64), std::nothrow);
-    if (!p) fail("OUT_OF_MEMORY", "cpu: ", count * sizeof(float), " bytes of scratch memory could not be allocated");
-    return Floats(static_cast<float*>(p));
-  }
-
-  std::vector<Floats> scratch_;
-  Floats shared_;
-  int64_t shared_count_ = 0;
+  std::vector<Buffer> scratch_;
+  Buffer shared_;
 };
 
 }  // namespace m2::cpu

@@ -1,6 +1,6 @@
 // One token from each row of logits, as SampleArgs says. Scores are float32, as the logits are; probabilities and the Gumbel noise are float64. A vocabulary
-// is never sorted: the best k come from one pass that skips what is below the k-th so far, the best p from growing k, and a draw from the
-// whole vocabulary makes noise only for tokens that it could still lift to the top.
+// is never sorted: the best k come from one pass that skips what is below the k-th so far, the best p from halving what can matter, and a draw from
+// the whole vocabulary makes noise only for tokens that it could still lift to the top.
 #include <cmath>
 #include <limits>
 
@@ -143,42 +143,44 @@ class Draw {
     truncated_ = true;
   }
 
-  void keep_top_p() {
-    if (truncated_) {
-      double total = 0;
-      for (const Candidate& c : left_) total += weight(c.logit);
-      cut(o_.top_p * total);
-      return;
-    }
-    const double total = row_.kernels.sum_exp(row_.x, row_.size, largest_, 1 / o_.temperature);
-    for (int64_t k = 256;; k *= 8) {
-      keep(row_.best(std::min(k, row_.size)));
-      const bool all = k >= row_.size || static_cast<int64_t>(left_.size()) < k;
-      if (cut(o_.top_p * total) || all) return;
-    }
+  void keep_above(float bound) {
+    std::vector<Candidate> found;
+    row_.each_above(bound, [&](int32_t id) {
+      found.push_back({row_.x[id], id});
+      return bound;
+    });
+    keep(std::move(found));
   }
-  // Drops what follows the candidate at which the weights reach `share`; whether they do.
-  bool cut(double share) {
-    double sum = 0;
-    for (size_t i = 0; i < left_.size(); i++) {
-      sum += weight(left_[i].logit);
-      if (sum < share) continue;
-      left_.resize(i + 1);
-      return true;
+
+  // The token at which the weights of the best reach their share is found by halving: no sort.
+  void keep_top_p() {
+    const double rest = 1.0 - o_.top_p;
+    double total = 0;
+    if (truncated_) {
+      for (const Candidate& c : left_) total += weight(c.logit);
+    } else {
+      total = row_.kernels.sum_exp(row_.x, row_.size, largest_, 1 / o_.temperature);
+      keep_above(below(std::log(rest * total / static_cast<double>(row_.size))));  // those of less weight are less than the rest together
     }
-    return false;
+    double missing = o_.top_p * total;
+    auto first = left_.begin(), last = left_.end();
+    while (last - first > 1) {
+      const auto middle = first + (last - first) / 2;
+      std::nth_element(first, middle, last, better);
+      double sum = 0;
+      for (auto c = first; c != middle; c++) sum += weight(c->logit);
+      if (sum >= missing) {
+        last = middle;
+      } else {
+        missing -= sum;
+        first = middle;
+      }
+    }
+    left_.erase(last, left_.end());
   }
 
   void keep_min_p() {
-    if (!truncated_) {
-      const float bound = below(std::log(static_cast<double>(o_.min_p)));
-      std::vector<Candidate> found;
-      row_.each_above(bound, [&](int32_t id) {
-        found.push_back({row_.x[id], id});
-        return bound;
-      });
-      keep(std::move(found));
-    }
+    if (!truncated_) keep_above(below(std::log(static_cast<double>(o_.min_p))));
     std::erase_if(left_, [&](const Candidate& c) { return weight(c.logit) < o_.min_p; });
   }
 
@@ -187,7 +189,7 @@ class Draw {
   float largest_;
   Noise noise_;
   bool truncated_ = false;
-  std::vector<Candidate> left_;  // when truncated: the best first
+  std::vector<Candidate> left_;  // when truncated
 };
 
 void write_logprobs(const SampleArgs& a, int64_t n, const Row& raw, float largest, int32_t id) {

@@ -23,7 +23,7 @@ class Pool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Below this much work (estimated nanoseconds on one core) waking others costs more than it brings.
-  static constexpr int64_t kWorthSharing = 6000;
+  static constexpr int64_t kWorthSharing = 20000;
   // How many threads a loop of so much work gets.
   int useful_threads(int64_t work_ns) const { return work_ns < kWorthSharing ? 1 : threads(); }
 

@@ -15,8 +15,8 @@ constexpr Kernels kernels_over() {
   return {
       .name = S::kName,
       .pack = pack<S>,
-      .gemm_f32 = gemm<S, float>,
-      .gemm_bf16 = gemm<S, bf16>,
+      .gemm_f32 = gemm<S, F32Input<S>>,
+      .gemm_bf16 = gemm<S, Bf16Input<S>>,
       .attend = attend<S>,
       .merge_states = merge_states<S>,
       .write_attention = write_attention<S>,

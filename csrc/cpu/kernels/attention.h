@@ -9,7 +9,28 @@
 
 namespace m2::cpu {
 
-constexpr int64_t kScoreBlock = 64;  // tokens of K^T in scratch
+constexpr int kScoreBlock = 64;  // tokens of K^T in scratch
+
+// Asks for rows of K or V ahead of their use, a few lines at each step of the arithmetic, so that memory and arithmetic go on side by side: the rows lie in
+// pages, in an order that no hardware foresees.
+template <class T>
+struct Ahead {
+  static constexpr int64_t kLine = 64 / sizeof(T);
+  const T* const* rows;
+  int64_t row, last, dim, element = 0;
+
+  M2_INLINE void ask() {
+    for (int line = 0; line < 4; line++) {
+      if (row >= last) return;
+      __builtin_prefetch(rows[row] + element);
+      element += kLine;
+      if (element >= dim) {
+        element = 0;
+        row++;
+      }
+    }
+  }
+};
 
 // out[r] (+)= sum over i in [first, last) of a[r][i] * b(i)[0 .. P * 16): a small float32 matrix product
 template <class S, int R, int P, class B>
@@ -42,7 +63,7 @@ M2_INLINE void accumulate_tile(const float* const* a, const B& b, int64_t column
 // The same for R rows and any number of columns that is a multiple of 32.
 template <class S, int R, class B>
 void accumulate_rows(const float* const* a, const B& b, int64_t columns, int64_t first, int64_t last, float* const* out) {
-  constexpr int kWide = S::kTileAccumulators >= 24 ? 4 : S::kTileAccumulators >= 4 && R <= 2 ? 2 : 1;
+  constexpr int kWide = 4 * R <= S::kTileAccumulators ? 4 : 2 * R <= S::kTileAccumulators ? 2 : 1;
   int64_t column = 0;
   for (; column + kWide * kLanes <= columns; column += kWide * kLanes) accumulate_tile<S, R, kWide>(a, b, column, first, last, out);
   for (; column < columns; column += kLanes) accumulate_tile<S, R, 1>(a, b, column, first, last, out);
@@ -133,12 +154,17 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
     k[i] = static_cast<const T*>(task.kv.data) + task.kv.tile(page, task.layer, 0, task.kv_head) + offset;
     v[i] = static_cast<const T*>(task.kv.data) + task.kv.tile(page, task.layer, 1, task.kv_head) + offset;
   }
-  for (int i = tokens; i % kLanes; i++) k[i] = k[tokens - 1];  // fills a vector; its scores are replaced
+  for (int i = tokens; i % kLanes; i++) k[i] = k[tokens - 1];  // fill a vector; its scores are replaced
 
-  const auto key_at = [&](int64_t d) M2_INLINE_LAMBDA { return keys + d * kScoreBlock; };
   for (int first = 0; first < tokens; first += kScoreBlock) {
     const int count = tokens - first < kScoreBlock ? (tokens - first + kLanes - 1) / kLanes * kLanes : kScoreBlock;
     for (int i = 0; i < count; i += kLanes) transpose_keys<S>(k + first + i, dim, keys + i);
+    const int next = first + kScoreBlock;
+    Ahead<T> ahead = next < tokens ? Ahead<T>{k, next, tokens, dim} : Ahead<T>{v, 0, tokens < kScoreBlock ? tokens : kScoreBlock, dim};
+    const auto key_at = [&](int64_t d) M2_INLINE_LAMBDA {
+      ahead.ask();
+      return keys + d * kScoreBlock;
+    };
     float* out[S::kTileRows];
     for (int64_t row = blind; row < rows;) {
       const int height = static_cast<int>(rows - row < S::kTileRows ? rows - row : S::kTileRows);
@@ -150,7 +176,11 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
 
   for (int64_t row = blind; row < rows; row++) softmax_part<S>(score_rows[row], visible[row], task.scale, states + row * stride);
 
-  const auto value_at = [&](int64_t i) M2_INLINE_LAMBDA { return v[i]; };
+  Ahead<T> ahead{v, kScoreBlock, tokens, dim};
+  const auto value_at = [&](int64_t i) M2_INLINE_LAMBDA {
+    ahead.ask();
+    return v[i];
+  };
   for (int64_t row = blind; row < rows;) {
     const int height = static_cast<int>(rows - row < S::kTileRows ? rows - row : S::kTileRows);
     const int common = visible[row];

@@ -44,10 +44,10 @@ int64_t multiply_f32(int64_t steps, float* sink) {
 // The instruction of products in bf16; returns the operations done.
 template <class S>
 int64_t multiply_bf16(int64_t steps, float* sink) {
-  const bf16 zeros[2 * kLanes] = {};
-  const typename S::Pairs a = S::load_pairs(zeros);
-  const typename S::Pair b = S::broadcast_pair(zeros);
-  return S::kFlopsPerDot * repeat<S>(steps, sink, [&](typename S::F sum) M2_INLINE_LAMBDA { return S::dot2(sum, a, b); });
+  bf16 zeros[2 * kLanes] = {};
+  asm volatile("" : : "r"(zeros) : "memory");  // from here on the compiler does not know what they are
+  const typename S::Pairs a = S::load_pairs(zeros, 0), b = S::broadcast_pair(zeros, 0);
+  return 4 * kLanes / S::kDotParts * repeat<S>(steps, sink, [&](typename S::F sum) M2_INLINE_LAMBDA { return S::dot(a, b, sum); });
 }
 
 }  // namespace m2::cpu

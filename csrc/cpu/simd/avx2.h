@@ -1,5 +1,5 @@
-// 16 float lanes in two AVX2 registers; a pair of bf16 is two FMAs, of its low half shifted up and of its high half masked. The members are explained in
-// plain.h.
+// 16 float lanes in two AVX2 registers; a pair of bf16 is two FMAs, first of the low halves shifted up, then of the high halves masked. The members are
+// explained in plain.h.
 #pragma once
 #include "cpu/simd/inline.h"
 
@@ -12,15 +12,9 @@ struct Avx2 {
   struct I {
     __m256i v[2];
   };
-  struct Pairs {
-    F low, high;
-  };
-  struct Pair {
-    __m256 low, high;
-  };
+  using Pairs = F;
   static constexpr const char* kName = "avx2";
-  static constexpr int kTileRows = 4, kTileAccumulators = 4, kDotTile = 2;
-  static constexpr int kFlopsPerDot = 64;
+  static constexpr int kTileRows = 5, kTileAccumulators = 5, kDotTile = 2, kDotParts = 2;
 
   M2_INLINE static F zero() { return set(0); }
   M2_INLINE static F set(float x) { return {{_mm256_set1_ps(x), _mm256_set1_ps(x)}}; }
@@ -103,22 +97,25 @@ struct Avx2 {
   M2_INLINE static F low(I x) { return {{low(x.v[0]), low(x.v[1])}}; }
   M2_INLINE static F high(I x) { return {{high(x.v[0]), high(x.v[1])}}; }
 
-  M2_INLINE static Pairs load_pairs(const bf16* p) {
-    const I words = load_words(p);
-    return {low(words), high(words)};
+  M2_INLINE static Pairs load_pairs(const bf16* p, int part) {
+    const I words = load_words(again(p));
+    return part == 0 ? low(words) : high(words);
   }
-  M2_INLINE static Pair broadcast_pair(const bf16* p) {
+  M2_INLINE static Pairs broadcast_pair(const bf16* p, int part) {
     int word;
-    __builtin_memcpy(&word, p, 4);
+    __builtin_memcpy(&word, again(p), 4);
     const __m256i all = _mm256_set1_epi32(word);
-    return {low(all), high(all)};
+    const __m256 half = part == 0 ? low(all) : high(all);
+    return {{half, half}};
   }
-  M2_INLINE static F dot2(F sum, const Pairs& a, const Pair& b) {
-    for (int i = 0; i < 2; i++) sum.v[i] = _mm256_fmadd_ps(a.high.v[i], b.high, _mm256_fmadd_ps(a.low.v[i], b.low, sum.v[i]));
-    return sum;
-  }
+  M2_INLINE static F dot(Pairs a, Pairs b, F sum) { return fma(a, b, sum); }
 
  private:
+  // Hides from the compiler that both parts read the same words: it would keep them in registers, which the sums need, and spill those.
+  M2_INLINE static const bf16* again(const bf16* p) {
+    asm("" : "+r"(p));
+    return p;
+  }
   M2_INLINE static __m128i load_8(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   M2_INLINE static __m256 widen(const bf16* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8(p)), 16)); }
   M2_INLINE static __m256 low(__m256i words) { return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)); }

@@ -8,20 +8,16 @@ struct Avx512 {
   using F = __m512;
   using I = __m512i;
   using Pairs = __m512i;
-  using Pair = __m512i;
   static constexpr const char* kName = "avx512";
-  static constexpr int kTileRows = 6, kTileAccumulators = 24, kDotTile = 4;
-  static constexpr int kFlopsPerDot = 64;
+  static constexpr int kTileRows = 6, kTileAccumulators = 24, kDotTile = 4, kDotParts = 1;
 
   M2_INLINE static F zero() { return _mm512_setzero_ps(); }
   M2_INLINE static F set(float x) { return _mm512_set1_ps(x); }
   M2_INLINE static F load(const float* p) { return _mm512_loadu_ps(p); }
-  M2_INLINE static F load(const bf16* p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
-  }
+  M2_INLINE static F load(const bf16* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   M2_INLINE static F load(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   M2_INLINE static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
-  M2_INLINE static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x)); }
+  M2_INLINE static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded(x)); }
   M2_INLINE static F load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(mask(n), p); }
   M2_INLINE static void store_part(float* p, F x, int n) { _mm512_mask_storeu_ps(p, mask(n), x); }
 
@@ -82,15 +78,17 @@ struct Avx512 {
   M2_INLINE static F low(I x) { return floats(_mm512_slli_epi32(x, 16)); }
   M2_INLINE static F high(I x) { return floats(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))); }
 
-  M2_INLINE static Pairs load_pairs(const bf16* p) { return _mm512_loadu_si512(p); }
-  M2_INLINE static Pair broadcast_pair(const bf16* p) {
+  M2_INLINE static Pairs load_pairs(const bf16* p, int) { return _mm512_loadu_si512(p); }
+  M2_INLINE static Pairs broadcast_pair(const bf16* p, int) {
     int word;
     __builtin_memcpy(&word, p, 4);
     return _mm512_set1_epi32(word);
   }
-  M2_INLINE static F dot2(F sum, Pairs a, Pair b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+  M2_INLINE static F dot(Pairs a, Pairs b, F sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 
  private:
+  M2_INLINE static F widen(__m256i halves) { return floats(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
+  M2_INLINE static __m256i rounded(F x) { return (__m256i)_mm512_cvtneps_pbh(x); }
   M2_INLINE static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 };
 

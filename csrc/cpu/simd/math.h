@@ -1,8 +1,36 @@
-// Functions of 16 lanes over any of the wrappers.
+// Functions of 16 lanes over any of the wrappers, and walks over rows whose width need not be a multiple of 16.
 #pragma once
 #include "cpu/simd/inline.h"
 
 namespace m2::cpu {
+
+struct All {};  // lanes
+
+// body(i, lanes) for i = 0, 16, 32, ..: lanes is All, at last an int if the row has fewer left.
+template <class Body>
+M2_INLINE void each_vector(int64_t first, int64_t last, const Body& body) {
+  int64_t i = first;
+  for (; i + 16 <= last; i += 16) body(i, All());
+  if (i < last) body(i, static_cast<int>(last - i));
+}
+
+template <class S>
+M2_INLINE typename S::F load(const float* p, All) {
+  return S::load(p);
+}
+template <class S>
+M2_INLINE typename S::F load(const float* p, int lanes) {
+  return S::load_part(p, lanes);
+}
+// The lanes from a; those behind them, if any, from b.
+template <class S>
+M2_INLINE typename S::F first(All, typename S::F a, typename S::F) {
+  return a;
+}
+template <class S>
+M2_INLINE typename S::F first(int lanes, typename S::F a, typename S::F b) {
+  return S::first(lanes, a, b);
+}
 
 // e^x to 1e-7 relative: e^x = 2^n e^r with |r| <= ln(2) / 2 and e^r as its series to r^7 (the rest is below 1e-8). 1 at 0, NaN at NaN, 0 below -87.3,
 // about 2e38 above 88.3.

@@ -1,7 +1,7 @@
 // 16 float lanes without any instruction set of its own: four 16-byte vectors of the compiler, which become SSE2 on x86-64 and NEON on aarch64. Also the
 // reference for what the wrappers share; avx2.h and avx512.h have the same members:
 //
-// F 16 floats | I 16 words of 32 bits | Pairs 16 pairs of bf16, ready for dot2 | Pair one pair for all lanes.
+// F 16 floats | I 16 words of 32 bits | Pairs 16 pairs of bf16, ready for dot.
 // min and max return the second operand when one is NaN. load_part and store_part touch the first n lanes (0..16); the rest load as 0.
 // sum and largest reduce in one fixed tree, so a value never depends on where it stands in memory.
 // kTileRows and kTileAccumulators bound the tiles of matrix products (rows, rows x vectors), kDotTile those of dot products (rows and columns).
@@ -19,19 +19,14 @@ struct Plain {
   struct I {
     Words v[4];
   };
-  struct Pairs {
-    F low, high;
-  };
-  struct Pair {
-    Floats low, high;
-  };
+  using Pairs = F;
   static constexpr const char* kName = "plain";
 #if defined(__aarch64__)
   static constexpr int kTileRows = 4, kTileAccumulators = 4, kDotTile = 2;
 #else
   static constexpr int kTileRows = 2, kTileAccumulators = 2, kDotTile = 1;
 #endif
-  static constexpr int kFlopsPerDot = 64;
+  static constexpr int kDotParts = 2;
 
   template <class Op>
   M2_INLINE static F each(Op op) {
@@ -86,7 +81,9 @@ struct Plain {
     return load(lanes);
   }
   M2_INLINE static void store_part(float* p, F x, int n) {
-    for (int i = 0; i < n; i++) p[i] = x.v[i / 4][i % 4];
+    float lanes[16];
+    store(lanes, x);
+    for (int i = 0; i < n; i++) p[i] = lanes[i];
   }
 
   M2_INLINE static F add(F a, F b) {
@@ -174,19 +171,14 @@ struct Plain {
     return each([&](int i) M2_INLINE_LAMBDA { return (Floats)(x.v[i] & 0xffff0000u); });
   }
 
-  // sum + a.low * b.low + a.high * b.high
-  M2_INLINE static Pairs load_pairs(const bf16* p) {
-    const I words = load_words(p);
-    return {low(words), high(words)};
+  // Dot products of bf16 pairs, in kDotParts steps one after the other: dot adds a part's products to sum.
+  M2_INLINE static Pairs load_pairs(const bf16* p, int part) { return part == 0 ? low(load_words(p)) : high(load_words(p)); }
+  M2_INLINE static Pairs broadcast_pair(const bf16* p, int part) {
+    const uint32_t word = read<uint32_t>(p), half = part == 0 ? word << 16 : word & 0xffff0000u;
+    const Floats all = (Floats)Words{half, half, half, half};
+    return {{all, all, all, all}};
   }
-  M2_INLINE static Pair broadcast_pair(const bf16* p) {
-    const uint32_t word = read<uint32_t>(p);
-    const Words all = {word, word, word, word};
-    return {(Floats)(all << 16), (Floats)(all & 0xffff0000u)};
-  }
-  M2_INLINE static F dot2(F sum, const Pairs& a, const Pair& b) {
-    return each([&](int i) M2_INLINE_LAMBDA { return multiply_add(a.high.v[i], b.high, multiply_add(a.low.v[i], b.low, sum.v[i])); });
-  }
+  M2_INLINE static F dot(Pairs a, Pairs b, F sum) { return fma(a, b, sum); }
 
  private:
   using Halves = uint16_t __attribute__((vector_size(8)));
