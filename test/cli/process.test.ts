@@ -86,7 +86,7 @@ describe('m2 generate', () => {
     ['a device that is not one', () => ['--device', 'abacus'], /abacus/],
     ['a word for a number', () => ['--temperature', 'abc'], /--temperature/],
   ])('%s: one line, status 2', async (_, args, message) => {
-    const { status, stdout, stderr } = await m2(['generate', 'hi', '--quiet', ...args()])
+    const { status, stdout, stderr } = await m2(['generate', 'hi', ...args()])
     expect(stderr).toMatch(/^m2: [^\n]+\n$/)
     expect(stderr).toMatch(message)
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
@@ -96,7 +96,7 @@ describe('m2 generate', () => {
     const model = path.join(dir, 'truncated')
     cpSync(path.join(ROOT, 'models', 'nano'), model, { recursive: true })
     truncateSync(path.join(model, 'model.safetensors'), 1_000_000)
-    const { status, stderr } = await m2(['generate', 'hi', '--quiet', '--model', model])
+    const { status, stderr } = await m2(['generate', 'hi', '--model', model])
     expect(stderr).toMatch(/^m2: [^\n]*model\.safetensors[^\n]*\n$/)
     expect(status).toBe(2)
   })
