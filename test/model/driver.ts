@@ -68,9 +68,9 @@ export class Driver {
     return new Driver(model, all, config.vocabSize, pages)
   }
 
-  /** Adds the chunks to their sequences in one step; the samples of each chunk, in its order. */
-  async step(chunks: readonly Chunk[], withLogprobs = false): Promise<Sample[][]> {
-    const result = await this.model.forward(this.#batch(chunks, withLogprobs))
+  /** Adds the chunks to their sequences in one step; the samples of each chunk, in its order. `change` takes the place of fields of the batch. */
+  async step(chunks: readonly Chunk[], withLogprobs = false, change: Partial<Batch> = {}): Promise<Sample[][]> {
+    const result = await this.model.forward({ ...this.#batch(chunks, withLogprobs), ...change })
     const V = withLogprobs ? this.#vocabSize : 0
     let n = 0
     return chunks.map(({ ids, sampleAt = [ids.length - 1] }) =>
