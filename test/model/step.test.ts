@@ -2,10 +2,13 @@
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { SAMPLING_FLOATS } from '../../lib/native'
-import { Driver } from './driver'
+import { Driver, type Sample } from './driver'
 
 const NANO = path.join(__dirname, '../../models/nano')
 const PROMPT = [1, 2, 371, 18, 316, 331, 267]
+
+/** The sample of a step that has one. */
+const only = async (step: Promise<Sample[][]>): Promise<Sample> => (await step)[0]![0]!
 
 const sampling = (values: Partial<Record<(typeof SAMPLING_FLOATS)[number], number>>) => {
   const neutral = { temperature: 0, topP: 1, minP: 0, repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 }
@@ -16,11 +19,11 @@ describe('a row of the batch', () => {
   it('knows the id last sampled for it: -1 stands for it', async () => {
     const driver = await Driver.load(NANO)
     const expected = await driver.greedy(0, PROMPT, 6, -1)
-    const [[first]] = (await driver.step([{ row: 1, ids: PROMPT }])) as [[{ id: number }]]
+    const first = await only(driver.step([{ row: 1, ids: PROMPT }]))
     const found = [first.id]
     while (found.length < 6) {
       const tokenIds = Int32Array.of(-1)
-      const [[next]] = (await driver.step([{ row: 1, ids: [0] }], false, { tokenIds })) as [[{ id: number }]]
+      const next = await only(driver.step([{ row: 1, ids: [0] }], false, { tokenIds }))
       found.push(next.id)
     }
     expect(found).toEqual(expected)
@@ -38,7 +41,7 @@ describe('a row of the batch', () => {
     }
     const next = async (change: object) => {
       driver.release(1)
-      const [[sample]] = (await driver.step([{ row: 1, ids: PROMPT }], false, change)) as [[{ id: number }]]
+      const sample = await only(driver.step([{ row: 1, ids: PROMPT }], false, change))
       return sample.id
     }
     expect(await next(history)).toBe(usual) // the prompt's ids do not count
@@ -54,11 +57,11 @@ describe('a row of the batch', () => {
 describe('copyPages', () => {
   it('gives a row the context of another', async () => {
     const driver = await Driver.load(NANO, { maxSequences: 2, pageSize: 16, maxContext: 16 }) // one page each: pages 0 and 1
-    const [[leader]] = (await driver.step([{ row: 0, ids: PROMPT }], true)) as [[{ id: number }]]
+    const leader = await only(driver.step([{ row: 0, ids: PROMPT }], true))
     await driver.step([{ row: 1, ids: PROMPT.map((id) => id + 1) }])
-    const [[expected]] = (await driver.step([{ row: 0, ids: [leader.id] }], true)) as [[{ logprobs: Float32Array }]]
+    const expected = await only(driver.step([{ row: 0, ids: [leader.id] }], true))
     await driver.model.copyPages(Int32Array.of(0), Int32Array.of(1))
-    const [[found]] = (await driver.step([{ row: 1, ids: [leader.id] }], true)) as [[{ logprobs: Float32Array }]]
+    const found = await only(driver.step([{ row: 1, ids: [leader.id] }], true))
     expect(found.logprobs).toEqual(expected.logprobs)
   })
 
