@@ -135,6 +135,25 @@ export interface NativeModel {
   close(): Promise<void>
 }
 
+/** A byte-level BPE tokenizer as the core takes it; made by lib/text/tokenizer-file from tokenizer.json. */
+export interface EncoderOptions {
+  tokens: string // one per id, NUL after each; empty where byte-pair encoding has none
+  merges: string // "left right" in order of rank, NUL after each
+  addedIds: Int32Array
+  addedContents: string[]
+  pattern: string // the regular expression that cuts text into pieces
+  keepUnmatched: boolean // what the pattern does not match is a piece too
+  ignoreMerges: boolean // a piece that is a token is that token
+}
+
+export interface NativeEncoder {
+  /** [V+1] where each token's bytes begin in `bytes`. */
+  readonly offsets: Int32Array
+  readonly bytes: Uint8Array
+  /** `special`: ascending (begin, end) pairs, in UTF-16 units, of the text within which added tokens are recognised. */
+  encode(text: string, special: Int32Array): Int32Array
+}
+
 /** What this build and this machine have of CUDA. */
 export interface CudaProbe {
   /** The CUDA sources are in this build. */
@@ -150,6 +169,7 @@ export interface CudaProbe {
 export interface NativeModule {
   /** Loads on a thread of its own; `onProgress(done, total)` in bytes. */
   loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
+  createEncoder(options: EncoderOptions): NativeEncoder
   cudaProbe(): CudaProbe
 }
 

@@ -67,8 +67,8 @@ export interface Ops {
   readKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
 
   embed(args: { tokenIds: I32; table: Bf16; out: F32 }): number
-  rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: Bf16; outF32?: F32 }): number
-  linear(args: { x: Bf16; weight: PackedWeight; out: F32; accumulate?: boolean }): number
+  rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: F32; outBf16?: Bf16 }): number
+  linear(args: { x: F32; weight: PackedWeight; out: F32; accumulate?: boolean }): number
   qkNormRopeStore(args: {
     qkv: F32
     qWeight: F32
@@ -90,7 +90,7 @@ export interface Ops {
     cuSeqlensQ: I32
     contextLens: I32
     scale: number
-    out: Bf16
+    out: F32
   }): number
   route(args: { x: F32; gate: F32; bias: F32; expertIds: I32; weights: F32 }): number
   permute(args: { expertIds: I32; offsets: I32; source: I32; target: I32 }): number
@@ -117,6 +117,28 @@ export interface Ops {
 /** The ops of a backend of its own. `threads`: 0 for the number of physical cores. */
 export function createOps(device: string, threads: number): Ops {
   return (native() as NativeModule & { createOps(device: string, threads: number): Ops }).createOps(device, threads)
+}
+
+/** How much was done, in bytes or operations, and how long it took. */
+export interface Work {
+  amount: number
+  microseconds: number
+}
+
+/** What the processor does at best, all threads together. */
+export interface Ceilings {
+  /** Reads memory once from end to end. */
+  read(): Work
+  /** Repeats the instruction of dense products, on registers. */
+  multiplyF32(): Work
+  /** Repeats the instruction of the experts' products, on registers. */
+  multiplyBf16(): Work
+}
+
+/** The ceilings of the CPU. `threads`: 0 for the number of physical cores; `bytes`: what one read reads, more than the caches hold. */
+export function createCeilings(threads: number, bytes: number): Ceilings {
+  const door = native() as NativeModule & { createCeilings(threads: number, bytes: number): Ceilings }
+  return door.createCeilings(threads, bytes)
 }
 
 /** A packed weight from a whole row-major source [experts, n, k]. */

@@ -10,7 +10,7 @@
 namespace m2 {
 namespace {
 
-constexpr int64_t kStep = 32;  // K of a matrix product and head dims are multiples of it
+constexpr int64_t kStep = 32;  // hidden sizes, K of matrix products and head dims are multiples of it
 constexpr int64_t kMaxHeadDim = 256;
 
 struct Shape {
@@ -159,6 +159,7 @@ void Backend::embed(const EmbedArgs& a) {
   const Check check("embed", host_memory());
   check.rank(a.token_ids, "token_ids", DType::kI32, 1);
   check.rank(a.table, "table", DType::kBf16, 2);
+  check.multiple_of_step(a.table.size(1), "width of table");
   check.view(a.out, "out", DType::kF32, {a.token_ids.size(0), a.table.size(1)});
   check.values(a.token_ids, "token_ids", 0, a.table.size(0) - 1);
   if (a.out.numel() > 0) do_embed(a);
@@ -169,6 +170,7 @@ void Backend::rms_norm(const RmsNormArgs& a) {
   check.rank(a.x, "x", DType::kF32, 2);
   const int64_t width = a.x.size(1);
   int64_t rows = a.x.size(0);
+  check.multiple_of_step(width, "width of x");
   if (a.rows.rank) {
     check.rank(a.rows, "rows", DType::kI32, 1);
     check.values(a.rows, "rows", 0, rows - 1);
@@ -176,14 +178,14 @@ void Backend::rms_norm(const RmsNormArgs& a) {
   }
   check.view(a.weight, "weight", DType::kF32, {width});
   check.that(a.eps >= 0, "eps must be 0 or more, found ", a.eps);
-  check.view(a.out, "out", DType::kBf16, {rows, width});
-  if (a.out_f32) check.view(a.out_f32, "out_f32", DType::kF32, {rows, width});
+  check.view(a.out, "out", DType::kF32, {rows, width});
+  if (a.out_bf16) check.view(a.out_bf16, "out_bf16", DType::kBf16, {rows, width});
   if (a.out.numel() > 0) do_rms_norm(a);
 }
 
 void Backend::linear(const LinearArgs& a) {
   const Check check("linear", host_memory());
-  check.rank(a.x, "x", DType::kBf16, 2);
+  check.rank(a.x, "x", DType::kF32, 2);
   check.rank(a.out, "out", DType::kF32, 2);
   check.weight(a.weight, WeightLayout::kRows, 1, a.out.size(1), a.x.size(1));
   check.view(a.out, "out", DType::kF32, {a.x.size(0), a.weight->n});
@@ -224,7 +226,7 @@ void Backend::attention(const AttentionArgs& a) {
   check.view(a.context_lens, "context_lens", DType::kI32, {sequences});
   if (check.reads_values()) check_contexts(check, a);
   check.that(std::isfinite(a.scale), "scale must be finite, found ", a.scale);
-  check.view(a.out, "out", DType::kBf16, {tokens, heads * dim});
+  check.view(a.out, "out", DType::kF32, {tokens, heads * dim});
   if (tokens > 0) do_attention(a);
 }
 
@@ -234,6 +236,7 @@ void Backend::route(const RouteArgs& a) {
   check.rank(a.gate, "gate", DType::kF32, 2);
   check.rank(a.expert_ids, "expert_ids", DType::kI32, 2);
   const int64_t tokens = a.x.size(0), experts = a.gate.size(0), active = a.expert_ids.size(1);
+  check.multiple_of_step(a.x.size(1), "width of x");
   check.view(a.gate, "gate", DType::kF32, {experts, a.x.size(1)});
   check.view(a.bias, "bias", DType::kF32, {experts});
   check.in_range(active, "experts per token", 1, experts);
@@ -285,6 +288,7 @@ void Backend::unpermute(const UnpermuteArgs& a) {
   check.rank(a.y, "y", DType::kF32, 2);
   check.rank(a.target, "target", DType::kI32, 2);
   const int64_t tokens = a.target.size(0), active = a.target.size(1), width = a.y.size(1);
+  check.multiple_of_step(width, "width of y");
   check.view(a.y, "y", DType::kF32, {tokens * active, width});
   check.values(a.target, "target", 0, tokens * active - 1);
   check.view(a.weights, "weights", DType::kF32, {tokens, active});

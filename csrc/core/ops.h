@@ -2,9 +2,11 @@
 // subclasses (cpu; later cuda, also compiled as "emulated").
 //
 // Letters: T tokens in step, B sequences, N rows to sample, C hidden, Hq and Hk query and KV heads, D head dim, R rotary dims, E experts, A experts per
-// token, F expert hidden, V vocabulary, P pages, S page size, L layers. Views are contiguous and row-major.
+// token, F expert hidden, V vocabulary, P pages, S page size, L layers. Views are contiguous and row-major. C, F and every K are multiples of 32, D is
+// 32 to 256 in steps of 32.
 //
-// Numbers: the residual stream, norms, router, softmax and all sums are float32; inputs of matrix products are bf16. Bit-identity: a row's result
+// Numbers: the residual stream, norms, attention, router and all sums are float32, weights are bf16. Dense products take their input in float32: it is
+// around attention that rounding of activations costs most. Experts, where the arithmetic is, take it in bf16. Bit-identity: a row's result
 // does not depend on which other rows are in the call, nor on the number of threads: sums over K (and over the context) run in one fixed order.
 #pragma once
 #include <memory>
@@ -52,13 +54,13 @@ struct RmsNormArgs {
   View rows;     // [M] i32 or empty: which rows of x (M = T when empty)
   View weight;   // [C] f32
   float eps;
-  View out;      // [M, C] bf16: the input of matrix products
-  View out_f32;  // [M, C] f32 or empty: the same before rounding, for the router
+  View out;      // [M, C] f32
+  View out_bf16; // [M, C] bf16 or empty: the same rounded, for the experts
 };
 
 // out = x W^T, or out += x W^T
 struct LinearArgs {
-  View x;  // [T, K] bf16
+  View x;  // [T, K] f32
   const Weight* weight = nullptr;  // [1, N, K] kRows
   View out;                        // [T, N] f32
   bool accumulate = false;
@@ -88,7 +90,7 @@ struct AttentionArgs {
   View cu_seqlens_q;  // [B + 1] i32
   View context_lens;  // [B] i32, new tokens included
   float scale;
-  View out;           // [T, Hq D] bf16
+  View out;           // [T, Hq D] f32
 };
 
 // scores = sigmoid(x gate^T); the A experts with the largest scores + bias (ties: the lower index), in that order; weights = their scores / their sum

@@ -3,49 +3,50 @@
 #include <chrono>
 #include <cstring>
 
-#include "cpu/machine.h"
-#include "cpu/memory.h"
+#include "cpu/cpu_backend.h"
 
 namespace m2::cpu {
 namespace {
 
-constexpr int kPasses = 7;
-constexpr int64_t kAlwaysShare = Pool::kWorthSharing;
+constexpr int64_t kReadBytes = 1 << 20;       // of one task
+constexpr int64_t kMultiplySteps = 1 << 20;   // of one task: milliseconds
+constexpr int64_t kLongWork = 1'000'000'000;  // ns: worth all threads
 
-// Units per second of body(task, worker), run once per task; the best pass.
-template <class Body>
-double best_rate(Pool& pool, int64_t tasks, double units, const Body& body) {
-  double best = 0;
-  for (int pass = 0; pass < kPasses; pass++) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.run(tasks, kAlwaysShare, body);
-    best = std::max(best, units / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return best;
+// task(i) -> its amount of work
+template <class Task>
+Work timed(Pool& pool, int64_t tasks, const Task& task) {
+  std::atomic<int64_t> amount{0};
+  const auto begin = std::chrono::steady_clock::now();
+  pool.run(tasks, kLongWork, [&](int64_t i, int) { amount += task(i); });
+  const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+  return {static_cast<double>(amount), elapsed.count()};
 }
-
-Machine machine(int threads) { return Machine(choose_kernels(), threads == 0 ? physical_cores() : threads); }
 
 }  // namespace
 
-double read_bandwidth(size_t bytes, int threads) {
-  constexpr int64_t kPart = 1 << 20;
-  Machine m = machine(threads);
-  const int64_t parts = std::max<int64_t>(bytes / kPart, 1);
-  const Buffer buffer = allocate(parts * kPart);
-  std::memset(buffer.data(), 0, buffer.bytes());
-  std::vector<uint32_t> seen(parts);
-  return best_rate(m.pool, parts, static_cast<double>(buffer.bytes()), [&](int64_t part, int) {
-    seen[part] = m.kernels.read(static_cast<const char*>(buffer.data()) + part * kPart, kPart);
+// The memory is the backend's own kind, in huge pages where it has them.
+Ceilings::Ceilings(int threads, size_t bytes)
+    : m_(choose_kernels(), threads == 0 ? physical_cores() : threads),
+      data_(make_cpu_backend(1)->allocate((bytes + kReadBytes - 1) / kReadBytes * kReadBytes)) {
+  std::memset(data_.data(), 1, data_.bytes());
+}
+
+Work Ceilings::read() {
+  std::atomic<uint32_t> sum{0};  // keeps the reads
+  return timed(m_.pool, static_cast<int64_t>(data_.bytes()) / kReadBytes, [&](int64_t i) {
+    sum += m_.kernels.read(static_cast<const char*>(data_.data()) + i * kReadBytes, kReadBytes);
+    return kReadBytes;
   });
 }
 
-double arithmetic_peak(int threads) {
-  constexpr int64_t kSteps = 1 << 18;
-  Machine m = machine(threads);
-  const int64_t tasks = 16 * m.pool.threads();
-  const double operations = static_cast<double>(m.kernels.multiply(1, m.scratch(0)));
-  return best_rate(m.pool, tasks, operations * kSteps * tasks, [&](int64_t, int worker) { m.kernels.multiply(kSteps, m.scratch(worker)); });
+Work Ceilings::multiply(int64_t (*loop)(int64_t, float*)) {
+  return timed(m_.pool, 8 * m_.pool.threads(), [&](int64_t) {
+    float sums[12 * kLanes] = {};
+    return loop(kMultiplySteps, sums);
+  });
 }
+
+Work Ceilings::multiply_f32() { return multiply(m_.kernels.multiply_f32); }
+Work Ceilings::multiply_bf16() { return multiply(m_.kernels.multiply_bf16); }
 
 }  // namespace m2::cpu

@@ -1,13 +1,32 @@
-// What this machine can do at best, for the shares that bench/ prints: measured with loops that do nothing else, on the same threads and instructions.
+// What this machine does at best, for the benches to measure products against: bytes read from memory, and operations of the instructions that
+// products use, by all threads at once and without anything else to do.
 #pragma once
 #include <cstddef>
 
+#include "core/view.h"
+#include "cpu/machine.h"
+
 namespace m2::cpu {
 
-// Bytes per second read from a buffer of so many bytes (take several times the last-level cache), the best of a few passes. threads: 0 for physical cores.
-double read_bandwidth(size_t bytes, int threads);
+struct Work {
+  double amount;  // bytes or operations
+  double microseconds;
+};
 
-// Floating point operations per second of the instruction that matrix products use: vdpbf16ps, or FMA where there is none. threads as above.
-double arithmetic_peak(int threads);
+class Ceilings {
+ public:
+  // threads: 0 for physical cores. bytes: what one `read` reads; more than the caches hold.
+  Ceilings(int threads, size_t bytes);
+
+  Work read();
+  Work multiply_f32();
+  Work multiply_bf16();
+
+ private:
+  Work multiply(int64_t (*loop)(int64_t steps, float* sink));
+
+  Machine m_;
+  Buffer data_;
+};
 
 }  // namespace m2::cpu

@@ -17,8 +17,8 @@ class CpuBackend : public Backend {
   bool host_memory() const override { return true; }
 
   Buffer allocate(size_t bytes) override { return cpu::allocate(bytes); }
-  void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
-  void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void upload(void* device, const void* host, size_t bytes) override { if (bytes) std::memcpy(device, host, bytes); }
+  void download(void* host, const void* device, size_t bytes) override { if (bytes) std::memcpy(host, device, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memmove(to, from, bytes); }
 
  protected:

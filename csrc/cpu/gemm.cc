@@ -38,7 +38,7 @@ void dense(Machine& m, GemmTask task, int64_t rows, int64_t panels) {
     part.last_row = rows * (row_part + 1) / row_parts;
     part.first_panel = i % columns * c.panels;
     part.last_panel = std::min(panels, part.first_panel + c.panels);
-    m.kernels.gemm(part, m.scratch(worker));
+    m.kernels.gemm_f32(part, m.scratch(worker));
   });
 }
 
@@ -66,12 +66,12 @@ void grouped(Machine& m, GemmTask task, const int32_t* offsets, int64_t experts,
     part.last_row = strip.last_row;
     part.first_panel = i % columns * c.panels;
     part.last_panel = std::min(panels, part.first_panel + c.panels);
-    m.kernels.gemm(part, m.scratch(worker));
+    m.kernels.gemm_bf16(part, m.scratch(worker));
   });
 }
 
 GemmTask whole(const View& x, const Weight& weight, int64_t width, Epilogue epilogue, void* out) {
-  return {x.as<bf16>(), nullptr, 1, weight.k, static_cast<const bf16*>(weight.data.data()), width, epilogue, out, 0, 0, 0, 0};
+  return {x.data, nullptr, 1, weight.k, static_cast<const bf16*>(weight.data.data()), width, epilogue, out, 0, 0, 0, 0};
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ inline constexpr int64_t kGemmScratch = kGemmRows * 4 * kPanel;  // floats
 enum class Epilogue { kStore, kAdd, kSwiGlu };
 
 struct GemmTask {
-  const bf16* x;          // row i of the product is row i of x, or row source[i] / slots
+  const void* x;          // bf16 or f32; row i of the product is row i of x, or row source[i] / slots
   const int32_t* source;
   int64_t slots;
   int64_t k;
@@ -50,7 +50,7 @@ inline constexpr int64_t kAttentionScratch =
 // Rows of one sequence and one KV head. Row i: query i / group, head kv_head * group + i % group.
 struct AttentionTask {
   const float* q;  // [queries, heads, D] of the sequence
-  bf16* out;       // the same
+  float* out;      // the same
   int64_t heads, group, kv_head;
   KvCache kv;
   int64_t layer;
@@ -67,8 +67,8 @@ struct NormTask {
   const float* weight;
   int64_t width;
   float eps;
-  bf16* out;
-  float* out_f32;  // or null
+  float* out;
+  bf16* out_bf16;  // or null
 };
 
 struct QkTask {
@@ -105,7 +105,8 @@ struct Kernels {
   const char* name;
 
   void (*pack)(const PackTask&);
-  void (*gemm)(const GemmTask&, float* scratch);
+  void (*gemm_f32)(const GemmTask&, float* scratch);   // x in float32: fused multiply-adds with the widened weights
+  void (*gemm_bf16)(const GemmTask&, float* scratch);  // x in bf16: products of pairs, where the machine has them
 
   // The states of the task's rows for one chunk of the context; scratch as kAttentionScratch, of which the states may be the last part.
   void (*attend)(const AttentionTask&, int64_t chunk, float* states, float* scratch);
@@ -127,9 +128,10 @@ struct Kernels {
   // the first i in begin..end-1 with x[i] > bound, or end
   int64_t (*find_greater)(const float* x, int64_t begin, int64_t end, float bound);
 
-  // Loops that do nothing but what a machine is best at (ceilings.h): bytes read; floating point operations of the instruction that products use.
+  // Loops that do nothing but what a machine is best at (kernels/ceilings.h): reading bytes; the instructions that products use. sink: 12 x 16 floats.
   uint32_t (*read)(const void* data, int64_t bytes);
-  int64_t (*multiply)(int64_t steps, float* sink);
+  int64_t (*multiply_f32)(int64_t steps, float* sink);
+  int64_t (*multiply_bf16)(int64_t steps, float* sink);
 };
 
 extern const Kernels kPlainKernels;

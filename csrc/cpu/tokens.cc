@@ -24,8 +24,8 @@ void embed(Machine& m, const EmbedArgs& a) {
 }
 
 void rms_norm(Machine& m, const RmsNormArgs& a) {
-  const NormTask task{a.x.as<float>(), a.rows ? a.rows.as<int32_t>() : nullptr, a.weight.as<float>(), a.x.size(1), a.eps, a.out.as<bf16>(),
-                      a.out_f32 ? a.out_f32.as<float>() : nullptr};
+  const NormTask task{a.x.as<float>(), a.rows ? a.rows.as<int32_t>() : nullptr, a.weight.as<float>(), a.x.size(1), a.eps, a.out.as<float>(),
+                      a.out_bf16 ? a.out_bf16.as<bf16>() : nullptr};
   in_parts(m, a.out.size(0), task.width / 6, [&](int64_t first, int64_t last) { m.kernels.rms_norm(task, first, last); });
 }
 

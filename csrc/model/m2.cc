@@ -50,16 +50,16 @@ Model::Model(std::unique_ptr<Backend> backend, const Geometry& geometry, const C
   const auto f32 = [&](int64_t n) { return ops_->allocate(n * sizeof(float)); };
   const auto half = [&](int64_t n) { return ops_->allocate(n * sizeof(bf16)); };
   w_ = {.token_ids = i32(T), .positions = i32(T), .slots = i32(T), .cu_seqlens_q = i32(B + 1), .context_lens = i32(B), .rows = i32(B), .sample_at = i32(N),
-        .x = f32(T * C), .h = half(T * C), .h_f32 = f32(T * C), .qkv = f32(T * g_.qkv_size()), .q = f32(T * g_.q_size()), .attended = half(T * g_.q_size()),
+        .x = f32(T * C), .h = f32(T * C), .h_bf16 = half(T * C), .qkv = f32(T * g_.qkv_size()), .q = f32(T * g_.q_size()), .attended = f32(T * g_.q_size()),
         .expert_ids = i32(TA), .expert_weights = f32(TA), .offsets = i32(g_.experts + 1), .source = i32(TA), .target = i32(TA),
-        .act = half(TA * g_.expert_hidden), .y = f32(TA * C), .last = half(N * C), .logits = f32(N * g_.vocab)};
+        .act = half(TA * g_.expert_hidden), .y = f32(TA * C), .last = f32(N * C), .logits = f32(N * g_.vocab)};
 }
 
 // The views of one step.
 struct Model::Step {
   int64_t samples;
   View token_ids, positions, slots, cu_seqlens_q, context_lens, rows, sample_at;
-  View x, h, h_f32, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, act, y, last, logits;
+  View x, h, h_bf16, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, act, y, last, logits;
 };
 
 Model::Step Model::upload(const Batch& b) {
@@ -73,11 +73,11 @@ Model::Step Model::upload(const Batch& b) {
           .token_ids = ints(w_.token_ids, b.token_ids), .positions = ints(w_.positions, b.positions), .slots = ints(w_.slots, b.slot_mapping),
           .cu_seqlens_q = ints(w_.cu_seqlens_q, b.cu_seqlens_q), .context_lens = ints(w_.context_lens, b.context_lens), .rows = ints(w_.rows, b.rows),
           .sample_at = ints(w_.sample_at, b.sample_at),
-          .x = w_.x.view(kF32, {T, C}), .h = w_.h.view(kBf16, {T, C}), .h_f32 = w_.h_f32.view(kF32, {T, C}), .qkv = w_.qkv.view(kF32, {T, g_.qkv_size()}),
-          .q = w_.q.view(kF32, {T, g_.heads, g_.head_dim}), .attended = w_.attended.view(kBf16, {T, g_.q_size()}),
+          .x = w_.x.view(kF32, {T, C}), .h = w_.h.view(kF32, {T, C}), .h_bf16 = w_.h_bf16.view(kBf16, {T, C}), .qkv = w_.qkv.view(kF32, {T, g_.qkv_size()}),
+          .q = w_.q.view(kF32, {T, g_.heads, g_.head_dim}), .attended = w_.attended.view(kF32, {T, g_.q_size()}),
           .expert_ids = w_.expert_ids.view(kI32, {T, A}), .expert_weights = w_.expert_weights.view(kF32, {T, A}), .offsets = w_.offsets.view(kI32, {g_.experts + 1}),
           .source = w_.source.view(kI32, {T * A}), .target = w_.target.view(kI32, {T, A}), .act = w_.act.view(kBf16, {T * A, g_.expert_hidden}),
-          .y = w_.y.view(kF32, {T * A, C}), .last = w_.last.view(kBf16, {N, C}), .logits = w_.logits.view(kF32, {N, g_.vocab})};
+          .y = w_.y.view(kF32, {T * A, C}), .last = w_.last.view(kF32, {N, C}), .logits = w_.logits.view(kF32, {N, g_.vocab})};
 }
 
 void Model::run_layers(const Step& s) {
@@ -96,10 +96,10 @@ void Model::run_layers(const Step& s) {
     ops.attention({s.q, kv_.cache(), l, rows_.page_tables(), s.rows, s.cu_seqlens_q, s.context_lens, scale, s.attended});
     ops.linear({s.attended, &w.o, s.x, /*accumulate=*/true});
 
-    ops.rms_norm({s.x, {}, f32(w.post_norm, {C}), g_.rms_norm_eps, s.h, s.h_f32});
-    ops.route({s.h_f32, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.expert_ids, s.expert_weights});
+    ops.rms_norm({s.x, {}, f32(w.post_norm, {C}), g_.rms_norm_eps, s.h, s.h_bf16});
+    ops.route({s.h, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.expert_ids, s.expert_weights});
     ops.permute({s.expert_ids, s.offsets, s.source, s.target});
-    ops.grouped_gate_up({s.h, s.source, s.offsets, &w.w13, s.act});
+    ops.grouped_gate_up({s.h_bf16, s.source, s.offsets, &w.w13, s.act});
     ops.grouped_linear({s.act, s.offsets, &w.w2, s.y});
     ops.unpermute({s.y, s.target, s.expert_weights, s.x});
   }

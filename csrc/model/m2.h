@@ -28,7 +28,7 @@ class Model {
   // The step on the device: its integers, and the activations between the operations. Carved once, for the largest step.
   struct Workspace {
     Buffer token_ids, positions, slots, cu_seqlens_q, context_lens, rows, sample_at;
-    Buffer x, h, h_f32, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, act, y, last, logits;
+    Buffer x, h, h_bf16, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, act, y, last, logits;
   };
   struct Step;
 

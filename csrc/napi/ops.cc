@@ -153,7 +153,7 @@ double rms_norm(Backend& backend, Call& call) {
                       .weight = call.input("weight"),
                       .eps = call.number("eps"),
                       .out = call.output("out"),
-                      .out_f32 = call.optional_output("outF32")};
+                      .out_bf16 = call.optional_output("outBf16")};
   return call.run([&] { backend.rms_norm(a); });
 }
 

@@ -90,7 +90,8 @@ void Worker::on_message(Napi::Env env, Napi::Function, Worker* worker, Message* 
   try {
     message->deliver(env);
   } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
+    // Of a callback that threw: for JavaScript to see. Where the environment is being terminated nothing can be thrown any more, nor need it be.
+    napi_throw(env, error.Value());
   }
 }
 

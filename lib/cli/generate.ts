@@ -7,7 +7,7 @@ import { Progress } from './progress'
 import { type Prompt, type PromptFlags, readPrompt } from './prompt'
 import { logprobTable, summary } from './report'
 import type { Shell } from './shell'
-import { decimal, whole } from './values'
+import { decimal, nonEmpty, whole } from './values'
 
 type Sampling = Pick<
   GenerateOptions,
@@ -36,16 +36,24 @@ export function addGenerate(program: Command, shell: Shell, done: (status: numbe
     .argument('[prompt]', 'the prompt; - reads it from stdin')
     .option('--model <dir>', 'folder of the model (default: the small embedded one)')
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
-    .option('--max-tokens <n>', 'most tokens to generate (default: what is left of the context)', whole(1))
-    .option('--temperature <t>', "0 takes the most probable token (default: the model's own)", decimal(0))
-    .option('--top-p <p>', 'smallest set of tokens whose probabilities reach p', decimal(0, 1))
-    .option('--top-k <k>', 'the k most probable tokens; 0: all', whole(0))
-    .option('--min-p <p>', 'tokens at least p times as probable as the most probable', decimal(0, 1))
-    .option('--seed <n>', 'the same seed and prompt give the same tokens', whole(0))
-    .option('--stop <text>', 'end before this text (repeatable)', (text, all: string[] = []) => [...all, text])
+    .option('--max-tokens <n>', 'most tokens to generate (default: what is left of the context)', whole({ least: 1 }))
+    .option('--temperature <t>', "0 takes the most probable token (default: the model's own)", decimal({ least: 0 }))
+    .option(
+      '--top-p <p>',
+      'smallest set of tokens whose probabilities reach p',
+      decimal({ least: 0, most: 1, above: true }),
+    )
+    .option('--top-k <k>', 'the k most probable tokens; 0: all', whole({ least: 0 }))
+    .option('--min-p <p>', 'tokens at least p times as probable as the most probable', decimal({ least: 0, most: 1 }))
+    .option('--seed <n>', 'the same seed and prompt give the same tokens', whole())
+    .option('--stop <text>', 'end before this text (repeatable)', nonEmpty)
     .option('--system <text>', 'system message')
     .option('--ignore-eos', "go on past the model's end of message")
-    .option('--logprobs <n>', 'log probabilities of each token and of the n most probable ones', whole(0))
+    .option(
+      '--logprobs <n>',
+      'log probabilities of each token and of the n most probable ones',
+      whole({ least: 0, most: 20 }),
+    )
     .option('--json', 'print one JSON object: the result, the model and the device')
     .option('--quiet', 'no progress and no summary on stderr')
     .option('--raw', 'continue the prompt as plain text, without the chat template')
@@ -68,8 +76,9 @@ async function generate(argument: string | undefined, flags: Flags, shell: Shell
     const result = flags.json ? await generation.result() : await print(generation, shell)
     if (flags.json) {
       shell.stdout.write(`${JSON.stringify({ ...result, model: engine.model, device: engine.device })}\n`)
-    } else if (flags.logprobs !== undefined) {
-      shell.stderr.write(logprobTable(result, engine.tokenizer))
+    } else {
+      if (!engine.tokenizer) shell.stdout.write(`${JSON.stringify(result.tokenIds)}\n`)
+      if (flags.logprobs !== undefined) shell.stderr.write(logprobTable(result, engine.tokenizer))
     }
     if (!flags.quiet) shell.stderr.write(`${summary(result)}\n`)
     return interrupted ? INTERRUPTED : 0

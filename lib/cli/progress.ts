@@ -1,26 +1,29 @@
+import type { LoadProgress } from '../index'
 import type { Output } from './shell'
 
 const TERMINAL_MS = 100
 const LINE_MS = 5000
 
-/** Shows how far loading is: one line that renews itself on a terminal; elsewhere a line at the start of a phase and every few seconds. */
+/** Shows how far loading is: one line that renews itself on a terminal; elsewhere a line every few seconds, so that a quick load says nothing. */
 export class Progress {
   private phase = ''
-  private shownAt = 0
+  private shownAt: number
 
   constructor(
     private readonly err: Output,
     private readonly now: () => number = () => performance.now(),
-  ) {}
+  ) {
+    this.shownAt = now()
+  }
 
-  report = ({ phase, done, total }: { phase: string; done: number; total: number }): void => {
-    const wait = this.err.isTTY ? TERMINAL_MS : LINE_MS
-    if (phase === this.phase && done < total && this.now() - this.shownAt < wait) return
-    if (phase === this.phase && !this.err.isTTY && done >= total) return
+  report = ({ phase, done, total }: LoadProgress): void => {
+    const terminal = this.err.isTTY
+    const due = this.now() - this.shownAt >= (terminal ? TERMINAL_MS : LINE_MS)
+    if (!due && !(terminal && phase !== this.phase)) return
     this.phase = phase
     this.shownAt = this.now()
     const text = `loading: ${phase}${total > 0 ? ` ${Math.floor((100 * done) / total)} %` : ''}`
-    this.err.write(this.err.isTTY ? `\r${text}\x1b[K` : `${text}\n`)
+    this.err.write(terminal ? `\r${text}\x1b[K` : `${text}\n`)
   }
 
   /** Takes the terminal's line away. */

@@ -12,6 +12,8 @@ export interface FitRequest {
   pageSize: number
   /** Tokens of a sequence. */
   maxContext: number
+  /** Nobody insists on that context: it may be cut to what the pages hold. */
+  mayCutContext: boolean
   maxSequences: number
   /** The user's option: bytes or "2GiB". Absent: what fits. */
   kvMemory?: number | string
@@ -20,6 +22,8 @@ export interface FitRequest {
 }
 
 export interface MemoryFit {
+  /** Tokens of a sequence. */
+  maxContext: number
   pages: number
   kvBytes: number
   weightBytes: number
@@ -34,17 +38,18 @@ const MAX_SLOTS = 0x7fff_ffff
 
 /**
  * Plans the KV pages. By default every one of `maxSequences` gets its full context, within half of the memory left
- * beside the weights, but at least one sequence does.
+ * beside the weights, but at least one sequence does; where not even one finds room, the context is cut if it may be.
  * @throws {M2Error} OUT_OF_MEMORY with the bytes needed and available; BAD_OPTION for a kvMemory that is not a size.
  */
 export function fitMemory(request: FitRequest): MemoryFit {
-  const { config, pageSize, maxContext, maxSequences, available } = request
+  const { config, pageSize, maxSequences, available } = request
   const pageBytes = pageSize * kvBytesPerToken(config, request.kvDtype)
-  const pagesPerSequence = Math.ceil(maxContext / pageSize)
   const weights = weightBytes(config)
   const left = Math.max(0, available - weights)
-  const contextBytes = pagesPerSequence * pageBytes
   const asked = request.kvMemory === undefined ? undefined : parseByteSize('kvMemory', request.kvMemory)
+  const mostPages = Math.max(1, Math.floor((asked ?? left * LARGEST_SHARE) / pageBytes))
+  const maxContext = request.mayCutContext ? Math.min(request.maxContext, mostPages * pageSize) : request.maxContext
+  const contextBytes = Math.ceil(maxContext / pageSize) * pageBytes
   if (asked !== undefined && asked < contextBytes) {
     const need = `${formatBytes(contextBytes)} for one sequence of ${maxContext} tokens`
     throw new M2Error(
@@ -60,7 +65,7 @@ export function fitMemory(request: FitRequest): MemoryFit {
   }
   const budget = asked ?? Math.min(maxSequences * contextBytes, Math.max(left * COMFORTABLE_SHARE, contextBytes))
   const pages = Math.min(Math.floor(budget / pageBytes), Math.floor(MAX_SLOTS / pageSize))
-  return { pages, kvBytes: pages * pageBytes, weightBytes: weights }
+  return { maxContext, pages, kvBytes: pages * pageBytes, weightBytes: weights }
 }
 
 /** Bytes that this process can still take: free memory of the machine, within the limit of its container. */

@@ -28,6 +28,8 @@ export interface FakeOptions {
   /** Thrown by the generation, after its chunks. */
   error?: Error
   stdin?: string
+  /** The model has no tokenizer. */
+  idsOnly?: boolean
   terminal?: boolean
   env?: Record<string, string>
   /** Ctrl-C comes after so many chunks. */
@@ -78,7 +80,7 @@ export function fakeShell(fake: FakeOptions = {}) {
   const engine = {
     model: { directory: 'somewhere' },
     device: 'cpu',
-    tokenizer: { decode: (ids: ArrayLike<number>) => `<${ids[0]}>` },
+    tokenizer: fake.idsOnly ? null : { decode: (ids: ArrayLike<number>) => `<${ids[0]}>` },
     chat: record('chat'),
     generate: record('generate'),
     close: async () => {

@@ -56,6 +56,14 @@ describe('the prompt', () => {
     expect(calls[0]?.prompt).toEqual([{ role: 'user', content }])
   })
 
+  it('is answered with token ids by a model that has no tokenizer', async () => {
+    const { stdout } = await m2(['generate', '--token-ids', file('ids.json')], {
+      idsOnly: true,
+      chunks: [{ text: '', tokenIds: [7, 8, 9], index: 0 }],
+    })
+    expect(stdout).toBe('[7,8,9]\n')
+  })
+
   it('is token ids with --token-ids, which implies --raw', async () => {
     const { calls } = await m2(['generate', '--token-ids', file('ids.json')])
     expect(calls).toEqual([{ kind: 'generate', prompt: [5, 6, 7], options: {} }])
@@ -101,7 +109,10 @@ describe('what is wrong with the arguments', () => {
     ['a temperature below 0', () => ['generate', 'hi', '--temperature', '-1'], /--temperature/],
     ['negative tokens', () => ['generate', 'hi', '--max-tokens', '-5'], /--max-tokens.*'-5'/],
     ['half a token', () => ['generate', 'hi', '--max-tokens', '1.5'], /--max-tokens.*'1.5'/],
-    ['a probability above 1', () => ['generate', 'hi', '--top-p', '1.5'], /--top-p.*from 0 to 1/],
+    ['a probability above 1', () => ['generate', 'hi', '--top-p', '1.5'], /--top-p.*above 0 and at most 1/],
+    ['a probability of 0', () => ['generate', 'hi', '--top-p', '0'], /--top-p.*above 0/],
+    ['too many alternatives', () => ['generate', 'hi', '--logprobs', '21'], /--logprobs.*at most 20/],
+    ['an empty stop', () => ['generate', 'hi', '--stop', ''], /--stop/],
     ['a seed past 2^53', () => ['generate', 'hi', '--seed', '9007199254740993'], /--seed/],
     ['a file that is not there', () => ['generate', '--prompt-file', file('none')], /none: no such file/],
     ['a folder for a file', () => ['generate', '--prompt-file', dir], /directory/],
@@ -165,9 +176,7 @@ describe('the answer', () => {
   it('goes to a pipe without the thinking, and the summary to stderr', async () => {
     const { stdout, stderr } = await m2(['generate', 'hi'])
     expect(stdout).toBe('85\n')
-    expect(stderr).toBe(
-      'loading: weights 50 %\n3 tokens (2 thinking), 100.0 tokens/s; prompt 2 tokens in 4 ms; finished: stop\n',
-    )
+    expect(stderr).toBe('3 tokens (2 thinking), 100.0 tokens/s; prompt 2 tokens in 4 ms; finished: stop\n')
   })
 
   it('goes to a terminal after the dimmed thinking', async () => {

@@ -18,16 +18,19 @@ describe('Progress', () => {
     expect(seen.text).toBe('\rloading: weights 0 %\x1b[K\rloading: weights 25 %\x1b[K\r\x1b[K')
   })
 
-  it('writes a line for each phase elsewhere, and one every five seconds', () => {
+  it('writes a line every five seconds elsewhere, and nothing for a quick load', () => {
     const { seen, shown } = progress(false)
-    shown.report({ phase: 'tokenizer', done: 0, total: 0 })
+    shown.report({ phase: 'files', done: 0, total: 0 })
     shown.report({ phase: 'weights', done: 0, total: 100 })
-    seen.clock = 4000
+    seen.clock = 4900
     shown.report({ phase: 'weights', done: 40, total: 100 })
+    expect(seen.text).toBe('')
     seen.clock = 5000
     shown.report({ phase: 'weights', done: 50, total: 100 })
-    shown.report({ phase: 'weights', done: 100, total: 100 })
+    shown.report({ phase: 'weights', done: 60, total: 100 })
+    seen.clock = 10_000
+    shown.report({ phase: 'weights', done: 90, total: 100 })
     shown.end()
-    expect(seen.text).toBe('loading: tokenizer\nloading: weights 0 %\nloading: weights 50 %\n')
+    expect(seen.text).toBe('loading: weights 50 %\nloading: weights 90 %\n')
   })
 })

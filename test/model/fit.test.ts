@@ -95,13 +95,19 @@ describe('fitMemory', () => {
     kvDtype: 'bf16',
     pageSize: 64,
     maxContext: 1000,
+    mayCutContext: false,
     maxSequences: 8,
     available: 4 * GiB,
   }
   const pageBytes = 64 * kvBytesPerToken(NANO, 'bf16')
 
   it('gives every sequence its full context where memory is ample', () => {
-    expect(fitMemory(request)).toEqual({ pages: 8 * 16, kvBytes: 128 * pageBytes, weightBytes: weightBytes(NANO) })
+    expect(fitMemory(request)).toEqual({
+      maxContext: 1000,
+      pages: 8 * 16,
+      kvBytes: 128 * pageBytes,
+      weightBytes: weightBytes(NANO),
+    })
   })
 
   it('takes half of what the weights leave where it is not', () => {
@@ -120,6 +126,14 @@ describe('fitMemory', () => {
     expect(fitMemory({ ...request, kvMemory: 16 * pageBytes + 1 }).pages).toBe(16)
   })
 
+  it('cuts a context that nobody insists on to what the memory holds', () => {
+    const cut = { ...request, mayCutContext: true }
+    expect(fitMemory(cut).maxContext).toBe(1000)
+    expect(fitMemory({ ...cut, kvMemory: 5 * pageBytes + 1 })).toMatchObject({ maxContext: 5 * 64, pages: 5 })
+    const available = weightBytes(NANO) + 10 * pageBytes
+    expect(fitMemory({ ...cut, available })).toMatchObject({ maxContext: 9 * 64, pages: 9 })
+  })
+
   it('never numbers more slots than 32 bits hold', () => {
     const fit = fitMemory({ ...request, available: 2 ** 50, kvMemory: '500TiB' })
     expect(fit.pages).toBe(Math.floor((2 ** 31 - 1) / 64))
@@ -135,6 +149,9 @@ describe('fitMemory', () => {
     )
     expect(await failure(() => fitMemory({ ...request, kvMemory: '1MiB' }))).toBe(
       'OUT_OF_MEMORY kvMemory: expected at least 3 MiB for one sequence of 1000 tokens (or a lower maxContext), found 1 MiB',
+    )
+    expect(await failure(() => fitMemory({ ...request, mayCutContext: true, kvMemory: pageBytes - 1 }))).toBe(
+      'OUT_OF_MEMORY kvMemory: expected at least 192 KiB for one sequence of 64 tokens (or a lower maxContext), found 192 KiB',
     )
     expect(await failure(() => fitMemory({ ...request, kvMemory: 'much' }))).toMatch(/^BAD_OPTION /)
   })

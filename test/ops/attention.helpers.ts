@@ -1,4 +1,4 @@
-/** Ragged paged attention problems, their float64 truth and their naive bf16 variant. */
+/** Ragged paged attention problems, and their float64 truth. */
 import { bf16, f32, i32, opsFor, Random, round, toBf16 } from './helpers'
 
 export interface Sequence {
@@ -43,12 +43,21 @@ export function problem(shape: AttentionShape) {
     const stored = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
     return { keys: stored(keys), values: stored(values), q: random.normals(s.queries * heads * dim) }
   })
-  return { ...shape, pages, rows, pagesPerRow, pageTables, cache: dtype === 'f32' ? cache : toBf16(cache), content, scale: dim ** -0.5 }
+  return {
+    ...shape,
+    pages,
+    rows,
+    pagesPerRow,
+    pageTables,
+    cache: dtype === 'f32' ? cache : toBf16(cache),
+    content,
+    scale: dim ** -0.5,
+  }
 }
 export type Problem = ReturnType<typeof problem>
 
-/** softmax(q K^T scale) V over everything up to each query's own position. `r` rounds every input, intermediate and output. */
-export function truth(p: Problem, b: number, r: (x: number) => number = (x) => x): Float64Array {
+/** softmax(q K^T scale) V over everything up to each query's own position. */
+export function truth(p: Problem, b: number): Float64Array {
   const { queries, context } = p.sequences[b]!
   const { keys, values, q } = p.content[b]!
   const { heads, kvHeads, dim } = p
@@ -59,56 +68,64 @@ export function truth(p: Problem, b: number, r: (x: number) => number = (x) => x
       const at = (j * heads + h) * dim
       const scores = Array.from({ length: context - queries + j + 1 }, (_, i) => {
         let dot = 0
-        for (let d = 0; d < dim; d++) dot += r(q[at + d]!) * r(keys[(i * kvHeads + kvHead) * dim + d]!)
-        return r(r(dot) * p.scale)
+        for (let d = 0; d < dim; d++) dot += q[at + d]! * keys[(i * kvHeads + kvHead) * dim + d]!
+        return dot * p.scale
       })
       const max = Math.max(...scores)
-      const weights = scores.map((s) => r(Math.exp(s - max)))
-      const sum = r(weights.reduce((a, w) => a + w, 0))
-      for (let d = 0; d < dim; d++) {
-        let total = 0
-        for (let i = 0; i < weights.length; i++)
-          total += r(weights[i]! / sum) * r(values[(i * kvHeads + kvHead) * dim + d]!)
-        out[at + d] = r(total)
-      }
+      const weights = scores.map((s) => Math.exp(s - max))
+      const sum = weights.reduce((a, w) => a + w, 0)
+      for (const [i, weight] of weights.entries())
+        for (let d = 0; d < dim; d++) out[at + d]! += (weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
     }
   return out
 }
 
-/** Runs the sequences `parts` names in one call; a part is queries first..first+count-1 of sequence b. One result per part. */
-export function run(isa: string, p: Problem, parts: { b: number; first: number; count: number }[], threads = 2): Uint16Array[] {
+/** Queries first..first+count-1 of sequence b. */
+export interface Part {
+  b: number
+  first: number
+  count: number
+}
+
+/** A backend whose cache holds the problem's: runs parts in one call, one result per part. */
+export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) => Float32Array[] {
   const { heads, kvHeads, dim, pageSize } = p
   const ops = opsFor(isa, threads)
   const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
-  const whole = [p.pages, LAYERS * 2, kvHeads, pageSize * dim]
-  ops.writeKv(kv, { data: p.cache instanceof Uint16Array ? bf16(whole, p.cache) : f32(whole, p.cache) })
+  const shape = [p.pages, LAYERS * 2, kvHeads, pageSize * dim]
+  ops.writeKv(kv, { data: p.cache instanceof Uint16Array ? bf16(shape, p.cache) : f32(shape, p.cache) })
   const width = heads * dim
-  const tokens = parts.reduce((sum, part) => sum + part.count, 0)
-  const q = new Float32Array(tokens * width)
-  const cu = [0]
-  for (const { b, first, count } of parts) {
-    q.set(p.content[b]!.q.subarray(first * width, (first + count) * width), cu.at(-1)! * width)
-    cu.push(cu.at(-1)! + count)
+  return (parts) => {
+    const cu = [0]
+    for (const { count } of parts) cu.push(cu.at(-1)! + count)
+    const tokens = cu.at(-1)!
+    const q = new Float32Array(tokens * width)
+    for (const [i, { b, first, count }] of parts.entries())
+      q.set(p.content[b]!.q.subarray(first * width, (first + count) * width), cu[i]! * width)
+    const contexts = parts.map(
+      ({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count,
+    )
+    const rows = parts.map((part) => p.rows[part.b]!)
+    const out = f32([tokens, width])
+    ops.attention({
+      q: f32([tokens, heads, dim], q),
+      kv,
+      layer: LAYER,
+      pageTables: i32([p.pageTables.length / p.pagesPerRow, p.pagesPerRow], p.pageTables),
+      rows: i32([rows.length], rows),
+      cuSeqlensQ: i32([cu.length], cu),
+      contextLens: i32([contexts.length], contexts),
+      scale: p.scale,
+      out,
+    })
+    return parts.map((_, i) => out.data.slice(cu[i]! * width, cu[i + 1]! * width))
   }
-  const out = bf16([tokens, width])
-  ops.attention({
-    q: f32([tokens, heads, dim], q),
-    kv,
-    layer: LAYER,
-    pageTables: i32([p.pageTables.length / p.pagesPerRow, p.pagesPerRow], p.pageTables),
-    rows: i32([parts.length], parts.map((part) => p.rows[part.b]!)),
-    cuSeqlensQ: i32([parts.length + 1], cu),
-    contextLens: i32([parts.length], parts.map(({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count)),
-    scale: p.scale,
-    out,
-  })
-  return parts.map((_, i) => out.data.slice(cu[i]! * width, cu[i + 1]! * width))
 }
 
-export const whole = (p: Problem) => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
+export const whole = (p: Problem): Part[] => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
 
-export function joined(chunks: Uint16Array[]): Uint16Array {
-  const out = new Uint16Array(chunks.reduce((sum, c) => sum + c.length, 0))
+export function joined(chunks: Float32Array[]): Float32Array {
+  const out = new Float32Array(chunks.reduce((sum, c) => sum + c.length, 0))
   let at = 0
   for (const chunk of chunks) {
     out.set(chunk, at)
@@ -116,4 +133,3 @@ export function joined(chunks: Uint16Array[]): Uint16Array {
   }
   return out
 }
-

@@ -1,7 +1,20 @@
 import { describe, it } from 'vitest'
 import { packWeight } from '../../lib/ops'
-import { bf16, expectSameBytes, expectWithinTwiceNaive, f32, ISAS, i32, opsFor, Random, round, THREADS, toBf16, valuesOf } from './helpers'
-import { expertOf, permutation, type Spread, routing } from './moe.helpers'
+import {
+  bf16,
+  expectSameBytes,
+  expectWithinTwiceNaive,
+  f32,
+  ISAS,
+  i32,
+  opsFor,
+  Random,
+  round,
+  THREADS,
+  toBf16,
+  valuesOf,
+} from './helpers'
+import { expertOf, permutation, routing, type Spread } from './moe.helpers'
 
 function problem(tokens: number, experts: number, active: number, width: number, hidden: number, spread: Spread) {
   const random = new Random(tokens + experts + width + hidden)
@@ -80,7 +93,11 @@ describe.each(ISAS)('grouped_gate_up on %s', (isa) => {
     const weight = ops.allocateWeight(shapeOf(p))
     const values = Float32Array.from(valuesOf(p.w))
     for (let e = 2; e >= 0; e--)
-      for (const [first, count] of [[96, 96], [0, 33], [33, 63]] as const) {
+      for (const [first, count] of [
+        [96, 96],
+        [0, 33],
+        [33, 63],
+      ] as const) {
         const from = (e * 192 + first) * 64
         ops.pack(weight, e, first, { source: f32([count, 64], values.subarray(from, from + count * 64)) })
       }

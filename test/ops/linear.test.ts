@@ -1,26 +1,39 @@
 import { describe, expect, it } from 'vitest'
 import { type PackedWeight, packWeight } from '../../lib/ops'
-import { bf16, expectF32Accurate, expectSameBytes, f32, ISAS, opsFor, Random, round, THREADS, toBf16, valuesOf } from './helpers'
+import { f16Bits } from '../reference/number-formats'
+import {
+  bf16,
+  expectF32Accurate,
+  expectSameBytes,
+  f32,
+  ISAS,
+  opsFor,
+  Random,
+  round,
+  THREADS,
+  toBf16,
+  valuesOf,
+} from './helpers'
 
 interface Problem {
   m: number
   n: number
   k: number
-  x: Uint16Array
+  x: Float32Array
   w: Uint16Array
 }
 
 function problem(m: number, n: number, k: number): Problem {
   const random = new Random(m * 1000 + n * 10 + k)
-  return { m, n, k, x: toBf16(random.normals(m * k)), w: toBf16(random.normals(n * k, k ** -0.5)) }
+  return { m, n, k, x: random.normals(m * k), w: toBf16(random.normals(n * k, k ** -0.5)) }
 }
 
 function truth({ m, n, k, x, w }: Problem, base?: Float32Array): Float64Array {
-  const [X, W] = [valuesOf(x), valuesOf(w)]
+  const W = valuesOf(w)
   return Float64Array.from({ length: m * n }, (_, at) => {
     const [xRow, wRow] = [Math.floor(at / n) * k, (at % n) * k]
     let sum = base?.[at] ?? 0
-    for (let i = 0; i < k; i++) sum += X[xRow + i]! * W[wRow + i]!
+    for (let i = 0; i < k; i++) sum += x[xRow + i]! * W[wRow + i]!
     return sum
   })
 }
@@ -28,11 +41,15 @@ function truth({ m, n, k, x, w }: Problem, base?: Float32Array): Float64Array {
 const pack = (isa: string, { n, k, w }: Problem, threads = 2) =>
   packWeight(opsFor(isa, threads), { experts: 1, n, k, layout: 'rows' }, bf16([1, n, k], w))
 
-function run(isa: string, p: Problem, options: { threads?: number; weight?: PackedWeight; base?: Float32Array } = {}): Float32Array {
+function run(
+  isa: string,
+  p: Problem,
+  options: { threads?: number; weight?: PackedWeight; base?: Float32Array } = {},
+): Float32Array {
   const { threads = 2, base } = options
   const weight = options.weight ?? pack(isa, p, threads)
   const out = f32([p.m, p.n], base?.slice())
-  opsFor(isa, threads).linear({ x: bf16([p.m, p.k], p.x), weight, out, accumulate: base !== undefined })
+  opsFor(isa, threads).linear({ x: f32([p.m, p.k], p.x), weight, out, accumulate: base !== undefined })
   return out.data
 }
 
@@ -62,7 +79,8 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const all = problem(70, 37, 96)
     const want = truth(all)
     const weight = pack(isa, all)
-    for (let m = 1; m <= 70; m++) expectF32Accurate(run(isa, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37))
+    for (let m = 1; m <= 70; m++)
+      expectF32Accurate(run(isa, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37))
   })
 
   it.each([1, 5, 40])('adds to what is there when it accumulates, %i rows', (m) => {
@@ -75,9 +93,9 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const [n, k] = [53, 64]
     const random = new Random(3)
     // Few enough bits that all three dtypes hold the numbers exactly.
-    const values = Float32Array.from({ length: n * k }, () => (random.int(255) - 127) / 64)
-    const half = Uint16Array.from(values, halfBits)
-    const p: Problem = { m: 4, n, k, x: toBf16(random.normals(4 * k)), w: toBf16(values) }
+    const values = Float32Array.from({ length: n * k }, () => (random.integer(255) - 127) / 64)
+    const half = Uint16Array.from(values, f16Bits)
+    const p: Problem = { m: 4, n, k, x: random.normals(4 * k), w: toBf16(values) }
     const ops = opsFor(isa)
     const want = run(isa, p)
     expectF32Accurate(want, truth(p))
@@ -96,17 +114,18 @@ describe.each(ISAS)('linear on %s', (isa) => {
     values[1] = 1 + 3 * 2 ** -8 // a tie: to even, up
     const ops = opsFor(isa)
     const weight = packWeight(ops, { experts: 1, n, k, layout: 'rows' }, f32([1, n, k], values))
-    const x = toBf16(Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 1 : 0)))
+    const x = Float32Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 1 : 0))
     const out = f32([k, n])
-    ops.linear({ x: bf16([k, k], x), weight, out })
-    for (let row = 0; row < n; row++) for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
+    ops.linear({ x: f32([k, k], x), weight, out })
+    for (let row = 0; row < n; row++)
+      for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
   })
 
   it('lets infinities and NaN of one row stay in that row', () => {
     const p = problem(6, 20, 64)
     const clean = run(isa, p)
-    p.x.fill(0x7fc0, 2 * 64, 3 * 64)
-    p.x[3 * 64] = 0x7f80
+    p.x.fill(Number.NaN, 2 * 64, 3 * 64)
+    p.x[3 * 64] = Number.POSITIVE_INFINITY
     const got = run(isa, p)
     expect(got.subarray(2 * 20, 3 * 20).every(Number.isNaN)).toBe(true)
     expect(got.subarray(3 * 20, 4 * 20).some(Number.isFinite)).toBe(false)
@@ -121,8 +140,15 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const p = problem(m, n, k)
     const weight = pack(isa, p)
     const together = run(isa, p, { weight })
-    for (let row = 0; row < m; row++) expectSameBytes(run(isa, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
-    for (const [first, count] of [[0, 2], [1, 7], [3, 16], [5, 33], [0, 69]] as const) {
+    for (let row = 0; row < m; row++)
+      expectSameBytes(run(isa, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
+    for (const [first, count] of [
+      [0, 2],
+      [1, 7],
+      [3, 16],
+      [5, 33],
+      [0, 69],
+    ] as const) {
       const part = run(isa, { ...p, m: count, x: p.x.slice(first * k, (first + count) * k) }, { weight })
       expectSameBytes(part, together.slice(first * n, (first + count) * n))
     }
@@ -138,11 +164,3 @@ describe.each(ISAS)('linear on %s', (isa) => {
     }
   })
 })
-
-/** The bits of a number that f16 holds exactly as a normal number, or zero. */
-function halfBits(x: number): number {
-  if (x === 0) return 0
-  const exponent = Math.floor(Math.log2(Math.abs(x)))
-  const mantissa = (Math.abs(x) / 2 ** exponent - 1) * 1024
-  return (x < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | mantissa
-}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ISAS, i32, opsFor, THREADS } from './helpers'
-import { permutation, type Spread, routing } from './moe.helpers'
+import { permutation, routing, type Spread } from './moe.helpers'
 
 describe.each(ISAS)('permute on %s', (isa) => {
   it.each<[number, number, number, Spread]>([

@@ -1,5 +1,17 @@
 import { describe, expect, it } from 'vitest'
-import { expectF32Accurate, expectSameBytes, f32, bf16, ISAS, i32, opsFor, Random, THREADS, toBf16, valuesOf } from './helpers'
+import {
+  bf16,
+  expectF32Accurate,
+  expectSameBytes,
+  f32,
+  ISAS,
+  i32,
+  opsFor,
+  Random,
+  THREADS,
+  toBf16,
+  valuesOf,
+} from './helpers'
 
 const EPS = 1e-6
 const [PAGES, LAYERS, LAYER] = [7, 3, 1]
@@ -33,7 +45,7 @@ function problem(shape: Shape) {
     qkv: random.normals(tokens * (heads + 2 * kvHeads) * dim, 2),
     qWeight: random.normals(heads * dim, 0.2, 1),
     kWeight: random.normals(kvHeads * dim, 0.2, 1),
-    positions: Int32Array.from({ length: tokens }, () => random.int(maxPositions)),
+    positions: Int32Array.from({ length: tokens }, () => random.integer(maxPositions)),
     slots: Int32Array.from({ length: tokens }, (_, t) => (t % 3 === 2 || t >= slots.length ? -1 : slots[t]!)),
   }
 }
@@ -58,7 +70,14 @@ function normAndRope(p: Problem, token: number, first: number, weight: Float32Ar
 
 function run(isa: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
   const ops = opsFor(isa, threads)
-  const kv = ops.createKv({ dtype, pages: PAGES, layers: LAYERS, heads: p.kvHeads, pageSize: p.pageSize, headDim: p.dim })
+  const kv = ops.createKv({
+    dtype,
+    pages: PAGES,
+    layers: LAYERS,
+    heads: p.kvHeads,
+    pageSize: p.pageSize,
+    headDim: p.dim,
+  })
   const shape = [PAGES, LAYERS * 2, p.kvHeads, p.pageSize * p.dim]
   const cache = dtype === 'f32' ? f32(shape) : bf16(shape)
   ops.writeKv(kv, { data: cache })
@@ -93,32 +112,35 @@ describe.each(ISAS)('qk_norm_rope_store on %s', (isa) => {
       { tokens: 33, heads: 12, kvHeads: 2, dim: 128, rotary: 64, pageSize: 16 },
       { tokens: 5, heads: 3, kvHeads: 3, dim: 256, rotary: 256, pageSize: 3 },
       { tokens: 4, heads: 14, kvHeads: 2, dim: 160, rotary: 90, pageSize: 16 },
-    ])('agrees with float64: $tokens tokens, $heads/$kvHeads heads of $dim, $rotary rotated, pages of $pageSize', (shape) => {
-      const p = problem(shape)
-      const { tokens, heads, kvHeads, dim } = p
-      const got = run(isa, p, dtype)
-      const expected = dtype === 'f32' ? f32([got.cache.length]).data : bf16([got.cache.length]).data
-      const keys: number[] = []
-      const wantKeys: number[] = []
-      const wantQ: number[] = []
-      for (let t = 0; t < tokens; t++) {
-        wantQ.push(...normAndRope(p, t, 0, p.qWeight))
-        if (p.slots[t]! < 0) continue
-        wantKeys.push(...normAndRope(p, t, heads * dim, p.kWeight))
-        const v = p.qkv.subarray((t + 1) * (heads + 2 * kvHeads) * dim - kvHeads * dim).subarray(0, kvHeads * dim)
-        for (let h = 0; h < kvHeads; h++) {
-          const [k, at] = [offset(p, p.slots[t]!, 0, h), offset(p, p.slots[t]!, 1, h)]
-          keys.push(...valuesOf(got.cache.subarray(k, k + dim)))
-          expected.set(got.cache.subarray(k, k + dim), k) // judged by its values below
-          const value = v.subarray(h * dim, (h + 1) * dim)
-          expected.set(dtype === 'f32' ? value : toBf16(value), at)
+    ])(
+      'agrees with float64: $tokens tokens, $heads/$kvHeads heads of $dim, $rotary rotated, pages of $pageSize',
+      (shape) => {
+        const p = problem(shape)
+        const { tokens, heads, kvHeads, dim } = p
+        const got = run(isa, p, dtype)
+        const expected = dtype === 'f32' ? f32([got.cache.length]).data : bf16([got.cache.length]).data
+        const keys: number[] = []
+        const wantKeys: number[] = []
+        const wantQ: number[] = []
+        for (let t = 0; t < tokens; t++) {
+          wantQ.push(...normAndRope(p, t, 0, p.qWeight))
+          if (p.slots[t]! < 0) continue
+          wantKeys.push(...normAndRope(p, t, heads * dim, p.kWeight))
+          const v = p.qkv.subarray((t + 1) * (heads + 2 * kvHeads) * dim - kvHeads * dim).subarray(0, kvHeads * dim)
+          for (let h = 0; h < kvHeads; h++) {
+            const [k, at] = [offset(p, p.slots[t]!, 0, h), offset(p, p.slots[t]!, 1, h)]
+            keys.push(...valuesOf(got.cache.subarray(k, k + dim)))
+            expected.set(got.cache.subarray(k, k + dim), k) // judged by its values below
+            const value = v.subarray(h * dim, (h + 1) * dim)
+            expected.set(dtype === 'f32' ? value : toBf16(value), at)
+          }
         }
-      }
-      expectF32Accurate(got.q, wantQ)
-      if (dtype === 'f32') expectF32Accurate(keys, wantKeys)
-      // Values are stored exactly, and nothing but the named slots of the named layer is written.
-      expectSameBytes(got.cache, expected)
-    })
+        expectF32Accurate(got.q, wantQ)
+        if (dtype === 'f32') expectF32Accurate(keys, wantKeys)
+        // Values are stored exactly, and nothing but the named slots of the named layer is written.
+        expectSameBytes(got.cache, expected)
+      },
+    )
   })
 
   it('stores in a bf16 cache what it stores in an f32 cache, rounded', () => {

@@ -34,24 +34,34 @@ export const NEUTRAL: RowOptions = {
   history: null,
 }
 
-const MASK = 0xffffffffn
+/** A row's options: neutral where not given. */
+export const optionsOf = (options: Partial<RowOptions>): RowOptions => ({ ...NEUTRAL, ...options })
+
+/** The high and low words of a 32 x 32 bit product. */
+function multiply(a: number, b: number): [high: number, low: number] {
+  const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff]
+  const middle = aHigh * bLow + ((aLow * bLow) >>> 16)
+  const other = aLow * bHigh + (middle % 65536)
+  return [aHigh * bHigh + Math.floor(middle / 65536) + Math.floor(other / 65536), Math.imul(a, b) >>> 0]
+}
 
 /** Philox4x32 of ten rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). Counter and key as 32-bit words, low word first. */
 export function philox(counter: readonly number[], key: readonly number[]): number[] {
-  let [a, b, c, d] = counter.map(BigInt) as [bigint, bigint, bigint, bigint]
-  let [k0, k1] = key.map(BigInt) as [bigint, bigint]
+  let [a, b, c, d] = counter as [number, number, number, number]
+  let [k0, k1] = key as [number, number]
   for (let i = 0; i < 10; i++) {
-    const [p, q] = [0xd2511f53n * a, 0xcd9e8d57n * c]
-    ;[a, b, c, d] = [(q >> 32n) ^ b ^ k0, q & MASK, (p >> 32n) ^ d ^ k1, p & MASK]
-    k0 = (k0 + 0x9e3779b9n) & MASK
-    k1 = (k1 + 0xbb67ae85n) & MASK
+    const [pHigh, pLow] = multiply(a, 0xd2511f53)
+    const [qHigh, qLow] = multiply(c, 0xcd9e8d57)
+    ;[a, b, c, d] = [(qHigh ^ b ^ k0) >>> 0, qLow, (pHigh ^ d ^ k1) >>> 0, pLow]
+    k0 = (k0 + 0x9e3779b9) >>> 0
+    k1 = (k1 + 0xbb67ae85) >>> 0
   }
-  return [a, b, c, d].map(Number)
+  return [a, b, c, d]
 }
 
 /** -log(-log(u(id))) for every id. */
 export function gumbels(vocab: number, { seed, position, sampleIndex }: RowOptions): Float64Array {
-  const key = [Number(seed & MASK), Number((seed >> 32n) & MASK)]
+  const key = [Number(BigInt.asUintN(32, seed)), Number(seed >> 32n)]
   const out = new Float64Array(vocab)
   for (let id = 0; id < vocab; id += 4) {
     philox([position, sampleIndex, id / 4, 0], key).forEach((word, i) => {

@@ -35,18 +35,18 @@ function scores(p: Problem, token: number): number[] {
   })
 }
 
-/** One token of width 1 whose logits are the gate's own numbers. */
+/** One token whose logits are the numbers given. */
 const direct = (logits: number[], bias: number[], active: number): Problem => ({
-  ...problem(1, logits.length, active, 1),
-  x: Float32Array.of(1),
-  gate: Float32Array.from(logits),
+  ...problem(1, logits.length, active, 32),
+  x: Float32Array.from({ length: 32 }, (_, i) => (i === 0 ? 1 : 0)),
+  gate: Float32Array.from(logits.flatMap((x) => [x, ...new Array(31).fill(0)])),
   bias: Float32Array.from(bias),
 })
 
 describe.each(ISAS)('route on %s', (isa) => {
   it.each([
     [1, 1, 1, 32],
-    [7, 5, 5, 31],
+    [7, 5, 5, 64],
     [70, 33, 3, 96],
     [17, 16, 2, 64],
     [5, 256, 8, 3072],
@@ -62,7 +62,7 @@ describe.each(ISAS)('route on %s', (isa) => {
       const ids = Array.from(got.ids.subarray(t * active, (t + 1) * active))
       expect(new Set(ids).size).toBe(active)
       // Keys closer than f32 resolves may come in either order.
-      ids.forEach((id, a) => expect(Math.abs(keys[id]! - keys[order[a]!]!)).toBeLessThan(1e-6))
+      for (const [a, id] of ids.entries()) expect(Math.abs(keys[id]! - keys[order[a]!]!)).toBeLessThan(1e-6)
       const total = ids.reduce((sum, id) => sum + s[id]!, 0)
       want.push(...ids.map((id) => s[id]! / total))
     }
@@ -91,7 +91,10 @@ describe.each(ISAS)('route on %s', (isa) => {
     expect([...ids]).toEqual([1, 3, 0, 2])
     const s = [-90, -20, 90, 20].map((x) => 1 / (1 + Math.exp(-x)))
     const total = s.reduce((a, b) => a + b)
-    expectF32Accurate(weights, s.map((x) => x / total))
+    expectF32Accurate(
+      weights,
+      s.map((x) => x / total),
+    )
   })
 
   it('gives a token the same bytes alone, in any batch and with any number of threads', () => {

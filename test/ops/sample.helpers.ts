@@ -7,8 +7,6 @@ export interface Row extends Partial<RowOptions> {
   logits: Float32Array
 }
 
-const low = (x: bigint) => Number(BigInt.asIntN(32, x))
-
 /** The bitset of ids that are never sampled. */
 export function banned(vocab: number, ids: Iterable<number>) {
   const words = new Int32Array(Math.ceil(vocab / 32))
@@ -20,17 +18,26 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
   const rows = given.map((row) => ({ ...NEUTRAL, ...row }))
   const vocab = rows[0]!.logits.length
   const logits = new Float32Array(rows.length * vocab)
-  rows.forEach((row, n) => logits.set(row.logits, n * vocab))
-  const ints = rows.map((o) => ({
-    ...o,
-    seedLow: low(o.seed),
-    seedHigh: low(o.seed >> 32n),
-    position: o.position | 0,
-    sampleIndex: o.sampleIndex | 0,
-  }))
-  const alternatives = Math.max(0, ...rows.map((o) => o.logprobs))
-  const biases = rows.map((o) => Object.entries(o.bias))
-  const offsets = biases.reduce((all, b) => [...all, all.at(-1)! + b.length], [0])
+  const floats = new Float32Array(rows.length * SAMPLING_FLOATS.length)
+  const ints = new Int32Array(rows.length * SAMPLING_INTS.length)
+  const biasOffsets = [0]
+  const biasIds: number[] = []
+  const biasValues: number[] = []
+  for (const [n, row] of rows.entries()) {
+    logits.set(row.logits, n * vocab)
+    for (const [i, name] of SAMPLING_FLOATS.entries()) floats[n * SAMPLING_FLOATS.length + i] = row[name]
+    const { topK, logprobs, seed, position, sampleIndex } = row
+    ints.set(
+      [topK, logprobs, Number(BigInt.asIntN(32, seed)), Number(seed >> 32n) | 0, position, sampleIndex],
+      n * SAMPLING_INTS.length,
+    )
+    for (const [id, value] of Object.entries(row.bias)) {
+      biasIds.push(Number(id))
+      biasValues.push(value)
+    }
+    biasOffsets.push(biasIds.length)
+  }
+  const alternatives = rows.reduce((most, row) => Math.max(most, row.logprobs), 0)
   const out = {
     ids: i32([rows.length]),
     logprobs: f32([rows.length]),
@@ -39,21 +46,24 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
   }
   opsFor(isa, threads).sample({
     logits: f32([rows.length, vocab], logits),
-    samplingFloats: Float32Array.from(rows.flatMap((o) => SAMPLING_FLOATS.map((name) => o[name]))),
-    samplingInts: Int32Array.from(ints.flatMap((o) => SAMPLING_INTS.map((name) => o[name]))),
+    samplingFloats: floats,
+    samplingInts: ints,
     banned: ban.length ? banned(vocab, ban) : undefined,
-    histories: rows.map((o) => o.history),
-    biasOffsets: i32([offsets.length], offsets),
-    biasIds: i32([offsets.at(-1)!], biases.flatMap((b) => b.map(([id]) => Number(id)))),
-    biasValues: f32([offsets.at(-1)!], Float32Array.from(biases.flatMap((b) => b.map(([, value]) => value)))),
+    histories: rows.map((row) => row.history),
+    biasOffsets: i32([biasOffsets.length], biasOffsets),
+    biasIds: i32([biasIds.length], biasIds),
+    biasValues: f32([biasValues.length], Float32Array.from(biasValues)),
     ...out,
   })
   const top = (n: number) => ({
     ids: Array.from(out.topIds.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs))),
-    logprobs: Array.from(out.topLogprobs.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs))),
+    logprobs: Array.from(
+      out.topLogprobs.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs)),
+    ),
   })
   return { ids: Array.from(out.ids.data), logprobs: Array.from(out.logprobs.data), top: rows.map((_, n) => top(n)) }
 }
 
 /** `count` rows that differ only in their position. */
-export const positions = (count: number, row: Row): Row[] => Array.from({ length: count }, (_, position) => ({ ...row, position }))
+export const positions = (count: number, row: Row): Row[] =>
+  Array.from({ length: count }, (_, position) => ({ ...row, position }))

@@ -43,10 +43,16 @@ interface LibRoom {
 const LIB_ROOMS: Record<string, LibRoom> = {
   'lib/native': { own: ['errors'], packages: ['node-gyp-build'] },
   'lib/errors': { own: [] },
-  'lib/scheduler': { own: ['errors', 'sequence', 'cache/*'] },
+  'lib/known-keys': { own: ['errors'] },
+  'lib/scheduler': { own: ['errors', 'ranked-list', 'sequence', 'cache/*'] },
+  'lib/ranked-list': { own: ['sequence'] },
   'lib/sequence': { own: ['errors', 'cache/*'] },
   'lib/cache/': { own: ['errors', 'cache/*'] },
-  'lib/text/': { own: ['errors', 'text/*'], native: ['native', 'NativeTokenizer'], packages: ['@huggingface/jinja'] },
+  'lib/text/': {
+    own: ['errors', 'known-keys', 'text/*'],
+    native: ['native', 'asM2Error', 'EncoderOptions', 'NativeEncoder'],
+    packages: ['@huggingface/jinja'],
+  },
   'lib/model/': {
     own: ['errors', 'model/*'],
     native: ['DTYPES', 'TENSOR_KINDS', 'TensorDType', 'TensorKind', 'ModelGeometry', 'WeightPlan'],

@@ -15,7 +15,8 @@ constexpr Kernels kernels_over() {
   return {
       .name = S::kName,
       .pack = pack<S>,
-      .gemm = gemm<S>,
+      .gemm_f32 = gemm<S, F32Input<S>>,
+      .gemm_bf16 = gemm<S, Bf16Input<S>>,
       .attend = attend<S>,
       .merge_states = merge_states<S>,
       .write_attention = write_attention<S>,
@@ -29,7 +30,8 @@ constexpr Kernels kernels_over() {
       .sum_exp = sum_exp<S>,
       .find_greater = find_greater<S>,
       .read = read<S>,
-      .multiply = multiply<S>,
+      .multiply_f32 = multiply_f32<S>,
+      .multiply_bf16 = multiply_bf16<S>,
   };
 }
 

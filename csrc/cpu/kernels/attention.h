@@ -224,7 +224,7 @@ void write_attention(const AttentionTask& task, const float* states) {
   const int64_t dim = task.kv.head_dim;
   for (int64_t i = task.first_row; i < task.last_row; i++, states += state_floats(dim)) {
     const int64_t query = i / task.group, head = task.kv_head * task.group + i % task.group;
-    bf16* out = task.out + (query * task.heads + head) * dim;
+    float* out = task.out + (query * task.heads + head) * dim;
     for (int64_t d = 0; d < dim; d += kLanes) S::store(out + d, S::div(S::load(states + kLanes + d), S::set(states[0])));
   }
 }

@@ -14,17 +14,17 @@ void route_tile(const float* x, const float* gate, int64_t width, float* out, in
 #pragma GCC unroll 8
     for (int e = 0; e < E; e++) acc[t][e] = S::zero();
   }
-  each_vector(0, width, [&](int64_t i, auto lanes) M2_INLINE_LAMBDA {
+  for (int64_t i = 0; i < width; i += kLanes) {
     typename S::F g[E];
 #pragma GCC unroll 8
-    for (int e = 0; e < E; e++) g[e] = load<S>(gate + e * width + i, lanes);
+    for (int e = 0; e < E; e++) g[e] = S::load(gate + e * width + i);
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++) {
-      const typename S::F v = load<S>(x + t * width + i, lanes);
+      const typename S::F v = S::load(x + t * width + i);
 #pragma GCC unroll 8
       for (int e = 0; e < E; e++) acc[t][e] = S::fma(v, g[e], acc[t][e]);
     }
-  });
+  }
 #pragma GCC unroll 8
   for (int t = 0; t < T; t++) {
 #pragma GCC unroll 8
@@ -83,11 +83,11 @@ void unpermute(const UnpermuteTask& task, int64_t first, int64_t last) {
     const int32_t* target = task.target + t * task.active;
     const float* weights = task.weights + t * task.active;
     float* out = task.out + t * task.width;
-    each_vector(0, task.width, [&](int64_t i, auto lanes) M2_INLINE_LAMBDA {
+    for (int64_t i = 0; i < task.width; i += kLanes) {
       typename S::F sum = S::zero();
-      for (int64_t a = 0; a < task.active; a++) sum = S::fma(S::set(weights[a]), load<S>(task.y + target[a] * task.width + i, lanes), sum);
-      store<S>(out + i, S::add(load<S>(out + i, lanes), sum), lanes);
-    });
+      for (int64_t a = 0; a < task.active; a++) sum = S::fma(S::set(weights[a]), S::load(task.y + target[a] * task.width + i), sum);
+      S::store(out + i, S::add(S::load(out + i), sum));
+    }
   }
 }
 

@@ -4,6 +4,8 @@
 //
 // Panels are read once per row tile: from memory if there is one tile (few rows: the loop runs at memory speed), else in blocks of k that stay in
 // the second-level cache while the tiles pass, each tile asking for its share of the next block.
+//
+// Experts take x in bf16, as pairs; dense products take it in float32, each number on its own. The weights are the same.
 #pragma once
 #include "cpu/kernels.h"
 #include "cpu/simd/math.h"
@@ -12,16 +14,40 @@ namespace m2::cpu {
 
 constexpr int64_t kGemmDepth = 1024;  // k per block
 
+// How a pair of x meets 16 pairs of weights, in kParts steps: sum = add(weights, value, sum).
+template <class S>
+struct Bf16Input {
+  using X = bf16;
+  using Weights = typename S::Pairs;
+  static constexpr int kParts = S::kDotParts;
+  M2_INLINE static Weights weights(const bf16* w, int part) { return S::load_pairs(w, part); }
+  M2_INLINE static auto value(const bf16* x, int part) { return S::broadcast_pair(x, part); }
+  M2_INLINE static typename S::F add(Weights w, Weights x, typename S::F sum) { return S::dot(w, x, sum); }
+};
+
+template <class S>
+struct F32Input {
+  using X = float;
+  using Weights = typename S::F;
+  static constexpr int kParts = 2;
+  M2_INLINE static Weights weights(const bf16* w, int part) {
+    const typename S::I pairs = S::load_words(w);
+    return part == 0 ? S::low(pairs) : S::high(pairs);
+  }
+  M2_INLINE static auto value(const float* x, int part) { return S::set(x[part]); }
+  M2_INLINE static typename S::F add(Weights w, Weights x, typename S::F sum) { return S::fma(w, x, sum); }
+};
+
 // What a tile asks for while it works: the lines that lie `distance` behind its own, of panels first .. last-1 of its own.
 struct NextBlock {
   int64_t distance = 0;
   int first = 0, last = 0;
 };
 
-template <class S, int R, int P>
-void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride, NextBlock next) {
+template <class S, class In, int R, int P>
+void gemm_tile(const typename In::X* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride, NextBlock next) {
   typename S::F acc[R][P];
-  const bf16* row[R];
+  const typename In::X* row[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) row[r] = x[r];
 #pragma GCC unroll 8
@@ -32,15 +58,15 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
   for (int64_t i = first_k; i < last_k; i += 2) {
     for (int p = next.first; p < next.last; p++) __builtin_prefetch(weight + (p * k + i) * kPanel + next.distance, 0, 2);
 #pragma GCC unroll 2
-    for (int part = 0; part < S::kDotParts; part++) {
-      typename S::Pairs w[P];
+    for (int part = 0; part < In::kParts; part++) {
+      typename In::Weights w[P];
 #pragma GCC unroll 8
-      for (int p = 0; p < P; p++) w[p] = S::load_pairs(weight + (p * k + i) * kPanel, part);
+      for (int p = 0; p < P; p++) w[p] = In::weights(weight + (p * k + i) * kPanel, part);
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
-        const typename S::Pairs pair = S::broadcast_pair(row[r] + i, part);
+        const auto value = In::value(row[r] + i, part);
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) acc[r][p] = S::dot(w[p], pair, acc[r][p]);
+        for (int p = 0; p < P; p++) acc[r][p] = In::add(w[p], value, acc[r][p]);
       }
     }
   }
@@ -52,33 +78,33 @@ void gemm_tile(const bf16* const* x, const bf16* weight, int64_t k, int64_t firs
 }
 
 // The tile of `rows` rows and `panels` panels among those compiled: rows up to kTileRows, panels 1, 2 or 4, rows x panels up to kTileAccumulators.
-template <class S>
-using GemmTile = decltype(&gemm_tile<S, 1, 1>);
+template <class S, class In>
+using GemmTile = decltype(&gemm_tile<S, In, 1, 1>);
 
-template <class S, int P, int R = S::kTileRows>
-M2_INLINE GemmTile<S> gemm_tile_for(int rows) {
+template <class S, class In, int P, int R = S::kTileRows>
+M2_INLINE GemmTile<S, In> gemm_tile_for(int rows) {
   if constexpr (R == 1) {
-    return gemm_tile<S, 1, P>;
+    return gemm_tile<S, In, 1, P>;
   } else {
     if constexpr (R * P <= S::kTileAccumulators) {
-      if (rows == R) return gemm_tile<S, R, P>;
+      if (rows == R) return gemm_tile<S, In, R, P>;
     }
-    return gemm_tile_for<S, P, R - 1>(rows);
+    return gemm_tile_for<S, In, P, R - 1>(rows);
   }
 }
 
-template <class S>
-M2_INLINE GemmTile<S> gemm_tile_for(int rows, int panels) {
+template <class S, class In>
+M2_INLINE GemmTile<S, In> gemm_tile_for(int rows, int panels) {
   switch (panels) {
-    case 4: return gemm_tile_for<S, S::kTileAccumulators >= 4 ? 4 : 1>(rows);
-    case 2: return gemm_tile_for<S, 2>(rows);
-    default: return gemm_tile_for<S, 1>(rows);
+    case 4: return gemm_tile_for<S, In, S::kTileAccumulators >= 4 ? 4 : 1>(rows);
+    case 2: return gemm_tile_for<S, In, 2>(rows);
+    default: return gemm_tile_for<S, In, 1>(rows);
   }
 }
 
 // The task's rows times `panels` panels: sums [rows][panels * 16].
-template <class S>
-void gemm_panels(const bf16* const* x, int64_t rows, int64_t tiles, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
+template <class S, class In>
+void gemm_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
   const int64_t depth = tiles == 1 ? k : kGemmDepth;
   for (int64_t first_k = 0; first_k < k; first_k += depth) {
     const int64_t last_k = first_k + depth < k ? first_k + depth : k;
@@ -87,7 +113,7 @@ void gemm_panels(const bf16* const* x, int64_t rows, int64_t tiles, const bf16* 
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
       NextBlock next;
       if (tiles > 1) next = {distance, static_cast<int>(panels * t / tiles), static_cast<int>(panels * (t + 1) / tiles)};
-      gemm_tile_for<S>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride, next);
+      gemm_tile_for<S, In>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride, next);
     }
   }
 }
@@ -112,13 +138,14 @@ void gemm_write(const GemmTask& task, int64_t row, int64_t panel, int panels, co
   }
 }
 
-template <class S>
+template <class S, class In>
 void gemm(const GemmTask& task, float* scratch) {
-  const bf16* x[kGemmRows];
+  using X = typename In::X;
+  const X* x[kGemmRows];
   const int64_t rows = task.last_row - task.first_row;
   for (int64_t i = 0; i < rows; i++) {
     const int64_t row = task.first_row + i;
-    x[i] = task.x + (task.source ? task.source[row] / task.slots : row) * task.k;
+    x[i] = static_cast<const X*>(task.x) + (task.source ? task.source[row] / task.slots : row) * task.k;
   }
   const int64_t tiles = (rows + S::kTileRows - 1) / S::kTileRows, tallest = (rows + tiles - 1) / tiles;
   const int unit = task.epilogue == Epilogue::kSwiGlu ? 2 : 1;  // panels that belong together
@@ -128,7 +155,7 @@ void gemm(const GemmTask& task, float* scratch) {
     while (panels > task.last_panel - first) panels /= 2;
     const int group = panels < unit ? unit : panels;
     for (int p = 0; p < group; p += panels) {
-      gemm_panels<S>(x, rows, tiles, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
+      gemm_panels<S, In>(x, rows, tiles, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
     }
     for (int64_t i = 0; i < rows; i++) gemm_write<S>(task, task.first_row + i, first, group, scratch + i * group * kPanel);
     first += group;

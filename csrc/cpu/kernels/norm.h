@@ -1,24 +1,20 @@
-// Embedding, RMSNorm, and the way into attention: norms over all heads, rotation, the store into the cache.
+// RMSNorm and what goes with it at the entrance of attention. Widths are multiples of 32: no tails but those of the rotated dims.
 #pragma once
 #include "cpu/kernels.h"
-#include "cpu/simd/math.h"
+#include "cpu/simd/inline.h"
 
 namespace m2::cpu {
-
-template <class S>
-void embed_row(const bf16* row, int64_t width, float* out) {
-  each_vector(0, width, [&](int64_t i, auto lanes) M2_INLINE_LAMBDA { store<S>(out + i, load<S>(row + i, lanes), lanes); });
-}
 
 // 1 / sqrt(mean(x^2) + eps)
 template <class S>
 M2_INLINE float inverse_rms(const float* x, int64_t width, float eps) {
-  typename S::F squares = S::zero();
-  each_vector(0, width, [&](int64_t i, auto lanes) M2_INLINE_LAMBDA {
-    const typename S::F v = load<S>(x + i, lanes);
-    squares = S::fma(v, v, squares);
-  });
-  return 1 / __builtin_sqrtf(S::sum(squares) / static_cast<float>(width) + eps);
+  typename S::F even = S::zero(), odd = S::zero();
+  for (int64_t i = 0; i < width; i += 2 * kLanes) {
+    const typename S::F a = S::load(x + i), b = S::load(x + i + kLanes);
+    even = S::fma(a, a, even);
+    odd = S::fma(b, b, odd);
+  }
+  return 1 / __builtin_sqrtf(S::sum(S::add(even, odd)) / static_cast<float>(width) + eps);
 }
 
 template <class S>
@@ -26,13 +22,11 @@ void rms_norm(const NormTask& task, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; row++) {
     const float* x = task.x + (task.rows ? task.rows[row] : row) * task.width;
     const typename S::F inverse = S::set(inverse_rms<S>(x, task.width, task.eps));
-    bf16* out = task.out + row * task.width;
-    float* out_f32 = task.out_f32 ? task.out_f32 + row * task.width : nullptr;
-    each_vector(0, task.width, [&](int64_t i, auto lanes) M2_INLINE_LAMBDA {
-      const typename S::F y = S::mul(S::mul(load<S>(x + i, lanes), inverse), load<S>(task.weight + i, lanes));
-      store<S>(out + i, y, lanes);
-      if (out_f32) store<S>(out_f32 + i, y, lanes);
-    });
+    for (int64_t i = 0; i < task.width; i += kLanes) {
+      const typename S::F y = S::mul(S::mul(S::load(x + i), inverse), S::load(task.weight + i));
+      S::store(task.out + row * task.width + i, y);
+      if (task.out_bf16) S::store(task.out_bf16 + row * task.width + i, y);
+    }
   }
 }
 
@@ -41,12 +35,13 @@ template <class S>
 M2_INLINE void norm_rope_head(const float* x, const float* weight, float inverse, const float* rope, int64_t rotary, int64_t dim, float* out) {
   for (int64_t i = 0; i < dim; i += kLanes) S::store(out + i, S::mul(S::mul(S::load(x + i), S::set(inverse)), S::load(weight + i)));
   const int64_t half = rotary / 2;
-  each_vector(0, half, [&](int64_t i, auto lanes) M2_INLINE_LAMBDA {
-    const typename S::F c = load<S>(rope + i, lanes), s = load<S>(rope + half + i, lanes);
-    const typename S::F a = load<S>(out + i, lanes), b = load<S>(out + half + i, lanes);
-    store<S>(out + i, S::sub(S::mul(a, c), S::mul(b, s)), lanes);
-    store<S>(out + half + i, S::add(S::mul(b, c), S::mul(a, s)), lanes);
-  });
+  for (int64_t i = 0; i < half; i += kLanes) {
+    const int lanes = static_cast<int>(half - i < kLanes ? half - i : kLanes);
+    const typename S::F c = S::load_part(rope + i, lanes), s = S::load_part(rope + half + i, lanes);
+    const typename S::F a = S::load_part(out + i, lanes), b = S::load_part(out + half + i, lanes);
+    S::store_part(out + i, S::sub(S::mul(a, c), S::mul(b, s)), lanes);
+    S::store_part(out + half + i, S::add(S::mul(b, c), S::mul(a, s)), lanes);
+  }
 }
 
 template <class S, class T>
@@ -80,6 +75,11 @@ void qk_norm_rope_store(const QkTask& task, int64_t first, int64_t last) {
     if (task.kv.dtype == DType::kBf16) store_kv<S, bf16>(task, task.slots[t], k, v, k_inverse, rope);
     else store_kv<S, float>(task, task.slots[t], k, v, k_inverse, rope);
   }
+}
+
+template <class S>
+void embed_row(const bf16* row, int64_t width, float* out) {
+  for (int64_t i = 0; i < width; i += kLanes) S::store(out + i, S::load(row + i));
 }
 
 }  // namespace m2::cpu

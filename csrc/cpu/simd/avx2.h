@@ -30,16 +30,6 @@ struct Avx2 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
   }
   M2_INLINE static F load_part(const float* p, int n) { return {{_mm256_maskload_ps(p, mask(n)), _mm256_maskload_ps(p + 8, mask(n - 8))}}; }
-  M2_INLINE static F load_part(const bf16* p, int n) {
-    bf16 lanes[16] = {};
-    for (int i = 0; i < n; i++) lanes[i] = p[i];
-    return load(lanes);
-  }
-  M2_INLINE static void store_part(bf16* p, F x, int n) {
-    bf16 lanes[16];
-    store(lanes, x);
-    for (int i = 0; i < n; i++) p[i] = lanes[i];
-  }
   M2_INLINE static void store_part(float* p, F x, int n) {
     _mm256_maskstore_ps(p, mask(n), x.v[0]);
     _mm256_maskstore_ps(p + 8, mask(n - 8), x.v[1]);

@@ -19,9 +19,7 @@ struct Avx512 {
   M2_INLINE static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   M2_INLINE static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded(x)); }
   M2_INLINE static F load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(mask(n), p); }
-  M2_INLINE static F load_part(const bf16* p, int n) { return widen(_mm256_maskz_loadu_epi16(mask(n), p)); }
   M2_INLINE static void store_part(float* p, F x, int n) { _mm512_mask_storeu_ps(p, mask(n), x); }
-  M2_INLINE static void store_part(bf16* p, F x, int n) { _mm256_mask_storeu_epi16(p, mask(n), rounded(x)); }
 
   M2_INLINE static F add(F a, F b) { return _mm512_add_ps(a, b); }
   M2_INLINE static F sub(F a, F b) { return _mm512_sub_ps(a, b); }

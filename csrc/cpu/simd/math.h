@@ -14,21 +14,13 @@ M2_INLINE void each_vector(int64_t first, int64_t last, const Body& body) {
   if (i < last) body(i, static_cast<int>(last - i));
 }
 
-template <class S, class T>
-M2_INLINE typename S::F load(const T* p, All) {
+template <class S>
+M2_INLINE typename S::F load(const float* p, All) {
   return S::load(p);
 }
-template <class S, class T>
-M2_INLINE typename S::F load(const T* p, int lanes) {
+template <class S>
+M2_INLINE typename S::F load(const float* p, int lanes) {
   return S::load_part(p, lanes);
-}
-template <class S, class T>
-M2_INLINE void store(T* p, typename S::F x, All) {
-  S::store(p, x);
-}
-template <class S, class T>
-M2_INLINE void store(T* p, typename S::F x, int lanes) {
-  S::store_part(p, x, lanes);
 }
 // The lanes from a; those behind them, if any, from b.
 template <class S>

@@ -75,15 +75,13 @@ struct Plain {
       write(p + 4 * i, __builtin_convertvector((is_nan & quiet) | (~is_nan & even), Halves));
     }
   }
-  template <class T>
-  M2_INLINE static F load_part(const T* p, int n) {
-    T lanes[16] = {};
+  M2_INLINE static F load_part(const float* p, int n) {
+    float lanes[16] = {};
     for (int i = 0; i < n; i++) lanes[i] = p[i];
     return load(lanes);
   }
-  template <class T>
-  M2_INLINE static void store_part(T* p, F x, int n) {
-    T lanes[16];
+  M2_INLINE static void store_part(float* p, F x, int n) {
+    float lanes[16];
     store(lanes, x);
     for (int i = 0; i < n; i++) p[i] = lanes[i];
   }

@@ -1,0 +1,46 @@
+/**
+ * `npm run bench [-- ops engine tokenizer --write]`: runs the named benches, or all, prints their tables, and with --write keeps them in
+ * bench/results, as Markdown to read and as JSON to compare.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { benchEngine } from './engine'
+import { header } from './header'
+import { benchOps, describeCpu } from './ops'
+import { markdown, type Table } from './tables'
+import { benchTokenizer } from './tokenizer'
+
+const BENCHES: Record<string, () => Promise<Table[]>> = {
+  ops: benchOps,
+  engine: async () => [await benchEngine()],
+  tokenizer: benchTokenizer,
+}
+
+async function main(args: string[]): Promise<void> {
+  const write = args.includes('--write')
+  const named = args.filter((arg) => arg !== '--write')
+  const unknown = named.find((name) => !(name in BENCHES))
+  if (unknown !== undefined)
+    throw new Error(`no bench is called ${unknown}; there are ${Object.keys(BENCHES).join(', ')}`)
+
+  for (const name of named.length > 0 ? named : Object.keys(BENCHES)) {
+    const about = header(describeCpu())
+    const tables = await BENCHES[name]!()
+    const facts = Object.entries(about).map(([key, value]) => `${key}: ${value}`)
+    const page = [`# ${name}`, '', ...facts.map((fact) => `- ${fact}`), '', ...tables.map(markdown)].join('\n')
+    console.log(page)
+    if (write) keep(`${about.date}-${name}`, page, { ...about, tables })
+  }
+}
+
+function keep(name: string, page: string, data: object): void {
+  const folder = path.join(__dirname, 'results')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(path.join(folder, `${name}.md`), page)
+  writeFileSync(path.join(folder, `${name}.json`), `${JSON.stringify(data, null, 2)}\n`)
+}
+
+main(process.argv.slice(2)).catch((error: Error) => {
+  console.error(error.message)
+  process.exitCode = 1
+})

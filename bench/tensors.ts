@@ -1,0 +1,19 @@
+/** Tensors for ops that nobody looks at. */
+
+/** Small numbers of both signs, a short pattern again and again: quick to make, and no op treats them apart. */
+export function bf16(rows: number, width: number) {
+  const pattern = Uint16Array.from({ length: 4093 }, (_, i) => 0x3c00 | ((i * 2654435761) & 0x80ff))
+  const data = new Uint16Array(rows * width)
+  for (let at = 0; at < data.length; at += pattern.length) data.set(pattern.subarray(0, data.length - at), at)
+  return { data, shape: [rows, width] }
+}
+
+export function f32(rows: number, width = 0, value: (i: number) => number = () => 1) {
+  const length = rows * (width || 1)
+  return { data: Float32Array.from({ length }, (_, i) => value(i)), shape: width ? [rows, width] : [rows] }
+}
+
+export function i32(shape: number[], value: (i: number) => number = () => 0) {
+  const length = shape.reduce((a, b) => a * b)
+  return { data: Int32Array.from({ length }, (_, i) => value(i)), shape }
+}

@@ -1,0 +1,176 @@
+/** Packs a step's plan into the flat arrays of the native door. Reads sequences, and notes on them what the device knows afterwards. */
+import { type Batch, SAMPLING_FLOATS, SAMPLING_INTS } from './native'
+import type { StepPlan } from './scheduler'
+import type { Sequence } from './sequence'
+
+export interface BatchLimits {
+  rows: number
+  stepTokens: number
+  pageSize: number
+}
+
+const F = SAMPLING_FLOATS.length
+const I = SAMPLING_INTS.length
+const NO_INTS = new Int32Array(0)
+const NO_FLOATS = new Float32Array(0)
+
+/** The arrays of `pack` are views of buffers that the next `pack` writes: the door copies at the call. */
+export class BatchPacker {
+  private readonly pageSize: number
+  private readonly tokenIds: Int32Array
+  private readonly positions: Int32Array
+  private readonly slotMapping: Int32Array
+  private readonly cuSeqlensQ: Int32Array
+  private readonly contextLens: Int32Array
+  private readonly rows: Int32Array
+  private readonly sampleAt: Int32Array
+  private readonly sampleRow: Int32Array
+  private readonly samplingFloats: Float32Array
+  private readonly samplingInts: Int32Array
+
+  constructor(limits: BatchLimits) {
+    const { rows, stepTokens } = limits
+    this.pageSize = limits.pageSize
+    this.tokenIds = new Int32Array(stepTokens)
+    this.positions = new Int32Array(stepTokens)
+    this.slotMapping = new Int32Array(stepTokens)
+    this.cuSeqlensQ = new Int32Array(rows + 1)
+    this.contextLens = new Int32Array(rows)
+    this.rows = new Int32Array(rows)
+    this.sampleAt = new Int32Array(rows)
+    this.sampleRow = new Int32Array(rows)
+    this.samplingFloats = new Float32Array(rows * F)
+    this.samplingInts = new Int32Array(rows * I)
+  }
+
+  pack(plan: StepPlan): Batch {
+    const { sequences, samples, tokens } = plan
+    const B = sequences.length
+    const N = samples.length
+    let t = 0
+    for (const [b, sequence] of sequences.entries()) {
+      this.packTokens(sequence, t)
+      t += sequence.scheduled
+      this.cuSeqlensQ[b + 1] = t
+      this.contextLens[b] = sequence.computed + sequence.scheduled
+      this.rows[b] = sequence.row
+    }
+    for (const [n, sample] of samples.entries()) {
+      this.sampleAt[n] = plan.sampleAt[n]!
+      this.sampleRow[n] = sample.row
+      this.packSampling(sample, n)
+    }
+    return {
+      tokenIds: this.tokenIds.subarray(0, tokens),
+      positions: this.positions.subarray(0, tokens),
+      slotMapping: this.slotMapping.subarray(0, tokens),
+      cuSeqlensQ: this.cuSeqlensQ.subarray(0, B + 1),
+      contextLens: this.contextLens.subarray(0, B),
+      rows: this.rows.subarray(0, B),
+      pageUpdates: packPageUpdates(sequences),
+      sampleAt: this.sampleAt.subarray(0, N),
+      sampleRow: this.sampleRow.subarray(0, N),
+      samplingFloats: this.samplingFloats.subarray(0, N * F),
+      samplingInts: this.samplingInts.subarray(0, N * I),
+      ...packBias(samples),
+      ...packHistory(samples),
+    }
+  }
+
+  /** The sequence's next `scheduled` tokens, from token `t` of the step on; slots run on within a page. */
+  private packTokens(sequence: Sequence, t: number): void {
+    const { computed, scheduled, tokens } = sequence
+    const { pages } = sequence.table
+    const S = this.pageSize
+    if (scheduled === 1) this.tokenIds[t] = tokens[computed]!
+    else this.tokenIds.set(tokens.subarray(computed, computed + scheduled), t)
+    let index = Math.floor(computed / S)
+    let offset = computed - index * S
+    for (let i = 0; i < scheduled; i++) {
+      this.positions[t + i] = computed + i
+      this.slotMapping[t + i] = pages[index]! * S + offset
+      if (++offset === S) {
+        offset = 0
+        index++
+      }
+    }
+  }
+
+  private packSampling(sequence: Sequence, n: number): void {
+    const { sampling } = sequence
+    const floats = this.samplingFloats
+    let f = n * F
+    floats[f++] = sampling.temperature
+    floats[f++] = sampling.topP
+    floats[f++] = sampling.minP
+    floats[f++] = sampling.repetitionPenalty
+    floats[f++] = sampling.presencePenalty
+    floats[f] = sampling.frequencyPenalty
+    const ints = this.samplingInts
+    let i = n * I
+    ints[i++] = sampling.topK
+    ints[i++] = sampling.logprobs
+    ints[i++] = sampling.seedLow
+    ints[i++] = sampling.seedHigh
+    ints[i++] = sequence.length // the position of the id to be drawn
+    ints[i] = sequence.sampleIndex
+  }
+}
+
+/** (row, index, page) for every page that the device does not know of yet. Most steps have none. */
+function packPageUpdates(sequences: readonly Sequence[]): Int32Array {
+  let count = 0
+  for (const sequence of sequences) count += sequence.table.length - sequence.sentPages
+  if (count === 0) return NO_INTS
+  const updates = new Int32Array(3 * count)
+  let u = 0
+  for (const sequence of sequences) {
+    for (let index = sequence.sentPages; index < sequence.table.length; index++) {
+      updates[u++] = sequence.row
+      updates[u++] = index
+      updates[u++] = sequence.table.pages[index]!
+    }
+    sequence.sentPages = sequence.table.length
+  }
+  return updates
+}
+
+function packBias(samples: readonly Sequence[]): Pick<Batch, 'biasOffsets' | 'biasIds' | 'biasValues'> {
+  let count = 0
+  for (const { sampling } of samples) count += sampling.biasIds.length
+  if (count === 0) return { biasOffsets: NO_INTS, biasIds: NO_INTS, biasValues: NO_FLOATS }
+  const biasOffsets = new Int32Array(samples.length + 1)
+  const biasIds = new Int32Array(count)
+  const biasValues = new Float32Array(count)
+  let end = 0
+  for (const [n, { sampling }] of samples.entries()) {
+    biasIds.set(sampling.biasIds, end)
+    biasValues.set(sampling.biasValues, end)
+    end += sampling.biasIds.length
+    biasOffsets[n + 1] = end
+  }
+  return { biasOffsets, biasIds, biasValues }
+}
+
+/** Rows with penalties are told their ids once; from then on the device counts what it samples. */
+function packHistory(
+  samples: readonly Sequence[],
+): Pick<Batch, 'historyRows' | 'historyOffsets' | 'historyGenerated' | 'historyIds'> {
+  const fresh = samples.filter((sequence) => sequence.keepsHistory && !sequence.historySent)
+  if (fresh.length === 0) {
+    return { historyRows: NO_INTS, historyOffsets: NO_INTS, historyGenerated: NO_INTS, historyIds: NO_INTS }
+  }
+  const historyOffsets = new Int32Array(fresh.length + 1)
+  for (const [h, sequence] of fresh.entries()) historyOffsets[h + 1] = historyOffsets[h]! + sequence.length
+  const historyIds = new Int32Array(historyOffsets.at(-1)!)
+  for (const [h, sequence] of fresh.entries()) {
+    historyIds.set(sequence.tokens.subarray(0, sequence.length), historyOffsets[h]!)
+    sequence.historySent = true
+  }
+  return {
+    historyRows: Int32Array.from(fresh, (sequence) => sequence.row),
+    historyOffsets,
+    historyGenerated: Int32Array.from(fresh, (sequence) => sequence.length - sequence.promptLength),
+    historyIds,
+  }
+}

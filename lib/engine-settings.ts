@@ -1,0 +1,66 @@
+/** Engine options with everything checked and every default filled in. */
+
+import {
+  badOption,
+  checkKeys,
+  notYet,
+  optionalBoolean,
+  optionalChoice,
+  optionalFunction,
+  optionalInteger,
+} from './option-values'
+import type { EngineOptions, LoadProgress } from './options'
+
+export interface EngineSettings {
+  device: string
+  /** 0: physical cores. */
+  threads: number
+  kvDtype: 'bf16' | 'f32'
+  pageSize: number
+  kvMemory: number | string | undefined
+  maxContext: number | undefined
+  maxSequences: number
+  maxStepTokens: number
+  onProgress: (progress: LoadProgress) => void
+}
+
+// A record, so that a key that is missing here does not compile.
+const ENGINE_KEYS: Record<keyof EngineOptions, true> = {
+  device: true,
+  threads: true,
+  kvDtype: true,
+  weightDtype: true,
+  pageSize: true,
+  kvMemory: true,
+  maxContext: true,
+  maxSequences: true,
+  maxStepTokens: true,
+  prefixCache: true,
+  onProgress: true,
+}
+/** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found. */
+export function checkEngineOptions(options: EngineOptions = {}): EngineSettings {
+  checkKeys('Engine.load', options, ENGINE_KEYS)
+  const device = options.device ?? 'auto'
+  if (typeof device !== 'string' || !/^(auto|cpu|cuda|cuda:\d+|emulated)$/.test(device)) {
+    throw badOption('device', '"auto", "cpu", "cuda", "cuda:0" or "emulated"', device)
+  }
+  optionalChoice('kvDtype', options.kvDtype, ['auto', 'f32', 'bf16', 'fp8'])
+  optionalChoice('weightDtype', options.weightDtype, ['auto', 'bf16', 'fp8', 'int4'])
+  if (options.kvDtype === 'fp8') throw notYet('kvDtype', '"fp8"', '"bf16" or "f32"')
+  if (options.weightDtype === 'fp8' || options.weightDtype === 'int4') {
+    throw notYet('weightDtype', `"${options.weightDtype}"`, '"bf16"')
+  }
+  optionalBoolean('prefixCache', options.prefixCache)
+  return {
+    device: device === 'auto' ? 'cpu' : device,
+    threads: optionalInteger('threads', options.threads, { least: 1, most: 4096 }) ?? 0,
+    kvDtype: options.kvDtype === 'f32' ? 'f32' : 'bf16',
+    pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,
+    kvMemory: options.kvMemory,
+    maxContext: optionalInteger('maxContext', options.maxContext, { least: 2, most: 2 ** 30 }),
+    maxSequences: optionalInteger('maxSequences', options.maxSequences, { least: 1, most: 65_536 }) ?? 64,
+    maxStepTokens: optionalInteger('maxStepTokens', options.maxStepTokens, { least: 1, most: 1_048_576 }) ?? 512,
+    onProgress: optionalFunction('onProgress', options.onProgress) ?? (() => {}),
+  }
+}

@@ -1,0 +1,129 @@
+/** What callers hold while a prompt is continued: a stream of chunks, and the result. */
+import { ChunkStream } from './chunk-stream'
+import type { ToolCall, ToolCallDelta } from './text/output-parser'
+
+/** What is new of one sample since its chunk before. */
+export interface Chunk {
+  /** May be empty: half a character, or what may become a stop string or a tag, is held back. */
+  text: string
+  /** New thinking; only there when there is some. */
+  reasoning?: string
+  tokenIds: number[]
+  toolCalls?: ToolCallDelta[]
+  /** Which of n samples. */
+  index: number
+}
+
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'abort'
+
+export interface TokenLogprob {
+  id: number
+  logprob: number
+}
+
+export interface Result {
+  /** The content, without reasoning and tool-call markup; of `generate` all text. The token that ended it, and a stop string, are not part of it. */
+  text: string
+  /** The thinking. Empty for `generate`, and where it is inline. */
+  reasoning: string
+  toolCalls: ToolCall[]
+  /** All generated ids, the one that ended it included. */
+  tokenIds: number[]
+  promptTokenIds: number[]
+  /** One entry for each of `tokenIds`. A token that was forced, not sampled, has logprob 0 and no alternatives. */
+  logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
+  finishReason: FinishReason
+  usage: {
+    promptTokens: number
+    /** Prompt tokens whose KV pages were reused. */
+    cachedTokens: number
+    completionTokens: number
+    /** Generated tokens of thinking, without the tag that ends it. */
+    reasoningTokens: number
+  }
+  /** Milliseconds. What was not reached when the generation ended counts up to its end. */
+  timing: {
+    /** From the call to the first step. */
+    queueMs: number
+    /** From there to the first token. */
+    prefillMs: number
+    /** From the call to the first token. */
+    firstTokenMs: number
+    /** From the first token to the end. */
+    decodeMs: number
+  }
+  /** All samples, when n > 1. The fields above are those of the first. */
+  samples?: Result[]
+}
+
+/**
+ * A prompt that is being continued: from the moment of the call, whether anybody looks or not.
+ *
+ * Iterate for the stream, await `result()`, or both, in any order. The stream is read once: each chunk goes to one reader, and what nobody has
+ * read yet is merged. Leaving the loop early (`break`, `throw`) aborts the generation, unless `result()` has been asked for. Errors are thrown
+ * by `result()` and by the iterator; one that nobody looks at is dropped.
+ *
+ * @example
+ * const generation = engine.generate('Once upon a time')
+ * for await (const chunk of generation) process.stdout.write(chunk.text)
+ * const { usage } = await generation.result()
+ */
+export interface Generation extends AsyncIterable<Chunk> {
+  /** Resolves when all samples have ended, also by `abort`. @throws {M2Error} for arguments that are not sound, and when the work failed. */
+  result(): Promise<Result>
+  /** Ends the generation with finishReason "abort" and what there is. Does nothing when it has ended. */
+  abort(): void
+}
+
+/** A generation as the engine drives it. */
+export class LiveGeneration implements Generation {
+  /** What `abort` does. */
+  onAbort: () => void = () => {}
+  private readonly stream = new ChunkStream()
+  private readonly settled: Promise<Result>
+  private resolve!: (result: Result) => void
+  private reject!: (error: unknown) => void
+  private isResultAsked = false
+
+  constructor() {
+    this.settled = new Promise((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+    // Who only iterates, or does not look at all, must not end the process with an unhandled rejection.
+    this.settled.catch(() => {})
+  }
+
+  result(): Promise<Result> {
+    this.isResultAsked = true
+    return this.settled
+  }
+
+  abort(): void {
+    this.onAbort()
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Chunk, undefined> {
+    return {
+      next: () => this.stream.next(),
+      return: async () => {
+        if (!this.isResultAsked) this.abort()
+        return { done: true, value: undefined }
+      },
+    }
+  }
+
+  push(chunk: Chunk): void {
+    this.stream.push(chunk)
+  }
+
+  complete(result: Result): void {
+    this.resolve(result)
+    this.stream.end()
+  }
+
+  fail(error: unknown): void {
+    this.reject(error)
+    this.stream.end(error)
+  }
+}

@@ -1,0 +1,160 @@
+/** From a model folder to a model that runs: its files read and checked, its memory planned, its weights in the core. */
+import path from 'node:path'
+import type { EngineSettings } from './engine-settings'
+import { M2Error } from './errors'
+import type { ModelFacts } from './generation-settings'
+import { type Checkpoint, readCheckpoint } from './model/checkpoint'
+import { loadConfig, type ModelConfig } from './model/config'
+import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
+import { countParameters } from './model/parameters'
+import { planWeights } from './model/weights'
+import { asM2Error, type ModelOptions, type NativeModel, native } from './native'
+import type { RunnerLimits } from './runner'
+import { TURN_END } from './text/markup'
+import { type ChatTemplate, loadChatTemplate } from './text/template'
+import { Tokenizer } from './text/tokenizer'
+
+/** What is loaded. */
+export interface ModelInfo {
+  /** Absolute path of the model's folder. */
+  directory: string
+  /** What the model's config.json and generation_config.json say. */
+  config: ModelConfig
+  /** Parameters in all, and those used for one token. */
+  parameters: { total: number; active: number }
+  /** `stored`: of the tensors in the files. `weights`: of the matrices as they run (norms and router are f32). `kv`: of the KV cache. */
+  dtypes: { stored: string[]; weights: 'bf16'; kv: 'bf16' | 'f32' }
+  /** Memory that the weights take. */
+  bytes: number
+  /** Memory that the KV cache takes. */
+  kvBytes: number
+  /** Tokens of a sequence, prompt included. */
+  context: number
+  /** Tensors in the files that are no part of the model. */
+  skippedTensors: string[]
+}
+
+export interface LoadedModel {
+  core: NativeModel
+  /** Null: the folder has no tokenizer.json, so there is no text. */
+  tokenizer: Tokenizer | null
+  template: ChatTemplate | null
+  info: ModelInfo
+  facts: ModelFacts
+  limits: RunnerLimits
+}
+
+/** Further tokens of the M2 vocabulary that end a turn. */
+const OTHER_ENDS = ['<fim_pad>', '<reponame>']
+
+/** @throws {M2Error} when the folder, its files, the memory or the device will not do. */
+export async function loadModel(dir: string, settings: EngineSettings): Promise<LoadedModel> {
+  const directory = path.resolve(dir)
+  settings.onProgress({ phase: 'files', done: 0, total: 0 })
+  const config = await loadConfig(directory)
+  const checkpoint = await readCheckpoint(directory)
+  const { plan, skipped } = planWeights(config, checkpoint)
+  const tokenizer = await loadTokenizer(directory, config.vocabSize)
+  const template = tokenizer && (await loadChatTemplate(directory, controlTokens(tokenizer)))
+
+  // All sequences that run can decode in one step.
+  const rows = Math.min(settings.maxSequences, settings.maxStepTokens)
+  const fit = planMemory(config, rows, settings)
+  const core = await loadCore(settings, {
+    geometry: config,
+    weights: plan,
+    pages: fit.pages,
+    maxContext: fit.maxContext,
+    maxSequences: rows,
+    bannedIds: Int32Array.from(idsWithoutToken(tokenizer, config.vocabSize)),
+  })
+  return {
+    core,
+    tokenizer,
+    template,
+    info: {
+      directory,
+      config,
+      parameters: countParameters(config),
+      dtypes: { stored: dtypesOf(checkpoint), weights: 'bf16', kv: settings.kvDtype },
+      bytes: core.weightBytes,
+      kvBytes: core.kvBytes,
+      context: fit.maxContext,
+      skippedTensors: skipped,
+    },
+    facts: {
+      vocabSize: config.vocabSize,
+      context: fit.maxContext,
+      rows,
+      eosTokenIds: endsOfTurn(config, tokenizer),
+      generation: config.generation,
+      hasTokenizer: tokenizer !== null,
+    },
+    limits: { pages: fit.pages, pageSize: settings.pageSize, rows, stepTokens: settings.maxStepTokens },
+  }
+}
+
+async function loadTokenizer(directory: string, vocabSize: number): Promise<Tokenizer | null> {
+  let tokenizer: Tokenizer
+  try {
+    tokenizer = await Tokenizer.load(directory)
+  } catch (error) {
+    if (error instanceof M2Error && error.code === 'MODEL_NOT_FOUND') return null // no such file: token ids still work
+    throw error
+  }
+  if (tokenizer.vocabSize <= vocabSize) return tokenizer
+  const file = path.join(directory, 'tokenizer.json')
+  throw new M2Error(
+    'BAD_CHECKPOINT',
+    `${file}: expected ids below ${vocabSize}, the model's vocab_size, found ${tokenizer.vocabSize - 1}`,
+  )
+}
+
+function controlTokens(tokenizer: Tokenizer): string[] {
+  return tokenizer.addedTokens.map((token) => token.content)
+}
+
+function planMemory(config: ModelConfig, rows: number, settings: EngineSettings): MemoryFit {
+  return fitMemory({
+    config,
+    kvDtype: settings.kvDtype,
+    pageSize: settings.pageSize,
+    maxContext: settings.maxContext ?? config.maxPositionEmbeddings,
+    mayCutContext: settings.maxContext === undefined,
+    maxSequences: rows,
+    kvMemory: settings.kvMemory,
+    available: availableMemory(),
+  })
+}
+
+type Sizes = Pick<ModelOptions, 'geometry' | 'weights' | 'pages' | 'maxContext' | 'maxSequences' | 'bannedIds'>
+
+async function loadCore(settings: EngineSettings, sizes: Sizes): Promise<NativeModel> {
+  const { device, threads, kvDtype, pageSize, maxStepTokens, onProgress } = settings
+  try {
+    return await native().loadModel({ ...sizes, device, threads, kvDtype, pageSize, maxStepTokens }, (done, total) =>
+      onProgress({ phase: 'weights', done, total }),
+    )
+  } catch (error) {
+    throw asM2Error(error)
+  }
+}
+
+/** Rows of the embedding that no token uses: their logits mean nothing. */
+function idsWithoutToken(tokenizer: Tokenizer | null, vocabSize: number): number[] {
+  if (!tokenizer) return []
+  const padding = Array.from({ length: vocabSize - tokenizer.vocabSize }, (_, i) => tokenizer.vocabSize + i)
+  return [...tokenizer.unusedIds, ...padding]
+}
+
+/** Quantised re-uploads often carry a wrong eos_token_id: where the tokenizer knows better, an id of the files must be a control token. */
+function endsOfTurn(config: ModelConfig, tokenizer: Tokenizer | null): number[] {
+  const end = tokenizer?.idOf(TURN_END)
+  if (!tokenizer || end === undefined) return config.eosTokenIds
+  const others = OTHER_ENDS.flatMap((token) => tokenizer.idOf(token) ?? [])
+  return [...new Set([end, ...others, ...config.eosTokenIds.filter((id) => tokenizer.isSpecial(id))])]
+}
+
+function dtypesOf({ tensors }: Checkpoint): string[] {
+  return [...new Set(Array.from(tensors.values(), (tensor) => tensor.dtype))].sort()
+}

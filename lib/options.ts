@@ -1,0 +1,98 @@
+/** The options that callers give, one flat interface per call. What is left out, or undefined, has its default. */
+import type { KeepReasoning } from './text/chat'
+import type { ToolDefinition } from './text/tools'
+
+/** How far loading is; `total` 0 when it is not known. */
+export interface LoadProgress {
+  phase: string
+  done: number
+  total: number
+}
+
+/** Options of `Engine.load`. */
+export interface EngineOptions {
+  /** Where the model runs. Default "auto": a CUDA device when this build can use one, else the CPU. */
+  device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'emulated'
+  /** CPU threads. Default: the physical cores. */
+  threads?: number
+  /** Element type of the KV cache. Default "auto": bf16. "fp8" is not available yet. */
+  kvDtype?: 'auto' | 'f32' | 'bf16' | 'fp8'
+  /** Element type of the weights' matrices. Default "auto": as stored, f16 and f32 rounded to bf16. "fp8" and "int4" are not available yet. */
+  weightDtype?: 'auto' | 'bf16' | 'fp8' | 'int4'
+  /** Tokens in a page of the KV cache. Default 64. */
+  pageSize?: number
+  /** Memory for the KV cache: bytes, or a string such as "2GiB". Default: what fits. */
+  kvMemory?: number | string
+  /** Tokens of a sequence, prompt included. Default: the model's own limit, or what the KV cache holds where that is less. */
+  maxContext?: number
+  /** Sequences that run at the same time, never more than `maxStepTokens`; others wait. Default 64. */
+  maxSequences?: number
+  /** Tokens that one step computes, over all sequences. Default 512. */
+  maxStepTokens?: number
+  /** Reuse the KV pages of equal prompt beginnings. Default true; prefixes are not shared between requests yet. */
+  prefixCache?: boolean
+  /** Called while the model loads. */
+  onProgress?: (progress: LoadProgress) => void
+}
+
+/** Options of `engine.generate`. */
+export interface GenerateOptions {
+  /** Tokens to generate. Default and upper bound: what is left of the context; then the generation ends with finishReason "length". */
+  maxTokens?: number
+  /** Flattens (above 1) or sharpens (below) the distribution; 0 is greedy. Default: the model's generation_config.json. */
+  temperature?: number
+  /** Draw from the most probable tokens that together reach this probability, above 0 to 1. Default: the model's. */
+  topP?: number
+  /** Draw from so many most probable tokens; 0: all. Default: the model's. */
+  topK?: number
+  /** Drop tokens less probable than this share, 0 to 1, of the most probable one. Default: the model's, else 0. */
+  minP?: number
+  /** Divides positive and multiplies negative logits of tokens seen in prompt or output. Above 0; default: the model's, else 1. */
+  repetitionPenalty?: number
+  /** Taken from the logits of tokens that were generated. Default 0. */
+  presencePenalty?: number
+  /** Taken from the logits of generated tokens, once for each time. Default 0. */
+  frequencyPenalty?: number
+  /** Added to the logits of these token ids. */
+  logitBias?: Record<number, number>
+  /** An integer. Same seed, same prompt, same model: same tokens, whatever else runs beside it. Default: another one each time. */
+  seed?: number
+  /** The answer ends before the first of these strings. They are looked for in `text`, not in thinking that is split from it. */
+  stop?: string | string[]
+  /** Generation also ends with these token ids. */
+  stopTokenIds?: number[]
+  /** Go on after the model's end-of-turn token. Default false. */
+  ignoreEos?: boolean
+  /** Log probabilities of the generated tokens, each with so many most probable alternatives, 0 to 20: of the raw logits, before penalties, bias, temperature and truncation. */
+  logprobs?: number
+  /** Samples that share the prefill. Default 1; at most `maxSequences`. */
+  n?: number
+  /** Milliseconds from the call after which the generation ends with finishReason "abort". */
+  deadlineMs?: number
+  /** Higher goes first. Default 0. */
+  priority?: number
+  /** Prefixes are shared only among requests of equal salt. */
+  cacheSalt?: string
+  /** Ends the generation with finishReason "abort" and what there is. */
+  signal?: AbortSignal
+}
+
+/** Options of `engine.chat`. */
+export interface ChatOptions extends GenerateOptions {
+  /** Functions that the model may call. */
+  tools?: ToolDefinition[]
+  /** "auto" (default): the model decides. "none": it is offered no tools and cannot call any. The others are not available yet. */
+  toolChoice?: 'auto' | 'none' | 'required' | { name: string }
+  /** "split" (default): thinking is in `reasoning`. "inline": it stays in `text`, between its tags. */
+  reasoning?: 'split' | 'inline'
+  /** Thinking is closed by force after so many tokens. */
+  maxReasoningTokens?: number
+  /** Default true. False opens the answer with a closed, empty thinking block, which is off the model's distribution. */
+  thinking?: boolean
+  /** The answer begins with this text: after the thinking, when the model thinks. It is part of `text`. */
+  prefill?: string
+  /** Which earlier thinking is rendered. Default "model": what the model's own template renders. */
+  keepReasoning?: KeepReasoning
+  /** Not available yet. */
+  responseFormat?: { type: 'json_schema'; schema: object } | { type: 'json_object' }
+}

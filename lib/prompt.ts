@@ -1,0 +1,44 @@
+/** What callers give as a raw prompt, text or token ids, as checked ids. */
+
+import { M2Error } from './errors'
+import type { ModelFacts } from './generation-settings'
+import { shown } from './option-values'
+import type { Tokenizer } from './text/tokenizer'
+
+/** @throws {M2Error} BAD_INPUT naming the prompt or the id that is not sound; CONTEXT_LENGTH_EXCEEDED. */
+export function promptIds(prompt: unknown, tokenizer: Tokenizer | null, model: ModelFacts): Int32Array {
+  if (typeof prompt === 'string') return checkLength(encode(prompt, tokenizer), model.context)
+  if (!isArrayLike(prompt)) throw badPrompt('a string or an array of token ids', shown(prompt))
+  checkLength(prompt, model.context)
+  const ids = new Int32Array(prompt.length)
+  for (let i = 0; i < ids.length; i++) {
+    const id = prompt[i]
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= model.vocabSize) {
+      const expected = `a token id from 0 to ${model.vocabSize - 1}`
+      throw new M2Error('BAD_INPUT', `prompt[${i}]: expected ${expected}, found ${shown(id)}`)
+    }
+    ids[i] = id as number
+  }
+  return ids
+}
+
+/** The prompt, if it has a token and leaves room for one more. @throws {M2Error} BAD_INPUT or CONTEXT_LENGTH_EXCEEDED. */
+export function checkLength<T extends ArrayLike<unknown>>(prompt: T, context: number): T {
+  if (prompt.length === 0) throw badPrompt('at least one token', 'none')
+  if (prompt.length < context) return prompt
+  const expected = `expected at most ${context - 1} tokens, one less than the context`
+  throw new M2Error('CONTEXT_LENGTH_EXCEEDED', `prompt: ${expected}, found ${prompt.length}`)
+}
+
+function encode(text: string, tokenizer: Tokenizer | null): Int32Array {
+  if (tokenizer) return tokenizer.encode(text, { special: true })
+  throw badPrompt('token ids, as this model has no tokenizer.json', 'a string')
+}
+
+function isArrayLike(value: unknown): value is ArrayLike<unknown> {
+  return typeof value === 'object' && value !== null && Number.isSafeInteger((value as ArrayLike<unknown>).length)
+}
+
+function badPrompt(expected: string, found: string): M2Error {
+  return new M2Error('BAD_INPUT', `prompt: expected ${expected}, found ${found}`)
+}

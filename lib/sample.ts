@@ -1,0 +1,130 @@
+import type { Chunk, FinishReason, Result, TokenLogprob } from './generation'
+import type { OutputText } from './output-text'
+import type { Sequence } from './sequence'
+import type { Delta } from './text/output-parser'
+
+/** Ids that are put into a chat's output instead of being sampled. */
+export interface ForcedIds {
+  /** The id of the tag that ends thinking; undefined where the tokenizer has none. */
+  endOfThinking: number | undefined
+  /** After that tag: the beginning of the answer that the caller wrote. May be empty. */
+  answer: Int32Array
+  /** Tokens of thinking after which it is closed. */
+  maxReasoningTokens: number
+  /** What closes it, and that beginning. The line of thinking is ended first, where it is not. */
+  close: Int32Array
+  closeAfterNewline: Int32Array
+}
+
+export interface SampleOptions {
+  sequence: Sequence
+  /** `performance.now()` of the call. */
+  calledAt: number
+  stopTokenIds: ReadonlySet<number>
+  /** Null without a tokenizer. */
+  text: OutputText | null
+  /** The answer's beginning, when it is part of the prompt. */
+  prefill?: string
+  forced?: ForcedIds
+  onChunk(chunk: Chunk): void
+}
+
+/** One sample of a prompt: takes its ids as they are sampled, and makes chunks and a result of them. */
+export class Sample {
+  readonly sequence: Sequence
+  private readonly output = { text: '', reasoning: '' }
+  private readonly tokenIds: number[] = []
+  private readonly logprobs: NonNullable<Result['logprobs']> = []
+  private reasoningTokens = 0
+  private firstTokenAt = Number.NaN
+  private endedAt = Number.NaN
+  private reason: FinishReason = 'stop'
+
+  constructor(private readonly options: SampleOptions) {
+    this.sequence = options.sequence
+    if (options.prefill) this.emit(options.text!.pushText(options.prefill), [])
+  }
+
+  /** Takes the id that was just sampled and appended to the sequence; may force more behind it. True when it is the last one. */
+  accept(id: number, logprob: number, top: TokenLogprob[]): boolean {
+    if (this.tokenIds.length === 0) this.firstTokenAt = performance.now()
+    if (this.sequence.sampling.logprobs >= 0) this.logprobs.push({ id, logprob, top })
+    const { text, stopTokenIds } = this.options
+    if (stopTokenIds.has(id) || !text) {
+      this.emit({}, [id])
+      return stopTokenIds.has(id)
+    }
+    const wasReasoning = text.inReasoning
+    this.emit(text.push([id]), [id])
+    if (text.inReasoning) this.reasoningTokens++
+    if (wasReasoning) this.force(this.forcedAfter(id, text.inReasoning))
+    return text.stopped
+  }
+
+  end(reason: 'stop' | 'length' | 'abort'): void {
+    this.endedAt = performance.now()
+    const { text } = this.options
+    if (text) this.emit(text.end(), [])
+    this.reason = reason === 'stop' && text && text.toolCalls.length > 0 ? 'tool_calls' : reason
+  }
+
+  /** Of a sample that has ended. */
+  result(promptTokenIds: number[]): Result {
+    const { calledAt, text } = this.options
+    const startedAt = orElse(this.sequence.startedAt, this.endedAt)
+    const firstTokenAt = orElse(this.firstTokenAt, this.endedAt)
+    return {
+      ...this.output,
+      toolCalls: text?.toolCalls ?? [],
+      tokenIds: this.tokenIds,
+      promptTokenIds,
+      ...(this.sequence.sampling.logprobs >= 0 && { logprobs: this.logprobs }),
+      finishReason: this.reason,
+      usage: {
+        promptTokens: promptTokenIds.length,
+        cachedTokens: 0, // prefixes are not shared between requests yet
+        completionTokens: this.tokenIds.length,
+        reasoningTokens: this.reasoningTokens,
+      },
+      timing: {
+        queueMs: startedAt - calledAt,
+        prefillMs: firstTokenAt - startedAt,
+        firstTokenMs: firstTokenAt - calledAt,
+        decodeMs: this.endedAt - firstTokenAt,
+      },
+    }
+  }
+
+  private forcedAfter(id: number, inReasoning: boolean): Int32Array | undefined {
+    const { forced } = this.options
+    if (!forced) return undefined
+    if (!inReasoning) return id === forced.endOfThinking ? forced.answer : undefined
+    if (this.reasoningTokens < forced.maxReasoningTokens) return undefined
+    return this.options.text!.endsLine ? forced.closeAfterNewline : forced.close
+  }
+
+  private force(ids: Int32Array | undefined): void {
+    if (!ids || ids.length === 0) return
+    const { sequence } = this
+    const before = sequence.length
+    sequence.force(ids)
+    const taken = Array.from(sequence.tokens.subarray(before, sequence.length))
+    if (sequence.sampling.logprobs >= 0) for (const id of taken) this.logprobs.push({ id, logprob: 0, top: [] })
+    this.emit(this.options.text!.push(taken), taken)
+  }
+
+  private emit(delta: Delta, ids: number[]): void {
+    for (const id of ids) this.tokenIds.push(id)
+    this.output.text += delta.text ?? ''
+    this.output.reasoning += delta.reasoning ?? ''
+    if (ids.length === 0 && !delta.text && !delta.reasoning && !delta.toolCalls) return
+    const chunk: Chunk = { text: delta.text ?? '', tokenIds: ids, index: this.sequence.sampleIndex }
+    if (delta.reasoning) chunk.reasoning = delta.reasoning
+    if (delta.toolCalls) chunk.toolCalls = delta.toolCalls
+    this.options.onChunk(chunk)
+  }
+}
+
+function orElse(time: number, otherwise: number): number {
+  return Number.isNaN(time) ? otherwise : time
+}

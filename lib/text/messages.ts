@@ -1,0 +1,216 @@
+/**
+ * Chat messages as callers hand them in (OpenAI's shape), and the one place that checks them. What comes out is what rendering needs:
+ * contents as text, thinking apart from content, arguments as objects.
+ */
+import { M2Error } from '../errors'
+import {
+  badInput,
+  checkJson,
+  isObject,
+  type JsonObject,
+  nonEmptyString,
+  object,
+  optionalString,
+  reasonOf,
+} from './input'
+import { THINK, THINK_END } from './markup'
+
+export interface TextPart {
+  type: 'text'
+  text: string
+}
+
+/** A call in OpenAI's shape, or the bare function as `Result.toolCalls` has it. `arguments`: an object, or its JSON. */
+export type ChatToolCall =
+  | { id?: string; type?: 'function'; function: { name: string; arguments: object | string } }
+  | { id?: string; name: string; arguments: object | string }
+
+export interface ChatMessage {
+  /** `developer` is taken as another name of `system`; either may only come first. */
+  role: 'system' | 'developer' | 'user' | 'assistant' | 'tool'
+  /** Text parts are concatenated (tool: each is a response of its own where the model's format has it so). null or missing: empty. */
+  content?: string | readonly TextPart[] | null
+  /** assistant: the thinking of that turn. If missing, what stands before `</think>` in the content. */
+  reasoning_content?: string | null
+  /** assistant: another name of `reasoning_content`, which wins. */
+  reasoning?: string | null
+  /** assistant: the calls it made. */
+  tool_calls?: readonly ChatToolCall[] | null
+  /** tool: which of the preceding calls this is the result of. */
+  tool_call_id?: string | null
+  /** system: a line `Current date: ...` after the system text, in formats that have it. */
+  current_date?: string | null
+  /** system: a line `Current location: ...`, likewise. */
+  current_location?: string | null
+}
+
+export interface SystemTurn {
+  role: 'system'
+  content: string
+  currentDate?: string
+  currentLocation?: string
+}
+export interface UserTurn {
+  role: 'user'
+  content: string
+}
+export interface AssistantTurn {
+  role: 'assistant'
+  content: string
+  /** '' when there is none. */
+  reasoning: string
+  toolCalls: { id?: string; name: string; arguments: JsonObject }[]
+}
+export interface ToolTurn {
+  role: 'tool'
+  /** A list where the message had parts. */
+  content: string | string[]
+  toolCallId?: string
+}
+/** A checked message. */
+export type Turn = SystemTurn | UserTurn | AssistantTurn | ToolTurn
+
+/**
+ * Checks messages and brings them to one shape.
+ * @throws M2Error BAD_INPUT naming the message, what was expected and what was found.
+ */
+export function checkMessages(messages: unknown): Turn[] {
+  if (!Array.isArray(messages) || messages.length === 0) throw badInput('messages', 'a non-empty array', messages)
+  let calls: AssistantTurn['toolCalls'] = [] // of the last assistant turn
+  return messages.map((message, i) => {
+    const where = `messages[${i}]`
+    const turn = checkMessage(object(message, where, 'a message object'), where, i === 0)
+    if (turn.role === 'assistant') calls = turn.toolCalls
+    if (turn.role === 'tool') checkAnswers(turn, calls, where)
+    return turn
+  })
+}
+
+function checkMessage(message: JsonObject, where: string, first: boolean): Turn {
+  switch (message.role) {
+    case 'system':
+    case 'developer':
+      if (!first) throw new M2Error('BAD_INPUT', `${where}: a ${message.role} message must be the first message`)
+      return systemTurn(message, where)
+    case 'user':
+      return { role: 'user', content: contentText(message, where) }
+    case 'assistant':
+      return assistantTurn(message, where)
+    case 'tool':
+      return toolTurn(message, where)
+    default:
+      throw badInput(`${where}.role`, 'system, user, assistant or tool', message.role)
+  }
+}
+
+function systemTurn(message: JsonObject, where: string): SystemTurn {
+  const turn: SystemTurn = { role: 'system', content: contentText(message, where) }
+  const currentDate = optionalString(message.current_date, `${where}.current_date`)
+  const currentLocation = optionalString(message.current_location, `${where}.current_location`)
+  if (currentDate) turn.currentDate = currentDate
+  if (currentLocation) turn.currentLocation = currentLocation
+  return turn
+}
+
+function assistantTurn(message: JsonObject, where: string): AssistantTurn {
+  const content = contentText(message, where)
+  const reasoning =
+    optionalString(message.reasoning_content, `${where}.reasoning_content`) ??
+    optionalString(message.reasoning, `${where}.reasoning`)
+  const thought = reasoning === undefined ? splitThinking(content) : { reasoning, content }
+  return { role: 'assistant', ...thought, toolCalls: checkCalls(message.tool_calls, `${where}.tool_calls`) }
+}
+
+function toolTurn(message: JsonObject, where: string): ToolTurn {
+  const parts = contentParts(message, where)
+  const turn: ToolTurn = {
+    role: 'tool',
+    content: Array.isArray(message.content) && parts.length > 0 ? parts : parts.join(''),
+  }
+  const id = optionalString(message.tool_call_id, `${where}.tool_call_id`)
+  if (id !== undefined) turn.toolCallId = id
+  return turn
+}
+
+/** Ids are compared only where both sides have them: many histories carry none, and results go by their order. */
+function checkAnswers(turn: ToolTurn, calls: AssistantTurn['toolCalls'], where: string): void {
+  if (calls.length === 0) {
+    throw new M2Error('BAD_INPUT', `${where}: a tool message needs an assistant message with tool_calls before it`)
+  }
+  const ids = calls.map((call) => call.id).filter((id) => id !== undefined)
+  if (turn.toolCallId !== undefined && ids.length === calls.length && !ids.includes(turn.toolCallId)) {
+    throw badInput(`${where}.tool_call_id`, `the id of a preceding call (${ids.join(', ')})`, turn.toolCallId)
+  }
+}
+
+function contentText(message: JsonObject, where: string): string {
+  return contentParts(message, where).join('')
+}
+
+function contentParts({ content }: JsonObject, where: string): string[] {
+  if (content === undefined || content === null) return []
+  if (typeof content === 'string') return [content]
+  if (!Array.isArray(content)) throw badInput(`${where}.content`, 'a string or an array of text parts', content)
+  return content.map((part, i) => {
+    const at = `${where}.content[${i}]`
+    const { type, text } = object(part, at, 'a text part')
+    if (type !== 'text') throw badInput(`${at}.type`, '"text" (this model reads nothing else)', type)
+    if (typeof text !== 'string') throw badInput(`${at}.text`, 'a string', text)
+    return text
+  })
+}
+
+/**
+ * Thinking inside the content: what stands before `</think>`, without its opening tag and the newlines that rendering puts around it.
+ * Later `</think>` are content.
+ */
+function splitThinking(content: string): { reasoning: string; content: string } {
+  const end = content.indexOf(THINK_END)
+  if (end < 0) return { reasoning: '', content }
+  const before = stripNewlines(content.slice(0, end))
+  return {
+    reasoning: stripNewlines(before.startsWith(THINK) ? before.slice(THINK.length) : before),
+    content: stripNewlines(content.slice(end + THINK_END.length)),
+  }
+}
+
+function stripNewlines(text: string): string {
+  let [start, end] = [0, text.length]
+  while (text[start] === '\n') start++
+  while (end > start && text[end - 1] === '\n') end--
+  return text.slice(start, end)
+}
+
+function checkCalls(calls: unknown, where: string): AssistantTurn['toolCalls'] {
+  if (calls === undefined || calls === null) return []
+  if (!Array.isArray(calls)) throw badInput(where, 'an array', calls)
+  return calls.map((given, i) => {
+    const at = `${where}[${i}]`
+    const call = object(given, at, 'a tool call')
+    if (call.type !== undefined && call.type !== 'function') throw badInput(`${at}.type`, '"function"', call.type)
+    const fn = call.function === undefined ? call : object(call.function, `${at}.function`)
+    const fnAt = call.function === undefined ? at : `${at}.function`
+    const id = optionalString(call.id, `${at}.id`)
+    const name = nonEmptyString(fn.name, `${fnAt}.name`)
+    return { ...(id !== undefined && { id }), name, arguments: callArguments(fn.arguments, `${fnAt}.arguments`) }
+  })
+}
+
+function callArguments(given: unknown, where: string): JsonObject {
+  const value = typeof given === 'string' ? parsedJson(given, where) : given
+  if (!isObject(value)) throw badInput(where, 'an object, or a string with the JSON of one', given)
+  checkJson(value, where)
+  return value
+}
+
+function parsedJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new M2Error(
+      'BAD_INPUT',
+      `${where}: expected an object or its JSON, found text that is not JSON: ${reasonOf(cause)}`,
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,75 @@
+import { isObject, type JsonObject } from './input'
+
+/** As JSON schema names them. A whole number is an integer, and so of both number types. */
+export type JsonType = 'string' | 'integer' | 'number' | 'boolean' | 'object' | 'array' | 'null'
+
+export function typeOf(value: unknown): JsonType {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number'
+  return typeof value as 'string' | 'boolean' | 'object'
+}
+
+/** The values a schema lists; undefined: it lists none. */
+export function listedValues(schema: JsonObject): unknown[] | undefined {
+  if (schema.const !== undefined) return [schema.const]
+  return Array.isArray(schema.enum) ? schema.enum : undefined
+}
+
+/** Reads from schemas which JSON types they allow. Keywords it does not know allow everything. */
+export class SchemaTypes {
+  private readonly references = new Map<string, Set<string> | undefined>()
+
+  /** `root`: what references such as `#/$defs/Point` are relative to. */
+  constructor(private readonly root: unknown) {}
+
+  /** undefined: any type. */
+  of(schema: unknown): Set<string> | undefined {
+    if (!isObject(schema)) return undefined
+    const all = [...this.constraints(schema)].filter((types) => types !== undefined)
+    const [first, ...rest] = all
+    if (first) return new Set([...first].filter((type) => rest.every((types) => types.has(type))))
+    if (schema.properties !== undefined) return new Set(['object'])
+    return schema.items === undefined ? undefined : new Set(['array'])
+  }
+
+  private *constraints(schema: JsonObject): Generator<Set<string> | undefined> {
+    if (typeof schema.$ref === 'string') yield this.reference(schema.$ref)
+    if (schema.type !== undefined) yield named([schema.type].flat())
+    const values = listedValues(schema)
+    if (values) yield named(values.map(typeOf))
+    for (const choices of [schema.anyOf, schema.oneOf]) {
+      if (Array.isArray(choices)) yield union(choices.map((choice) => this.of(choice)))
+    }
+    if (Array.isArray(schema.allOf)) for (const part of schema.allOf) yield this.of(part)
+  }
+
+  private reference(name: string): Set<string> | undefined {
+    if (!this.references.has(name)) {
+      this.references.set(name, new Set()) // a schema that is its own alternative adds nothing to itself
+      this.references.set(name, this.of(this.resolve(name)))
+    }
+    return this.references.get(name)
+  }
+
+  private resolve(name: string): unknown {
+    const [start, ...path] = name.split('/')
+    if (start !== '#') return undefined
+    let node = this.root
+    for (const part of path) {
+      const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+      node = isObject(node) && Object.hasOwn(node, key) ? node[key] : undefined
+    }
+    return node
+  }
+}
+
+function named(names: unknown[]): Set<string> {
+  const types = new Set(names.map(String))
+  return types.has('number') ? types.add('integer') : types
+}
+
+function union(types: (Set<string> | undefined)[]): Set<string> | undefined {
+  const known = types.filter((set) => set !== undefined)
+  return known.length === types.length ? new Set(known.flatMap((set) => [...set])) : undefined
+}

@@ -1,0 +1,1 @@
+"""Synthetic conversations for the nano model; everything is generated from the word lists and templates in here."""

@@ -1,0 +1,191 @@
+import { describe, expect, it } from 'vitest'
+import { createOps, packWeight } from '../../lib/ops'
+import { bf16, f32, i32 } from '../ops/helpers'
+import { banned } from '../ops/sample.helpers'
+
+const ops = createOps('cpu', 1)
+const zeros = (size: number) => new Float32Array(size)
+const weight = packWeight(ops, { experts: 1, n: 5, k: 32, layout: 'rows' }, f32([1, 5, 32], zeros(160)))
+const experts = packWeight(ops, { experts: 2, n: 64, k: 32, layout: 'gateUp' }, f32([2, 64, 32], zeros(4096)))
+const kvShape = { dtype: 'f32', pages: 3, layers: 2, heads: 2, pageSize: 4, headDim: 32 } as const
+const kv = ops.createKv(kvShape)
+
+// One sound call per op; each wrong call below changes one thing of it.
+const sound = {
+  embed: () => ({ tokenIds: i32([3], [0, 1, 2]), table: bf16([4, 32]), out: f32([3, 32]) }),
+  rmsNorm: () => ({ x: f32([3, 32]), weight: f32([32]), eps: 1e-6, out: f32([3, 32]) }),
+  linear: () => ({ x: f32([3, 32]), weight, out: f32([3, 5]) }),
+  qkNormRopeStore: () => ({
+    qkv: f32([3, 8 * 32]),
+    qWeight: f32([4 * 32]),
+    kWeight: f32([2 * 32]),
+    eps: 1e-6,
+    positions: i32([3], [0, 1, 9]),
+    rope: f32([10, 16]),
+    slotMapping: i32([3], [0, 11, -1]),
+    kv,
+    layer: 1,
+    q: f32([3, 4, 32]),
+  }),
+  attention: () => ({
+    q: f32([3, 4, 32]),
+    kv,
+    layer: 0,
+    pageTables: i32([2, 2], [0, -1, 2, 1]),
+    rows: i32([2], [1, 0]),
+    cuSeqlensQ: i32([3], [0, 2, 3]),
+    contextLens: i32([2], [8, 1]),
+    scale: 1,
+    out: f32([3, 128]),
+  }),
+  route: () => ({
+    x: f32([3, 32], zeros(96)),
+    gate: f32([4, 32]),
+    bias: f32([4]),
+    expertIds: i32([3, 2]),
+    weights: f32([3, 2]),
+  }),
+  permute: () => ({ expertIds: i32([2, 2], [0, 1, 1, 0]), offsets: i32([3]), source: i32([4]), target: i32([2, 2]) }),
+  groupedGateUp: () => ({
+    x: bf16([2, 32]),
+    source: i32([4], [0, 1, 2, 3]),
+    offsets: i32([3], [0, 1, 4]),
+    weight: experts,
+    out: bf16([4, 32]),
+  }),
+  groupedLinear: () => ({ x: bf16([3, 32]), offsets: i32([2], [0, 3]), weight, out: f32([3, 5]) }),
+  unpermute: () => ({ y: f32([4, 32]), target: i32([2, 2], [0, 1, 2, 3]), weights: f32([2, 2]), out: f32([2, 32]) }),
+  sample: () => ({
+    logits: f32([1, 40], zeros(40)),
+    samplingFloats: Float32Array.of(1, 1, 0, 1, 0, 0),
+    samplingInts: Int32Array.of(0, -1, 0, 0, 0, 0),
+    ids: i32([1]),
+    logprobs: f32([1]),
+    topIds: i32([1, 2]),
+    topLogprobs: f32([1, 2]),
+  }),
+}
+type OpName = keyof typeof sound
+
+const options = (column: number, value: number) => ({
+  samplingFloats: Float32Array.of(1, 1, 0, 1, 0, 0).with(column, value),
+})
+const bias = { biasOffsets: i32([2], [0, 1]), biasIds: i32([1], [3]), biasValues: f32([1], zeros(1)) }
+
+const wrong: [OpName, object, string][] = [
+  ['embed', { tokenIds: i32([3], [0, 4, 2]) }, 'embed: token_ids[1] must be in 0..3, found 4'],
+  ['embed', { tokenIds: i32([3], [0, 1, -1]) }, 'embed: token_ids[2] must be in 0..3, found -1'],
+  ['embed', { tokenIds: f32([3]) }, 'embed: token_ids must be i32 of 1 dimensions, found f32 [3]'],
+  ['embed', { table: f32([4, 32]) }, 'embed: table must be bf16 of 2 dimensions, found f32 [4, 32]'],
+  [
+    'embed',
+    { table: bf16([4, 33]), out: f32([3, 33]) },
+    'embed: width of table must be a positive multiple of 32, found 33',
+  ],
+  ['embed', { out: f32([2, 32]) }, 'embed: out must be f32 [3, 32], found f32 [2, 32]'],
+  ['rmsNorm', { weight: f32([31]) }, 'rms_norm: weight must be f32 [32], found f32 [31]'],
+  ['rmsNorm', { rows: i32([3], [0, 3, 1]) }, 'rms_norm: rows[1] must be in 0..2, found 3'],
+  ['rmsNorm', { rows: i32([2], [0, 1]) }, 'rms_norm: out must be f32 [2, 32], found f32 [3, 32]'],
+  ['rmsNorm', { outBf16: bf16([3, 33]) }, 'rms_norm: out_bf16 must be bf16 [3, 32], found bf16 [3, 33]'],
+  ['rmsNorm', { eps: Number.NaN }, 'rms_norm: eps must be 0 or more, found nan'],
+  ['linear', { x: f32([3, 64]) }, 'linear: weight must be [1, 5, 64], found [1, 5, 32]'],
+  ['linear', { x: bf16([3, 32]) }, 'linear: x must be f32 of 2 dimensions, found bf16 [3, 32]'],
+  ['linear', { weight: experts }, 'linear: weight must be packed for plain rows, found the other'],
+  ['linear', { out: f32([2, 5]) }, 'linear: out must be f32 [3, 5], found f32 [2, 5]'],
+  ['qkNormRopeStore', { layer: 2 }, 'qk_norm_rope_store: layer must be in 0..1, found 2'],
+  ['qkNormRopeStore', { q: f32([3, 4, 64]) }, 'qk_norm_rope_store: kv must have head dim 64, found 32'],
+  ['qkNormRopeStore', { qkv: f32([3, 7 * 32]) }, 'qk_norm_rope_store: qkv must be f32 [3, 256], found f32 [3, 224]'],
+  [
+    'qkNormRopeStore',
+    { rope: f32([10, 34]) },
+    'qk_norm_rope_store: rope must have an even number of at most 32 columns, found 34',
+  ],
+  [
+    'qkNormRopeStore',
+    { positions: i32([3], [0, 1, 10]) },
+    'qk_norm_rope_store: positions[2] must be in 0..9, found 10',
+  ],
+  [
+    'qkNormRopeStore',
+    { slotMapping: i32([3], [0, 12, -1]) },
+    'qk_norm_rope_store: slot_mapping[1] must be in -1..11, found 12',
+  ],
+  ['attention', { q: f32([3, 3, 32]) }, 'attention: q must have a multiple of 2 heads, found 3'],
+  ['attention', { rows: i32([2], [1, 2]) }, 'attention: rows[1] must be in 0..1, found 2'],
+  ['attention', { cuSeqlensQ: i32([3], [1, 2, 3]) }, 'attention: cu_seqlens_q[0] must be 0, found 1'],
+  ['attention', { cuSeqlensQ: i32([3], [0, 4, 3]) }, 'attention: cu_seqlens_q[2] must be at least 4, found 3'],
+  ['attention', { cuSeqlensQ: i32([3], [0, 2, 2]) }, 'attention: cu_seqlens_q[2] must be 3, found 2'],
+  ['attention', { contextLens: i32([2], [1, 1]) }, 'attention: context_lens[0] must be in 2..8, found 1'],
+  ['attention', { contextLens: i32([2], [9, 1]) }, 'attention: context_lens[0] must be in 2..8, found 9'],
+  ['attention', { contextLens: i32([2], [8, 5]) }, 'attention: page_tables[0][1] must be in 0..2, found -1'],
+  ['attention', { scale: Number.POSITIVE_INFINITY }, 'attention: scale must be finite, found inf'],
+  ['attention', { out: f32([3, 4, 32]) }, 'attention: out must be f32 [3, 128], found f32 [3, 4, 32]'],
+  ['route', { x: f32([3, 40]) }, 'route: width of x must be a positive multiple of 32, found 40'],
+  ['route', { bias: f32([3]) }, 'route: bias must be f32 [4], found f32 [3]'],
+  ['route', { expertIds: i32([3, 5]), weights: f32([3, 5]) }, 'route: experts per token must be in 1..4, found 5'],
+  ['permute', { expertIds: i32([2, 2], [0, 1, 2, 0]) }, 'permute: expert_ids[2] must be in 0..1, found 2'],
+  ['permute', { offsets: i32([1]) }, 'permute: size of offsets must be at least 2, found 1'],
+  ['permute', { source: i32([5]) }, 'permute: source must be i32 [4], found i32 [5]'],
+  ['groupedGateUp', { offsets: i32([3], [0, 1, 3]) }, 'grouped_gate_up: offsets[2] must be 4, found 3'],
+  ['groupedGateUp', { source: i32([4], [0, 1, 4, 3]) }, 'grouped_gate_up: source[2] must be in 0..3, found 4'],
+  ['groupedGateUp', { x: bf16([3, 32]) }, 'grouped_gate_up: source must have a multiple of 3 rows, found 4'],
+  ['groupedGateUp', { weight }, 'grouped_gate_up: weight must be packed for gate and up rows, found the other'],
+  ['groupedLinear', { offsets: i32([3], [0, 1, 3]) }, 'grouped_linear: weight must be [2, 5, 32], found [1, 5, 32]'],
+  ['unpermute', { target: i32([2, 2], [0, 1, 2, 4]) }, 'unpermute: target[3] must be in 0..3, found 4'],
+  ['unpermute', { y: f32([3, 32]) }, 'unpermute: y must be f32 [4, 32], found f32 [3, 32]'],
+  ['sample', options(0, -1), 'sample: options[0].temperature must be 0 or more, found -1'],
+  ['sample', options(1, 1.5), 'sample: options[0].top_p must be in 0..1, found 1.5'],
+  ['sample', options(2, -0.5), 'sample: options[0].min_p must be in 0..1, found -0.5'],
+  ['sample', options(3, 0), 'sample: options[0].repetition_penalty must be above 0, found 0'],
+  ['sample', options(4, Number.NaN), 'sample: options[0]: presence and frequency penalty must be finite'],
+  [
+    'sample',
+    { samplingInts: Int32Array.of(-1, -1, 0, 0, 0, 0) },
+    'sample: options[0].top_k must be 0 or more, found -1',
+  ],
+  [
+    'sample',
+    { samplingInts: Int32Array.of(0, 3, 0, 0, 0, 0) },
+    'sample: options[0].logprobs must be in -1..2, found 3',
+  ],
+  ['sample', { banned: banned(30, [1]) }, 'sample: banned must be i32 [2], found i32 [1]'],
+  ['sample', { ...bias, biasIds: i32([1], [40]) }, 'sample: bias_ids[0] must be in 0..39, found 40'],
+  ['sample', { ...bias, biasOffsets: i32([2], [0, 2]) }, 'sample: bias_offsets[1] must be 1, found 2'],
+]
+
+const call = (op: OpName, args: object) => (ops[op] as (args: object) => number)(args)
+
+describe('the validation in front of every op', () => {
+  it.each(Object.keys(sound) as OpName[])('lets a sound call of %s through', (op) => {
+    expect(call(op, sound[op]())).toBeGreaterThanOrEqual(0)
+  })
+
+  it.each(wrong)('stops %s before it runs: %o', (op, change, message) => {
+    const attempt = () => call(op, { ...sound[op](), ...change })
+    expect(attempt).toThrow(expect.objectContaining({ code: 'DEVICE_ERROR', message: `internal: ${message}` }))
+  })
+
+  it.each([
+    [{ experts: 0, n: 4, k: 32, layout: 'rows' }, 'experts must be at least 1, found 0'],
+    [{ experts: 1, n: 0, k: 32, layout: 'rows' }, 'n must be at least 1, found 0'],
+    [{ experts: 1, n: 4, k: 48, layout: 'rows' }, 'k must be a positive multiple of 32, found 48'],
+    [{ experts: 1, n: 96, k: 32, layout: 'gateUp' }, 'n of gate and up rows must be twice a multiple of 32, found 96'],
+  ] as const)('refuses to allocate a weight of %o', (shape, message) => {
+    expect(() => ops.allocateWeight(shape)).toThrow(`internal: allocate_weight: ${message}`)
+  })
+
+  it.each([
+    [1, 0, f32([5, 32]), 'expert must be in 0..0, found 1'],
+    [0, 1, f32([5, 32]), 'first_row must be in 0..0, found 1'],
+    [0, 0, f32([5, 31]), 'source must be f32 [5, 32], found f32 [5, 31]'],
+    [0, 0, i32([5, 32]), 'source must be f32, bf16 or f16, found i32'],
+  ])('refuses to pack expert %i from row %i on', (expert, row, source, message) => {
+    expect(() => ops.pack(weight, expert, row, { source: source as never })).toThrow(`internal: pack: ${message}`)
+  })
+
+  it.each([0, 16, 48, 288])('refuses a cache of head dim %i', (headDim) => {
+    const odd = ops.createKv({ ...kvShape, headDim })
+    const args = { ...sound.attention(), kv: odd, q: f32([3, 4, headDim]), out: f32([3, 4 * headDim]) }
+    expect(() => ops.attention(args)).toThrow(`attention: head dim must be 32 to 256 in steps of 32, found ${headDim}`)
+  })
+})

@@ -1,0 +1,38 @@
+import { Engine } from '../../lib/engine'
+import type { LoadedModel } from '../../lib/loaded-model'
+import { FakeModel, nextId } from './fake-model'
+
+export interface FakeEngineOptions {
+  pages?: number
+  pageSize?: number
+  rows?: number
+  stepTokens?: number
+  vocabSize?: number
+  context?: number
+  eosTokenIds?: number[]
+}
+
+/** An engine over a model of invented ids, without a tokenizer. */
+export function fakeEngine(options: FakeEngineOptions = {}) {
+  const { pages = 64, pageSize = 4, rows = 8, stepTokens = 16, vocabSize = 500, eosTokenIds = [] } = options
+  const { context = 200 } = options
+  const model = new FakeModel({ pages, pageSize, rows, stepTokens, vocabSize })
+  const generation = { temperature: 0, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 }
+  const engine = new Engine({
+    core: model,
+    tokenizer: null,
+    template: null,
+    info: { directory: 'nowhere' } as LoadedModel['info'],
+    facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: false },
+    limits: { pages, pageSize, rows, stepTokens },
+  })
+  /** The ids that the model continues a prompt with, greedily. */
+  const expected = (prompt: readonly number[], count: number): number[] => {
+    const tokens = [...prompt]
+    for (let i = 0; i < count; i++) {
+      tokens.push(nextId(tokens, vocabSize, { temperature: 0, seedLow: 0, sampleIndex: 0 }))
+    }
+    return tokens.slice(prompt.length)
+  }
+  return { engine, model, expected }
+}

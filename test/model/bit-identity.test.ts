@@ -1,0 +1,85 @@
+/** The same sequence gives the same bits however it is cut into steps and whatever runs beside it. */
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import type { ModelGeometry } from '../../lib/native'
+import { Random } from '../reference/random'
+import { type Chunk, Driver, type Sample } from './driver'
+import { modelFolder } from './folder'
+
+const ODD: ModelGeometry = {
+  ...{ vocabSize: 517, hiddenSize: 96, layers: 2, heads: 5, kvHeads: 1, headDim: 96, rotaryDim: 32, ropeTheta: 5e6 },
+  ...{ experts: 64, expertsPerToken: 8, expertHidden: 32, rmsNormEps: 1e-6 },
+}
+const TOKENS = 300
+
+const models = [
+  { name: 'the embedded model', folder: () => path.join(__dirname, '../../models/nano'), vocabSize: 1536 },
+  { name: 'a random model of odd geometry', folder: () => modelFolder({ geometry: ODD, seed: 3 }), vocabSize: 517 },
+]
+
+const randomIds = (count: number, vocabSize: number, seed: number) => {
+  const random = new Random(seed)
+  return Array.from({ length: count }, () => random.integer(vocabSize))
+}
+
+/** Logprobs after the last token of the row's sequence, given in chunks of `size`, beside others that each step gives. */
+async function lastLogprobs(
+  driver: Driver,
+  ids: readonly number[],
+  size: number,
+  beside: (step: number) => Chunk[] = () => [],
+): Promise<Float32Array> {
+  let last: Sample | undefined
+  for (let start = 0, step = 0; start < ids.length; start += size, step++) {
+    const others = beside(step)
+    // Ours stands between the others, so that its rows are not the first of any product.
+    const chunks = [...others.slice(0, 2), { row: 0, ids: ids.slice(start, start + size) }, ...others.slice(2)]
+    last = (await driver.step(chunks, true))[Math.min(2, others.length)]![0]
+  }
+  driver.release(0)
+  return last!.logprobs
+}
+
+describe.each(models)('$name gives the same bits', ({ folder, vocabSize }) => {
+  const ids = randomIds(TOKENS, vocabSize, 1)
+  const settings = { maxStepTokens: 2048 }
+
+  it('in one step, in chunks of any size, and token by token', async () => {
+    const driver = await Driver.load(folder(), settings)
+    const whole = await lastLogprobs(driver, ids, TOKENS)
+    expect(whole.every(Number.isFinite)).toBe(true)
+    for (const size of [128, 100, 17, 16, 7, 2, 1]) {
+      expect(await lastLogprobs(driver, ids, size), `chunks of ${size}`).toEqual(whole)
+    }
+  })
+
+  it('alone and beside other sequences, prefilling and decoding', async () => {
+    const driver = await Driver.load(folder(), settings)
+    const alone = await lastLogprobs(driver, ids, TOKENS)
+    const prefills = [1, 2, 3, 4].map((row) => ({ row, ids: randomIds(70 * row, vocabSize, row) }))
+    expect(await lastLogprobs(driver, ids, TOKENS, () => prefills), 'beside prefills').toEqual(alone)
+    const decodes = (step: number) =>
+      [1, 2, 3, 4].map((row) => ({ row, ids: randomIds(1, vocabSize, 10 * step + row) }))
+    expect(await lastLogprobs(driver, ids, 1, decodes), 'beside decodes').toEqual(alone)
+    const mixed = (step: number) =>
+      [1, 2, 3].map((row) => ({ row, ids: randomIds(step % 2 ? 1 : 9, vocabSize, step + row) }))
+    for (const row of [1, 2, 3, 4]) driver.release(row)
+    expect(await lastLogprobs(driver, ids, 20, mixed), 'beside both').toEqual(alone)
+  })
+
+  it('with any number of threads and any page size', async () => {
+    const dir = folder()
+    const found: Float32Array[] = []
+    for (const [threads, pageSize] of [
+      [1, 16],
+      [2, 16],
+      [5, 16],
+      [2, 64],
+      [2, 1],
+    ] as const) {
+      const driver = await Driver.load(dir, { ...settings, threads, pageSize })
+      found.push(await lastLogprobs(driver, ids, TOKENS))
+    }
+    for (const logprobs of found) expect(logprobs).toEqual(found[0])
+  })
+})

@@ -1,0 +1,122 @@
+/**
+ * Random MiniMax-M2-shaped checkpoints against the float64 reference: the error of all logprobs, over several positions, stays
+ * within twice the error of the same maths in naive bf16. Prompts are grown so that no routing hangs on rounding.
+ */
+import { describe, expect, it } from 'vitest'
+import type { ModelGeometry } from '../../lib/native'
+import { readCheckpoint } from '../reference/checkpoint-reader'
+import type { RandomModel } from '../reference/checkpoint-writer'
+import { ReferenceModel } from '../reference/model'
+import { growPrompt } from '../reference/prompt'
+import { Driver, type Sample } from './driver'
+import { modelFolder } from './folder'
+
+interface Case {
+  name: string
+  /** [V, C, L, Hq, Hk, D, R, E, A, F] */
+  sizes: [number, number, number, number, number, number, number, number, number, number]
+  /** Tokens of each prompt; all are run in one step. */
+  prompts: number[]
+  /** Smallest gap between a chosen and a refused expert's score: several times what naive bf16 moves it. */
+  minGap: number
+  model?: Partial<RandomModel>
+  kvDtype?: 'f32'
+}
+
+const cases: Case[] = [
+  {
+    name: '3 queries per KV head, head_dim 32, f32 weights and cache, prompts around a page',
+    sizes: [1000, 64, 2, 3, 1, 32, 16, 8, 2, 32],
+    prompts: [1, 2, 15, 16, 17, 65],
+    minGap: 0.008,
+    model: { dtype: 'F32' },
+    kvDtype: 'f32',
+  },
+  {
+    name: '5 queries per KV head, head_dim 96, f16 weights in three shards',
+    sizes: [1537, 96, 2, 10, 2, 96, 48, 32, 4, 64],
+    prompts: [31, 200],
+    minGap: 0.008,
+    model: { dtype: 'F16', shards: 3 },
+  },
+  {
+    name: '7 queries per KV head, head_dim 256, one expert per token, a tied head',
+    sizes: [333, 160, 1, 7, 1, 256, 64, 16, 1, 96],
+    prompts: [1, 129],
+    minGap: 0.008,
+    model: { tied: true },
+  },
+  {
+    name: '256 experts, 8 per token, head_dim 128 half rotated as in MiniMax-M2',
+    sizes: [1537, 64, 2, 6, 2, 128, 64, 256, 8, 32],
+    prompts: [3, 250],
+    minGap: 0.004,
+  },
+  {
+    name: 'every expert for every token, head_dim 64, as many KV heads as queries',
+    sizes: [97, 32, 3, 3, 3, 64, 64, 4, 4, 160],
+    prompts: [64, 63],
+    minGap: 0.008,
+  },
+  {
+    name: '900 tokens',
+    sizes: [1000, 64, 2, 4, 2, 32, 32, 16, 4, 32],
+    prompts: [900],
+    minGap: 0.008,
+  },
+]
+
+function geometryOf([V, C, L, Hq, Hk, D, R, E, A, F]: Case['sizes']): ModelGeometry {
+  return {
+    ...{ vocabSize: V, hiddenSize: C, layers: L, heads: Hq, kvHeads: Hk, headDim: D, rotaryDim: R, ropeTheta: 5e6 },
+    ...{ experts: E, expertsPerToken: A, expertHidden: F, rmsNormEps: 1e-6 },
+  }
+}
+
+/** Up to six token indices of a prompt, the last among them. */
+const positionsOf = (tokens: number) => [...new Set([1, 2, 3, 4, 5, 6].map((i) => Math.ceil((tokens * i) / 6) - 1))]
+
+/** Logprobs after the positions of a prompt, and the experts that each of its tokens went to. */
+function run(model: ReferenceModel, prompt: readonly number[]): { logprobs: Float64Array[]; routes: string[] } {
+  const positions = new Set(positionsOf(prompt.length))
+  const logprobs: Float64Array[] = []
+  const routes = prompt.map((id, position) => {
+    model.step(id, position)
+    if (positions.has(position)) logprobs.push(model.logprobs())
+    return model.routes.map((experts) => [...experts].sort((a, b) => a - b).join()).join(' ')
+  })
+  return { logprobs, routes }
+}
+
+/** Root of the mean square, and the largest, over all positions and ids. */
+function errors(found: readonly ArrayLike<number>[], exact: readonly Float64Array[]): { rms: number; max: number } {
+  const all = exact.flatMap((logprobs, i) => [...logprobs.map((value, id) => Math.abs(value - found[i]![id]!))])
+  const max = all.reduce((a, b) => Math.max(a, b))
+  return { rms: Math.sqrt(all.reduce((sum, error) => sum + error * error, 0) / all.length), max }
+}
+
+describe.each(cases)('a random model: $name', ({ sizes, prompts: lengths, minGap, model, kvDtype }) => {
+  it('has the logprobs of the float64 reference within twice the error of naive bf16', async () => {
+    const dir = modelFolder({ geometry: geometryOf(sizes), seed: 7, ...model })
+    const checkpoint = readCheckpoint(dir)
+    const exactModel = new ReferenceModel(checkpoint)
+    const naiveModel = new ReferenceModel(checkpoint, 'naive bf16')
+    const prompts = lengths.map((length, i) => growPrompt(exactModel, length, minGap, i))
+
+    const driver = await Driver.load(dir, { kvDtype: kvDtype ?? 'bf16', maxSequences: 64 })
+    const chunks = prompts.map((ids, row) => ({ row, ids, sampleAt: positionsOf(ids.length) }))
+    const samples = await driver.step(chunks, true)
+
+    for (const [i, prompt] of prompts.entries()) {
+      const exact = run(exactModel, prompt)
+      const naive = run(naiveModel, prompt)
+      expect(naive.routes, 'the prompt hangs on rounding').toEqual(exact.routes)
+      const budget = errors(naive.logprobs, exact.logprobs)
+      const found = errors(logprobsOf(samples[i]!), exact.logprobs)
+      expect(found.rms, `rms error after ${prompt.length} tokens`).toBeLessThan(2 * budget.rms)
+      expect(found.max, `largest error after ${prompt.length} tokens`).toBeLessThan(2 * budget.max)
+    }
+  })
+})
+
+const logprobsOf = (samples: readonly Sample[]) => samples.map(({ logprobs }) => logprobs)

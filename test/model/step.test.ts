@@ -1,0 +1,110 @@
+/** What a step does besides the arithmetic: rows remember, pages are copied, and a batch that does not hold together is refused. */
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { SAMPLING_FLOATS } from '../../lib/native'
+import { Driver } from './driver'
+
+const NANO = path.join(__dirname, '../../models/nano')
+const PROMPT = [1, 2, 371, 18, 316, 331, 267]
+
+const sampling = (values: Partial<Record<(typeof SAMPLING_FLOATS)[number], number>>) => {
+  const neutral = { temperature: 0, topP: 1, minP: 0, repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 }
+  return Float32Array.from(SAMPLING_FLOATS, (name) => ({ ...neutral, ...values })[name])
+}
+
+describe('a row of the batch', () => {
+  it('knows the id last sampled for it: -1 stands for it', async () => {
+    const driver = await Driver.load(NANO)
+    const expected = await driver.greedy(0, PROMPT, 6, -1)
+    const [[first]] = (await driver.step([{ row: 1, ids: PROMPT }])) as [[{ id: number }]]
+    const found = [first.id]
+    while (found.length < 6) {
+      const tokenIds = Int32Array.of(-1)
+      const [[next]] = (await driver.step([{ row: 1, ids: [0] }], false, { tokenIds })) as [[{ id: number }]]
+      found.push(next.id)
+    }
+    expect(found).toEqual(expected)
+  })
+
+  it('counts what it generated, for the penalties, and starts anew when it is told to', async () => {
+    const driver = await Driver.load(NANO)
+    const [usual] = await driver.greedy(0, PROMPT, 1, -1)
+    const history = {
+      samplingFloats: sampling({ frequencyPenalty: 100 }),
+      historyRows: Int32Array.of(1),
+      historyOffsets: Int32Array.of(0, PROMPT.length),
+      historyGenerated: Int32Array.of(0),
+      historyIds: Int32Array.from(PROMPT),
+    }
+    const next = async (change: object) => {
+      driver.release(1)
+      const [[sample]] = (await driver.step([{ row: 1, ids: PROMPT }], false, change)) as [[{ id: number }]]
+      return sample.id
+    }
+    expect(await next(history)).toBe(usual) // the prompt's ids do not count
+    const second = await next({ samplingFloats: history.samplingFloats })
+    expect(second).not.toBe(usual)
+    expect([usual, second]).not.toContain(await next({ samplingFloats: history.samplingFloats }))
+    expect(await next(history)).toBe(usual)
+    const generated = { historyGenerated: Int32Array.of(1), historyIds: Int32Array.of(...PROMPT.slice(1), usual!) }
+    expect(await next({ ...history, ...generated })).toBe(second)
+  })
+})
+
+describe('copyPages', () => {
+  it('gives a row the context of another', async () => {
+    const driver = await Driver.load(NANO, { maxSequences: 2, pageSize: 16, maxContext: 16 }) // one page each: pages 0 and 1
+    const [[leader]] = (await driver.step([{ row: 0, ids: PROMPT }], true)) as [[{ id: number }]]
+    await driver.step([{ row: 1, ids: PROMPT.map((id) => id + 1) }])
+    const [[expected]] = (await driver.step([{ row: 0, ids: [leader.id] }], true)) as [[{ logprobs: Float32Array }]]
+    await driver.model.copyPages(Int32Array.of(0), Int32Array.of(1))
+    const [[found]] = (await driver.step([{ row: 1, ids: [leader.id] }], true)) as [[{ logprobs: Float32Array }]]
+    expect(found.logprobs).toEqual(expected.logprobs)
+  })
+
+  it('refuses a page that is not there', async () => {
+    const driver = await Driver.load(NANO, { maxSequences: 2, maxContext: 16 })
+    const copied = driver.model.copyPages(Int32Array.of(0), Int32Array.of(2))
+    await expect(copied).rejects.toMatchObject({ code: 'DEVICE_ERROR', message: 'internal: page 2 of 2' })
+  })
+})
+
+describe('a batch', () => {
+  it.each([
+    ['an id outside the vocabulary', { tokenIds: Int32Array.of(1, 1536) }, 'tokenIds[1] is 1536, expected -1 to 1535'],
+    ['a row that is not there', { rows: Int32Array.of(8) }, 'rows[0] is 8, expected 0 to 7'],
+    [
+      'a slot outside the cache',
+      { slotMapping: Int32Array.of(0, 8192) },
+      'slotMapping[1] is 8192, expected -1 to 8191',
+    ],
+    [
+      'a position beyond the context',
+      { positions: Int32Array.of(0, 1024) },
+      'positions[1] is 1024, expected 0 to 1023',
+    ],
+    ['a page that is not there', { pageUpdates: Int32Array.of(0, 0, 512) }, 'page update (row 0, index 0, page 512)'],
+    ['a context without its pages', { contextLens: Int32Array.of(17) }, 'row 0 has no page at index 1'],
+    ['lengths that do not add up', { cuSeqlensQ: Int32Array.of(0, 3) }, 'cuSeqlensQ must run from 0 to 2'],
+    ['columns of different lengths', { positions: Int32Array.of(0) }, 'positions has 1 values, expected 2'],
+    ['a sample of no token', { sampleAt: Int32Array.of(2) }, 'sampleAt[0] is 2, expected 0 to 1'],
+    ['-1 where nothing was sampled', { tokenIds: Int32Array.of(1, -1) }, 'nothing was sampled for row 0'],
+    ['penalties without a history', { samplingFloats: sampling({ presencePenalty: 1 }) }, 'no token history'],
+    ['the wrong kind of array', { tokenIds: [1, 2] as never }, 'tokenIds must be a Int32Array'],
+  ])('with %s is refused, and the next one is not', async (_, change, message) => {
+    const driver = await Driver.load(NANO)
+    await expect(async () => driver.step([{ row: 0, ids: [1, 2] }], false, change)).rejects.toMatchObject({
+      code: 'DEVICE_ERROR',
+      message: expect.stringContaining(message),
+    })
+    driver.release(0)
+    await expect(driver.greedy(1, PROMPT, 1, -1)).resolves.toHaveLength(1)
+  })
+
+  it('is refused once the model is closed', async () => {
+    const driver = await Driver.load(NANO)
+    await driver.model.close()
+    await driver.model.close()
+    await expect(async () => driver.step([{ row: 0, ids: [1] }])).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+})

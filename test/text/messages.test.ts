@@ -1,0 +1,226 @@
+import { describe, expect, it } from 'vitest'
+import { M2Error } from '../../lib/errors'
+import { checkMessages } from '../../lib/text/messages'
+import { checkTools } from '../../lib/text/tools'
+
+const user = { role: 'user', content: 'Hi' }
+const assistant = (fields: object) => ({ role: 'assistant', content: '', ...fields })
+const call = (fields: object) => assistant({ tool_calls: [{ function: { name: 'f', arguments: {}, ...fields } }] })
+
+function errorOf(run: () => unknown): M2Error {
+  try {
+    run()
+  } catch (error) {
+    if (error instanceof M2Error) return error
+    throw error
+  }
+  throw new Error('expected an M2Error')
+}
+
+describe('checkMessages', () => {
+  const circular: Record<string, unknown> = {}
+  circular.self = circular
+
+  it.each([
+    ['nothing', undefined, 'messages: expected a non-empty array, found nothing'],
+    ['an empty list', [], 'messages: expected a non-empty array, found an empty array'],
+    ['a string', 'Hi', 'messages: expected a non-empty array, found "Hi"'],
+    ['a message that is no object', [user, 'Hi'], 'messages[1]: expected a message object, found "Hi"'],
+    [
+      'a missing role',
+      [{ content: 'Hi' }],
+      'messages[0].role: expected system, user, assistant or tool, found nothing',
+    ],
+    ['an unknown role', [{ role: 'bot' }], 'messages[0].role: expected system, user, assistant or tool, found "bot"'],
+    [
+      'a later system message',
+      [user, { role: 'system', content: 'x' }],
+      'messages[1]: a system message must be the first',
+    ],
+    [
+      'a later developer message',
+      [user, user, { role: 'developer' }],
+      'messages[2]: a developer message must be the first',
+    ],
+    [
+      'content of a wrong type',
+      [{ role: 'user', content: 7 }],
+      'messages[0].content: expected a string or an array of text parts, found 7',
+    ],
+    ['an image', [{ role: 'user', content: [{ type: 'image_url' }] }], 'messages[0].content[0].type: expected "text"'],
+    [
+      'a part without text',
+      [{ role: 'user', content: [{ type: 'text' }] }],
+      'messages[0].content[0].text: expected a string, found nothing',
+    ],
+    [
+      'a part that is no object',
+      [{ role: 'user', content: ['x'] }],
+      'messages[0].content[0]: expected a text part, found "x"',
+    ],
+    [
+      'reasoning of a wrong type',
+      [assistant({ reasoning_content: {} })],
+      'messages[0].reasoning_content: expected a string, found an object',
+    ],
+    [
+      'a date of a wrong type',
+      [{ role: 'system', current_date: 2026 }],
+      'messages[0].current_date: expected a string, found 2026',
+    ],
+    [
+      'calls of a wrong type',
+      [assistant({ tool_calls: {} })],
+      'messages[0].tool_calls: expected an array, found an object',
+    ],
+    [
+      'a call of a wrong type',
+      [assistant({ tool_calls: [1] })],
+      'messages[0].tool_calls[0]: expected a tool call, found 1',
+    ],
+    [
+      'a call without a name',
+      [call({ name: '' })],
+      'messages[0].tool_calls[0].function.name: expected a non-empty string, found ""',
+    ],
+    [
+      'arguments that are not JSON',
+      [user, call({ arguments: '{"a":\n1' })],
+      'messages[1].tool_calls[0].function.arguments: expected an object or its JSON',
+    ],
+    [
+      'arguments that are no object',
+      [call({ arguments: '[1]' })],
+      'messages[0].tool_calls[0].function.arguments: expected an object',
+    ],
+    [
+      'missing arguments',
+      [call({ arguments: undefined })],
+      'messages[0].tool_calls[0].function.arguments: expected an object',
+    ],
+    [
+      'circular arguments',
+      [call({ arguments: circular })],
+      'messages[0].tool_calls[0].function.arguments: expected JSON data, found a circular',
+    ],
+    [
+      'arguments with NaN',
+      [call({ arguments: { x: [Number.NaN] } })],
+      'messages[0].tool_calls[0].function.arguments: expected JSON data, found NaN',
+    ],
+    ['arguments with a function', [call({ arguments: { x: () => 1 } })], 'expected JSON data, found a function'],
+    [
+      'a tool message first',
+      [{ role: 'tool', content: 'x' }],
+      'messages[0]: a tool message needs an assistant message with tool_calls',
+    ],
+    ['a result after an answer', [call({}), assistant({}), { role: 'tool' }], 'messages[2]: a tool message needs'],
+    [
+      'a result of another call',
+      [
+        assistant({ tool_calls: [{ id: 'a', function: { name: 'f', arguments: {} } }] }),
+        { role: 'tool', tool_call_id: 'b' },
+      ],
+      'messages[1].tool_call_id: expected the id of a preceding call (a), found "b"',
+    ],
+  ])('refuses %s in one clear line', (_, messages, start) => {
+    const error = errorOf(() => checkMessages(messages))
+    expect(error.code).toBe('BAD_INPUT')
+    expect(error.message).toContain(start)
+    expect(error.message).not.toContain('\n')
+  })
+
+  it('takes null and missing contents as empty and joins text parts', () => {
+    const parts = [
+      { type: 'text', text: 'a' },
+      { type: 'text', text: 'b' },
+    ]
+    expect(
+      checkMessages([{ role: 'user', content: null }, { role: 'user' }, { role: 'user', content: parts }]),
+    ).toEqual([
+      { role: 'user', content: '' },
+      { role: 'user', content: '' },
+      { role: 'user', content: 'ab' },
+    ])
+  })
+
+  it('takes a leading developer message as the system message', () => {
+    expect(checkMessages([{ role: 'developer', content: 'x' }])).toEqual([{ role: 'system', content: 'x' }])
+  })
+
+  it('takes arguments as an object or as JSON, and calls with or without the wrapper', () => {
+    const turns = checkMessages([
+      assistant({
+        tool_calls: [
+          { id: '1', type: 'function', function: { name: 'f', arguments: '{"a": [1]}' } },
+          { name: 'g', arguments: { b: null } },
+        ],
+      }),
+    ])
+    expect(turns).toMatchObject([
+      {
+        toolCalls: [
+          { id: '1', name: 'f', arguments: { a: [1] } },
+          { name: 'g', arguments: { b: null } },
+        ],
+      },
+    ])
+  })
+
+  it('keeps a key named __proto__ in arguments', () => {
+    const [turn] = checkMessages([call({ arguments: '{"__proto__": 1}' })])
+    expect(JSON.stringify(turn)).toContain('{"__proto__":1}')
+  })
+
+  it.each([
+    ['reasoning_content', { reasoning_content: 'R', reasoning: 'no', content: 'C' }, 'R', 'C'],
+    ['reasoning', { reasoning: 'R', content: 'C' }, 'R', 'C'],
+    ['null, then reasoning', { reasoning_content: null, reasoning: 'R', content: 'C' }, 'R', 'C'],
+    ['what stands before </think>', { content: '<think>\nR\n\nR2\n</think>\n\nC' }, 'R\n\nR2', 'C'],
+    ['that without an opening tag', { content: 'R</think>C' }, 'R', 'C'],
+    ['that up to the first </think>', { content: '<think>R</think>C </think> D' }, 'R', 'C </think> D'],
+    ['nothing when reasoning_content is empty', { reasoning_content: '', content: 'R</think>C' }, '', 'R</think>C'],
+    ['nothing without a tag', { content: '<think>C' }, '', '<think>C'],
+  ])('takes thinking from %s', (_, fields, reasoning, content) => {
+    expect(checkMessages([assistant(fields)])).toMatchObject([{ reasoning, content }])
+  })
+})
+
+describe('checkTools', () => {
+  it.each([
+    ['no list', {}, 'tools: expected an array, found an object'],
+    ['no object', [null], 'tools[0]: expected a function tool, found null'],
+    ['another type', [{ type: 'web_search', name: 'x' }], 'tools[0].type: expected "function", found "web_search"'],
+    [
+      'no name',
+      [{ type: 'function', function: {} }],
+      'tools[0].function.name: expected a non-empty string, found nothing',
+    ],
+    ['a bare one without a name', [{ name: 'f' }, {}], 'tools[1].name: expected a non-empty string, found nothing'],
+    ['a wrong description', [{ name: 'f', description: 1 }], 'tools[0].description: expected a string, found 1'],
+    [
+      'wrong parameters',
+      [{ name: 'f', parameters: [] }],
+      'tools[0].parameters: expected a JSON schema object, found an empty array',
+    ],
+    [
+      'a function inside',
+      [{ name: 'f', parameters: { type: String } }],
+      'tools[0]: expected JSON data, found a function',
+    ],
+  ])('refuses %s in one clear line', (_, tools, start) => {
+    const error = errorOf(() => checkTools(tools))
+    expect(error.code).toBe('BAD_INPUT')
+    expect(error.message).toContain(start)
+  })
+
+  it('takes wrapped and bare functions', () => {
+    expect(
+      checkTools([
+        { type: 'function', function: { name: 'f' } },
+        { name: 'g', parameters: {} },
+      ]),
+    ).toEqual([{ name: 'f' }, { name: 'g', parameters: {} }])
+    expect(checkTools(undefined)).toEqual([])
+  })
+})
