@@ -3,7 +3,11 @@
 #include "cpu/kernels.h"
 #include "cpu/simd/inline.h"
 
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
 #pragma GCC target("avx2,fma,f16c")
+#endif
 #include "cpu/simd/avx2.h"
 
 #include "cpu/kernels/all.h"
@@ -11,4 +15,7 @@
 namespace m2::cpu {
 constexpr Kernels kAvx2Kernels = kernels_over<Avx2>();
 }
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
 #endif
