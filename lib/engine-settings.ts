@@ -54,7 +54,7 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
   optionalBoolean('prefixCache', options.prefixCache)
   return {
     device: device === 'auto' ? 'cpu' : device,
-    threads: optionalInteger('threads', options.threads, { least: 1, most: 4096 }) ?? 0,
+    threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,
     kvDtype: options.kvDtype === 'f32' ? 'f32' : 'bf16',
     pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,
     kvMemory: options.kvMemory,

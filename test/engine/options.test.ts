@@ -51,9 +51,9 @@ describe('engine options', () => {
 
   it.each([
     [{ treads: 2 }, 'Engine.load: unknown option "treads"; did you mean "threads"?'],
-    [{ threads: 0 }, 'threads: expected an integer of at least 1 and at most 4096, found 0'],
-    [{ threads: 1.5 }, 'threads: expected an integer of at least 1 and at most 4096, found 1.5'],
-    [{ threads: '2' }, 'threads: expected an integer of at least 1 and at most 4096, found "2"'],
+    [{ threads: 0 }, 'threads: expected an integer of at least 1 and at most 1024, found 0'],
+    [{ threads: 1.5 }, 'threads: expected an integer of at least 1 and at most 1024, found 1.5'],
+    [{ threads: '2' }, 'threads: expected an integer of at least 1 and at most 1024, found "2"'],
     [{ pageSize: Number.NaN }, 'pageSize: expected an integer of at least 1 and at most 65536, found NaN'],
     [{ maxContext: 1 }, 'maxContext: expected an integer of at least 2 and at most 1073741824, found 1'],
     [{ maxSequences: null }, 'maxSequences: expected an integer of at least 1 and at most 65536, found null'],
