@@ -5,6 +5,8 @@
 namespace m2::cpu {
 namespace {
 
+constexpr int64_t kMostStates = int64_t{1} << 26;  // floats of states kept for a merge: 256 MiB
+
 struct Piece {
   AttentionTask task;
   int64_t chunks;
@@ -77,7 +79,8 @@ void attention(Machine& m, const AttentionArgs& a) {
     work_ns += piece.chunks * kContextChunk * a.kv.head_dim * (6 + rows_of(piece)) / 16;
     longest = std::max(longest, piece.chunks);
   }
-  if (m.pool.useful_threads(work_ns) > 1 && longest > 1 && static_cast<int>(pieces.size()) < 4 * m.pool.threads()) {
+  const bool few = static_cast<int>(pieces.size()) < 4 * m.pool.threads();
+  if (m.pool.useful_threads(work_ns) > 1 && longest > 1 && few && states * state_floats(a.kv.head_dim) <= kMostStates) {
     return attend_split(m, pieces, states, work_ns);
   }
   m.pool.run(static_cast<int64_t>(pieces.size()), work_ns, [&](int64_t i, int worker) { attend_whole(m.kernels, pieces[i], m.scratch(worker)); });

@@ -1,4 +1,6 @@
 // The way of tokens to their experts and back.
+#include <utility>
+
 #include "cpu/launchers.h"
 
 namespace m2::cpu {
