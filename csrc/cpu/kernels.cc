@@ -14,7 +14,8 @@ std::vector<const Kernels*> usable_kernels() {  // the best first
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16")) {
     usable.push_back(&kAvx512Kernels);
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) usable.push_back(&kAvx2Kernels);
+  // Whatever has AVX2 has the half conversions too; not every compiler can ask for them.
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2Kernels);
 #endif
   usable.push_back(&kPlainKernels);
   return usable;
