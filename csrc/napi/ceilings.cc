@@ -24,7 +24,8 @@ Napi::Value create_ceilings(Info info) {
                                                         static_cast<size_t>(info[1].As<Napi::Number>().Int64Value()));
   Napi::Object object = Napi::Object::New(env);
   const auto add = [&](const char* name, cpu::Work (cpu::Ceilings::*measure)()) {
-    object.Set(name, Napi::Function::New(env, [=](Info call) { return work_to_js(call.Env(), ((*ceilings).*measure)()); }, name));
+    const auto body = [=](Info call) { return guarded(call.Env(), [&] { return work_to_js(call.Env(), ((*ceilings).*measure)()); }); };
+    object.Set(name, Napi::Function::New(env, body, name));
   };
   add("read", &cpu::Ceilings::read);
   add("multiplyF32", &cpu::Ceilings::multiply_f32);
