@@ -157,7 +157,7 @@ const call = (op: OpName, args: object) => (ops[op] as (args: object) => number)
 
 describe('the validation in front of every op', () => {
   it.each(Object.keys(sound) as OpName[])('lets a sound call of %s through', (op) => {
-    expect(call(op, sound[op]())).toBeGreaterThanOrEqual(0)
+    expect(() => call(op, sound[op]())).not.toThrow()
   })
 
   it.each(wrong)('stops %s before it runs: %o', (op, change, message) => {
