@@ -88,7 +88,7 @@ function watchSteps(): Steps {
     model.forward = async (batch) => {
       const result = await forward(batch)
       steps.count++
-      steps.inside += result.microseconds
+      steps.inside += result.endedAt - result.startedAt
       return result
     }
     return model

@@ -118,8 +118,9 @@ export interface StepResult {
   /** [N, K], K the largest `logprobs` of the step: the most probable ids and their logprobs; empty when K is 0. */
   topIds: Int32Array
   topLogprobs: Float32Array
-  /** Microseconds inside the native step. */
-  microseconds: number
+  /** When the native step began and ended, in microseconds of one steady clock: what lies between two steps is time that the device waited. */
+  startedAt: number
+  endedAt: number
 }
 
 export interface NativeModel {

@@ -21,6 +21,9 @@ std::vector<float> rope_table(const Geometry& g, int64_t max_context) {
   return table;
 }
 
+// Microseconds of the steady clock.
+double now() { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
 template <class T>
 Buffer uploaded(Backend& ops, const std::vector<T>& values) {
   Buffer buffer = ops.allocate(std::max<size_t>(values.size(), 1) * sizeof(T));
@@ -148,14 +151,15 @@ StepResult Model::sample(const Batch& b, const Step& s) {
 }
 
 StepResult Model::forward(Batch batch) {
-  const auto start = std::chrono::steady_clock::now();
+  const double started_at = now();
   check(batch, g_, c_);
   rows_.begin_step(batch);
   const Step step = upload(batch);
   run_layers(step);
   StepResult result = sample(batch, step);
   rows_.end_step(batch, result.ids);
-  result.microseconds = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+  result.started_at = started_at;
+  result.ended_at = now();
   return result;
 }
 

@@ -86,7 +86,8 @@ Worker::Result step_result(StepResult result) {
     o.Set("logprobs", typed_array(env, result.logprobs));
     o.Set("topIds", typed_array(env, result.top_ids));
     o.Set("topLogprobs", typed_array(env, result.top_logprobs));
-    o.Set("microseconds", result.microseconds);
+    o.Set("startedAt", result.started_at);
+    o.Set("endedAt", result.ended_at);
     return o;
   };
 }

@@ -169,7 +169,7 @@ export class FakeModel implements NativeModel {
       if (asked[n]! >= 0) logprobs[n] = -ids[n]!
       for (let k = 0; k < K; k++) topIds[n * K + k] = (ids[n]! + k) % this.options.vocabSize
     }
-    return { ids, logprobs, topIds, topLogprobs: new Float32Array(topIds).map((id) => -id), microseconds: 0 }
+    return { ids, logprobs, topIds, topLogprobs: new Float32Array(topIds).map((id) => -id), startedAt: 0, endedAt: 0 }
   }
 
   private draw(context: number[], floats: Float32Array, ints: Int32Array, row: number): number {

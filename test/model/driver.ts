@@ -70,7 +70,7 @@ export class Driver {
 
   /** Adds the chunks to their sequences in one step; the samples of each chunk, in its order. `change` takes the place of fields of the batch. */
   async step(chunks: readonly Chunk[], withLogprobs = false, change: Partial<Batch> = {}): Promise<Sample[][]> {
-    const result = await this.model.forward({ ...this.#batch(chunks, withLogprobs), ...change })
+    const result = await this.model.forward({ ...this.batch(chunks, withLogprobs), ...change })
     const V = withLogprobs ? this.#vocabSize : 0
     let n = 0
     return chunks.map(({ ids, sampleAt = [ids.length - 1] }) =>
@@ -100,7 +100,8 @@ export class Driver {
     this.#lengths[row] = 0
   }
 
-  #batch(chunks: readonly Chunk[], withLogprobs: boolean): Batch {
+  /** The record of one step that adds the chunks to their sequences. The driver takes it for done. */
+  batch(chunks: readonly Chunk[], withLogprobs = false): Batch {
     const columns = {
       tokenIds: [] as number[],
       positions: [] as number[],

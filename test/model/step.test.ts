@@ -54,6 +54,19 @@ describe('a row of the batch', () => {
   })
 })
 
+describe('the times of a step', () => {
+  it('are those of one clock: steps that are queued together run one after the other', async () => {
+    const driver = await Driver.load(NANO)
+    const start = performance.now()
+    const steps = [0, 1, 2].map((row) => driver.model.forward(driver.batch([{ row, ids: PROMPT }])))
+    const times = (await Promise.all(steps)).flatMap(({ startedAt, endedAt }) => [startedAt, endedAt])
+    const wall = 1000 * (performance.now() - start)
+    for (let i = 1; i < times.length; i++) expect(times[i]).toBeGreaterThanOrEqual(times[i - 1]!)
+    for (let i = 1; i < times.length; i += 2) expect(times[i]).toBeGreaterThan(times[i - 1]!)
+    expect(times.at(-1)! - times[0]!).toBeLessThan(wall)
+  })
+})
+
 describe('copyPages', () => {
   it('gives a row the context of another', async () => {
     const driver = await Driver.load(NANO, { maxSequences: 2, pageSize: 16, maxContext: 16 }) // one page each: pages 0 and 1
