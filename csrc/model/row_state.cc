@@ -1,5 +1,7 @@
 #include "model/row_state.h"
 
+#include <algorithm>
+
 namespace m2 {
 namespace {
 
@@ -55,9 +57,8 @@ void RowState::restart_histories(const Batch& b) {
 
 void RowState::end_step(const Batch& b, const std::vector<int32_t>& ids) {
   for (int64_t n = 0; n < b.samples(); n++) {
-    if (ids[n] < 0) continue;
-    last_ids_[b.sample_row[n]] = ids[n];
-    if (has_penalties(b.sampling[n])) histories_[b.sample_row[n]].generated_counts[ids[n]]++;
+    last_ids_[b.sample_row[n]] = std::max(ids[n], 0);
+    if (ids[n] >= 0 && has_penalties(b.sampling[n])) histories_[b.sample_row[n]].generated_counts[ids[n]]++;
   }
 }
 

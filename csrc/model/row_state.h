@@ -14,6 +14,8 @@ class RowState {
 
   // Applies page updates and new histories, and puts the last sampled ids in the place of -1.
   void begin_step(Batch&);
+  // Keeps the sampled ids and counts them. A row without one (an id below 0) goes on with id 0 and counts nothing: the step planned ahead for it must run,
+  // though nobody wants its result.
   void end_step(const Batch&, const std::vector<int32_t>& ids);
 
   View page_tables() const;  // [max_sequences, pages_per_row] i32 on the device

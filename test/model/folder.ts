@@ -1,5 +1,5 @@
 /** Small checkpoint folders for the tests of lib/model, right but for what a test breaks. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -33,6 +33,16 @@ export function modelFolder(model: Partial<RandomModel> = {}): string {
   const dir = temporaryFolder()
   writeRandomModel(dir, { geometry: TINY, seed: 1, ...model })
   return dir
+}
+
+/** Overwrites a bf16 tensor of the folder's one file with NaN, from element `from` on. */
+export function spoil(dir: string, tensor: string, from: number, count: number): void {
+  const file = path.join(dir, 'model.safetensors')
+  const bytes = readFileSync(file)
+  const start = 8 + Number(bytes.readBigUInt64LE(0))
+  const [begin] = JSON.parse(bytes.toString('utf8', 8, start))[tensor].data_offsets
+  for (let i = from; i < from + count; i++) bytes.writeUInt16LE(0x7fc0, start + begin + 2 * i)
+  writeFileSync(file, bytes)
 }
 
 export function writeJson(dir: string, name: string, value: unknown): void {

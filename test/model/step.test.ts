@@ -3,6 +3,7 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { SAMPLING_FLOATS } from '../../lib/native'
 import { Driver, type Sample } from './driver'
+import { modelFolder, spoil, TINY } from './folder'
 
 const NANO = path.join(__dirname, '../../models/nano')
 const PROMPT = [1, 2, 371, 18, 316, 331, 267]
@@ -51,6 +52,72 @@ describe('a row of the batch', () => {
     expect(await next(history)).toBe(usual)
     const generated = { historyGenerated: Int32Array.of(1), historyIds: Int32Array.of(...PROMPT.slice(1), usual!) }
     expect(await next({ ...history, ...generated })).toBe(second)
+  })
+})
+
+describe('a row whose logits are not finite', () => {
+  const NAN = 5 // the id whose embedding is NaN
+  const SOUND = [1, 2, 3, 4]
+  const loadSpoilt = (settings = {}) => {
+    const dir = modelFolder()
+    spoil(dir, 'model.embed_tokens.weight', NAN * TINY.hiddenSize, TINY.hiddenSize)
+    return Driver.load(dir, settings)
+  }
+  const minusOne = { tokenIds: Int32Array.of(-1, -1) }
+
+  it('gives -1, runs on where a step was planned ahead, and leaves the rows beside it alone', async () => {
+    const driver = await loadSpoilt()
+    const first = await only(driver.step([{ row: 0, ids: SOUND }], true))
+    const second = await only(driver.step([{ row: 0, ids: [first.id] }], true))
+    const queued = [
+      driver.step(
+        [
+          { row: 1, ids: [1, NAN, 2] },
+          { row: 2, ids: SOUND },
+        ],
+        true,
+      ),
+      driver.step(
+        [
+          { row: 1, ids: [0] },
+          { row: 2, ids: [0] },
+        ],
+        true,
+        minusOne,
+      ),
+    ]
+    for (const [i, step] of queued.entries()) {
+      const [[bad], [good]] = (await step) as [[Sample], [Sample]]
+      expect(bad.id).toBe(-1)
+      expect(good).toEqual([first, second][i])
+    }
+  })
+
+  it('counts nothing for the penalties', async () => {
+    const driver = await loadSpoilt()
+    const samplingFloats = sampling({ frequencyPenalty: 100 })
+    const history = {
+      historyRows: Int32Array.of(0),
+      historyOffsets: Int32Array.of(0, 1),
+      historyGenerated: Int32Array.of(0),
+      historyIds: Int32Array.of(NAN),
+    }
+    const bad = await only(driver.step([{ row: 0, ids: [NAN] }], false, { samplingFloats, ...history }))
+    expect(bad.id).toBe(-1)
+    driver.release(0)
+    // A bias of 50 makes id 0 the choice, unless it was counted once.
+    const bias = { biasOffsets: Int32Array.of(0, 1), biasIds: Int32Array.of(0), biasValues: Float32Array.of(50) }
+    const next = await only(driver.step([{ row: 0, ids: SOUND }], false, { samplingFloats, ...bias }))
+    expect(next.id).toBe(0)
+  })
+
+  it('leaves nothing in its pages that harms who has them next', async () => {
+    const driver = await loadSpoilt({ maxSequences: 1, maxContext: 16 }) // one page
+    const expected = await only(driver.step([{ row: 0, ids: SOUND }], true))
+    driver.release(0)
+    await driver.step([{ row: 0, ids: new Array(16).fill(NAN) }])
+    driver.release(0)
+    expect(await only(driver.step([{ row: 0, ids: SOUND }], true))).toEqual(expected)
   })
 })
 
