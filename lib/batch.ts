@@ -73,6 +73,8 @@ export class BatchPacker {
       samplingFloats: this.samplingFloats.subarray(0, N * F),
       samplingInts: this.samplingInts.subarray(0, N * I),
       ...packBias(samples),
+      maskSamples: NO_INTS,
+      maskBits: NO_INTS,
       ...packHistory(samples),
     }
   }

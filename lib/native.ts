@@ -91,6 +91,8 @@ export interface Batch {
   biasOffsets: Int32Array // [N+1] or [0]: logit bias of sampled row n is entries offsets[n] .. offsets[n+1]-1
   biasIds: Int32Array
   biasValues: Float32Array
+  maskSamples: Int32Array // [M]    which of the N samples have a mask; ascending
+  maskBits: Int32Array // [M, ceil(V/32)] bit v % 32 of word v / 32: id v may be sampled; bits beyond V do not matter
   /** Rows whose token history (for the penalties) starts anew with this step. Rows without penalties are never named. */
   historyRows: Int32Array // [H]
   historyOffsets: Int32Array // [H+1] or [0]: ids of the row, prompt first
@@ -111,7 +113,7 @@ export const SAMPLING_FLOATS = [
 export const SAMPLING_INTS = ['topK', 'logprobs', 'seedLow', 'seedHigh', 'position', 'sampleIndex'] as const
 
 export interface StepResult {
-  /** [N] the sampled ids; -1: the logits of that row were not finite. */
+  /** [N] the sampled ids; -1: the logits of that row were not finite; -2: its mask allows no id. Of such a row nothing else here has a meaning. */
   ids: Int32Array
   /** [N] logprob of the sampled id where asked, from the raw logits; empty when no row asked. */
   logprobs: Float32Array

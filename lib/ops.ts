@@ -107,6 +107,8 @@ export interface Ops {
     biasOffsets?: I32
     biasIds?: I32
     biasValues?: F32
+    maskIndex?: I32
+    maskBits?: I32
     ids: I32
     logprobs?: F32
     topIds?: I32

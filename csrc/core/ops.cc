@@ -311,6 +311,12 @@ void Backend::sample(const SampleArgs& a) {
     check.prefix_sums(a.bias_offsets, "bias_offsets", a.bias_ids.size(0));
     check.values(a.bias_ids, "bias_ids", 0, vocab - 1);
   }
+  if (a.mask_index) {
+    check.view(a.mask_index, "mask_index", DType::kI32, {rows});
+    check.rank(a.mask_bits, "mask_bits", DType::kI32, 2);
+    check.view(a.mask_bits, "mask_bits", DType::kI32, {a.mask_bits.size(0), (vocab + 31) / 32});
+    check.values(a.mask_index, "mask_index", -1, a.mask_bits.size(0) - 1);
+  }
   check.view(a.ids, "ids", DType::kI32, {rows});
   if (a.logprobs) check.view(a.logprobs, "logprobs", DType::kF32, {rows});
   if (a.top_ids) {

@@ -150,7 +150,7 @@ struct SamplingOptions {
 };
 
 // For each row: logprobs of the raw logits; then bias, repetition penalty (seen in prompt or output: logit / r if > 0 else * r), frequency and presence
-// penalties (generated tokens), the banned ids; temperature 0: argmax (ties: lowest id); else logits / temperature, top-k (0: off), top-p over what is
+// penalties (generated tokens); then only what the row's mask holds and is not banned can come; temperature 0: argmax (ties: lowest id); else logits / temperature, top-k (0: off), top-p over what is
 // left (the smallest set of most probable tokens whose sum reaches top_p, ties by id), min-p (probability >= min_p * the largest), and one draw from the
 // rest by Gumbel-max: argmax of logit/temperature - log(-log(u(id))), u from Philox4x32-10 with key seed and counter (position, sample index, id / 4, 0),
 // word id % 4, u = (word + 0.5) * 2^-32. The largest of perturbed logits does not depend on an order of summation, so every device draws the same.
@@ -162,7 +162,10 @@ struct SampleArgs {
   View bias_offsets;                          // [N + 1] i32 or empty: logit bias of row n is entries offsets[n] .. offsets[n+1]-1 of:
   View bias_ids;                              // [..] i32
   View bias_values;                           // [..] f32
-  View ids;                                   // out [N] i32; -1: the row's logits hold a NaN or an infinity of the wrong sign (+inf, or all -inf)
+  View mask_index;                            // [N] i32 or empty: which of the masks is the row's; -1: none
+  View mask_bits;                             // [M, ceil(V/32)] i32 bitsets: the ids that may be sampled; bits beyond V are not looked at
+  View ids;                                   // out [N] i32; -1: the row's logits hold a NaN or an infinity of the wrong sign (+inf, or all -inf);
+                                              // -2: the mask allows no id that can come. Such a row writes no logprobs.
   View logprobs;                              // out [N] f32, of the sampled id, where options.logprobs >= 0
   View top_ids;                               // out [N, K] i32, K >= each options.logprobs; most probable first, ties by id
   View top_logprobs;                          // out [N, K] f32

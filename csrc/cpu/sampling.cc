@@ -1,7 +1,10 @@
 // One token from each row of logits, as SampleArgs says. Scores are float32, as the logits are; probabilities and the Gumbel noise are float64. A vocabulary
 // is never sorted: the best k come from one pass that skips what is below the k-th so far, the best p from halving what can matter, and a draw from
 // the whole vocabulary makes noise only for tokens that it could still lift to the top.
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "cpu/launchers.h"
@@ -58,7 +61,48 @@ struct Row {
   }
 };
 
-// Bias, penalties and bans, in this order.
+// The mask of row n, or null: every id may come.
+const int32_t* mask_of(const SampleArgs& a, int64_t n) {
+  const int32_t mask = a.mask_index ? a.mask_index.as<int32_t>()[n] : -1;
+  return mask < 0 ? nullptr : a.mask_bits.as<int32_t>() + mask * a.mask_bits.size(1);
+}
+
+constexpr std::array<uint32_t, 32> kBit = [] {
+  std::array<uint32_t, 32> bit{};
+  for (int i = 0; i < 32; i++) bit[i] = uint32_t{1} << i;
+  return bit;
+}();
+
+// -inf for those of 32 scores whose bits are clear. On words and with the bits from a table: so compilers make vectors of it.
+void keep_set(uint32_t bits, float* scores) {
+  constexpr uint32_t kNever = std::bit_cast<uint32_t>(-kInfinity);
+  std::array<uint32_t, 32> words;
+  std::memcpy(words.data(), scores, sizeof words);
+  for (int i = 0; i < 32; i++) {
+    const uint32_t keep = (bits & kBit[i]) == 0 ? 0 : UINT32_MAX;
+    words[i] = (words[i] & keep) | (kNever & ~keep);
+  }
+  std::memcpy(scores, words.data(), sizeof words);
+}
+
+// -inf for what the mask lacks and what is banned, a word of 32 ids at a time: most words are of one kind.
+void keep_allowed(const int32_t* mask, const int32_t* banned, float* x, int64_t vocab) {
+  const auto allowed = [&](int64_t word) { return static_cast<uint32_t>((mask ? mask[word] : -1) & ~(banned ? banned[word] : 0)); };
+  const int64_t whole = vocab / 32, rest = vocab % 32;
+  for (int64_t word = 0; word < whole; word++) {
+    const uint32_t bits = allowed(word);
+    if (bits == UINT32_MAX) continue;
+    if (bits == 0) std::fill_n(x + word * 32, 32, -kInfinity);
+    else keep_set(bits, x + word * 32);
+  }
+  if (rest == 0) return;
+  std::array<float, 32> last{};
+  std::copy_n(x + whole * 32, rest, last.data());
+  keep_set(allowed(whole), last.data());
+  std::copy_n(last.data(), rest, x + whole * 32);
+}
+
+// Bias, penalties, then mask and bans.
 void adjust(const SampleArgs& a, int64_t n, float* x) {
   const SamplingOptions& o = a.options[n];
   const TokenHistory& history = a.histories[n];
@@ -75,17 +119,13 @@ void adjust(const SampleArgs& a, int64_t n, float* x) {
       if (count > 0) x[v] -= o.presence_penalty + o.frequency_penalty * static_cast<float>(count);
     }
   }
-  if (a.banned) {
-    const int32_t* banned = a.banned.as<int32_t>();
-    for (int64_t v = 0; v < vocab; v++) {
-      if (static_cast<uint32_t>(banned[v / 32]) >> (v % 32) & 1) x[v] = -kInfinity;
-    }
-  }
+  const int32_t *mask = mask_of(a, n), *banned = a.banned ? a.banned.as<int32_t>() : nullptr;
+  if (mask || banned) keep_allowed(mask, banned, x, vocab);
 }
 
 bool adjusts(const SampleArgs& a, int64_t n) {
   const SamplingOptions& o = a.options[n];
-  return a.banned || (a.bias_offsets && a.bias_offsets.as<int32_t>()[n] != a.bias_offsets.as<int32_t>()[n + 1]) ||
+  return a.banned || mask_of(a, n) || (a.bias_offsets && a.bias_offsets.as<int32_t>()[n] != a.bias_offsets.as<int32_t>()[n + 1]) ||
          (a.histories[n].generated_counts && (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0));
 }
 
@@ -223,7 +263,7 @@ int32_t sample_row(const SampleArgs& a, int64_t n, const Row& raw, float* scores
     adjust(a, n, scores);
     row.x = scores;
     facts = row.facts();
-    if (!row.usable(facts)) return -1;
+    if (!row.usable(facts)) return mask_of(a, n) && !facts.has_nan ? -2 : -1;
   }
   const int32_t id = o.temperature == 0 || facts.largest == kInfinity ? row.argmax(facts.largest) : Draw(row, o, facts.largest).token();
   if (o.logprobs >= 0) write_logprobs(a, n, raw, raw_facts.largest, id);

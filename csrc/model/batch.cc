@@ -67,6 +67,11 @@ void check(const Batch& b, const Geometry& g, const Capacity& c) {
   sized("biasValues", b.bias_values.size(), static_cast<int64_t>(b.bias_ids.size()));
   within("biasIds", b.bias_ids, 0, g.vocab);
 
+  within("maskSamples", b.mask_samples, 0, N);
+  for (size_t m = 1; m < b.mask_samples.size(); m++)
+    if (b.mask_samples[m] <= b.mask_samples[m - 1]) fail("DEVICE_ERROR", "batch: maskSamples[", m, "] is ", b.mask_samples[m], " after ", b.mask_samples[m - 1]);
+  sized("maskBits", b.mask_bits.size(), static_cast<int64_t>(b.mask_samples.size()) * g.vocab_words());
+
   const int64_t H = static_cast<int64_t>(b.history_rows.size());
   within("historyRows", b.history_rows, 0, c.max_sequences);
   within("historyIds", b.history_ids, 0, g.vocab);

@@ -17,6 +17,7 @@ struct Batch {
   std::vector<SamplingOptions> sampling;                     // [N]
   std::vector<int32_t> bias_offsets, bias_ids;               // [N + 1] or [0]
   std::vector<float> bias_values;
+  std::vector<int32_t> mask_samples, mask_bits;              // [M], [M * ceil(V/32)]
   std::vector<int32_t> history_rows, history_offsets, history_generated, history_ids;  // [H], [H + 1] or [0], [H]
 
   int64_t tokens() const { return static_cast<int64_t>(token_ids.size()); }
@@ -28,7 +29,7 @@ struct Batch {
 void check(const Batch&, const Geometry&, const Capacity&);
 
 struct StepResult {
-  std::vector<int32_t> ids;            // [N]; -1: the row's logits were not finite
+  std::vector<int32_t> ids;            // [N]; -1: the row's logits were not finite; -2: its mask allows no id
   std::vector<float> logprobs;         // [N] or empty
   std::vector<int32_t> top_ids;        // [N, K] or empty
   std::vector<float> top_logprobs;     // [N, K] or empty

@@ -12,6 +12,7 @@ struct Geometry {
   double rope_theta;
   float rms_norm_eps;
 
+  int64_t vocab_words() const { return (vocab + 31) / 32; }  // of a bitset over the vocabulary
   int64_t q_size() const { return heads * head_dim; }
   int64_t kv_size() const { return kv_heads * head_dim; }
   int64_t qkv_size() const { return q_size() + 2 * kv_size(); }

@@ -44,7 +44,7 @@ Model::Model(std::unique_ptr<Backend> backend, const Geometry& geometry, const C
     : ops_((check(geometry), check(capacity, geometry), std::move(backend))), g_(geometry), c_(capacity),
       weights_(load_weights(*ops_, g_, plan, progress)), kv_(*ops_, g_, c_), rows_(*ops_, g_, c_), rope_(uploaded(*ops_, rope_table(g_, c_.max_context))) {
   if (!c_.banned_ids.empty()) {
-    std::vector<uint32_t> bits((g_.vocab + 31) / 32);
+    std::vector<uint32_t> bits(g_.vocab_words());
     for (int32_t id : c_.banned_ids) bits[id / 32] |= 1u << (id % 32);
     banned_ = uploaded(*ops_, bits);
   }
@@ -126,16 +126,24 @@ StepResult Model::sample(const Batch& b, const Step& s) {
   const Buffer ids = ops_->allocate(N * sizeof(int32_t)), logprobs = ops_->allocate(N * sizeof(float));
   const Buffer top_ids = ops_->allocate(std::max<int64_t>(N * K, 1) * sizeof(int32_t)), top_logprobs = ops_->allocate(std::max<int64_t>(N * K, 1) * sizeof(float));
   const Buffer bias_offsets = uploaded(*ops_, b.bias_offsets), bias_ids = uploaded(*ops_, b.bias_ids), bias_values = uploaded(*ops_, b.bias_values);
+  const int64_t masks = static_cast<int64_t>(b.mask_samples.size());
+  std::vector<int32_t> index(N, -1);
+  for (int64_t m = 0; m < masks; m++) index[b.mask_samples[m]] = static_cast<int32_t>(m);
+  const Buffer mask_index = uploaded(*ops_, index), mask_bits = uploaded(*ops_, b.mask_bits);
   const int64_t biases = static_cast<int64_t>(b.bias_ids.size());
   SampleArgs args;
   args.logits = s.logits;
-  if (banned_.data()) args.banned = banned_.view(DType::kI32, {(g_.vocab + 31) / 32});
+  if (banned_.data()) args.banned = banned_.view(DType::kI32, {g_.vocab_words()});
   args.options = b.sampling.data();
   args.histories = histories.data();
   if (biases > 0) {
     args.bias_offsets = bias_offsets.view(DType::kI32, {N + 1});
     args.bias_ids = bias_ids.view(DType::kI32, {biases});
     args.bias_values = bias_values.view(DType::kF32, {biases});
+  }
+  if (masks > 0) {
+    args.mask_index = mask_index.view(DType::kI32, {N});
+    args.mask_bits = mask_bits.view(DType::kI32, {masks, g_.vocab_words()});
   }
   args.ids = ids.view(DType::kI32, {N});
   args.logprobs = logprobs.view(DType::kF32, {N});

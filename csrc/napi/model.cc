@@ -75,7 +75,7 @@ Batch batch_of(const Napi::Object& o) {
   return {.token_ids = ints("tokenIds"), .positions = ints("positions"), .slot_mapping = ints("slotMapping"), .cu_seqlens_q = ints("cuSeqlensQ"),
           .context_lens = ints("contextLens"), .rows = ints("rows"), .page_updates = ints("pageUpdates"), .sample_at = ints("sampleAt"), .sample_row = ints("sampleRow"),
           .sampling = sampling_options(span_of<float>(o, "samplingFloats"), span_of<int32_t>(o, "samplingInts")), .bias_offsets = ints("biasOffsets"),
-          .bias_ids = ints("biasIds"), .bias_values = copied<float>(o, "biasValues"), .history_rows = ints("historyRows"), .history_offsets = ints("historyOffsets"),
+          .bias_ids = ints("biasIds"), .bias_values = copied<float>(o, "biasValues"), .mask_samples = ints("maskSamples"), .mask_bits = ints("maskBits"), .history_rows = ints("historyRows"), .history_offsets = ints("historyOffsets"),
           .history_generated = ints("historyGenerated"), .history_ids = ints("historyIds")};
 }
 

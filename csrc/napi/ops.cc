@@ -260,6 +260,8 @@ double sample(Backend& backend, Call& call) {
                      .bias_offsets = call.optional_input("biasOffsets"),
                      .bias_ids = call.optional_input("biasIds"),
                      .bias_values = call.optional_input("biasValues"),
+                     .mask_index = call.optional_input("maskIndex"),
+                     .mask_bits = call.optional_input("maskBits"),
                      .ids = call.output("ids"),
                      .logprobs = call.optional_output("logprobs"),
                      .top_ids = call.optional_output("topIds"),

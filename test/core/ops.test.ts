@@ -72,6 +72,8 @@ const options = (column: number, value: number) => ({
 })
 const bias = { biasOffsets: i32([2], [0, 1]), biasIds: i32([1], [3]), biasValues: f32([1], zeros(1)) }
 
+const masks = { maskIndex: i32([1], [0]), maskBits: i32([1, 2], [-1, -1]) }
+
 const wrong: [OpName, object, string][] = [
   ['embed', { tokenIds: i32([3], [0, 4, 2]) }, 'embed: token_ids[1] must be in 0..3, found 4'],
   ['embed', { tokenIds: i32([3], [0, 1, -1]) }, 'embed: token_ids[2] must be in 0..3, found -1'],
@@ -149,6 +151,10 @@ const wrong: [OpName, object, string][] = [
     'sample: options[0].logprobs must be in -1..2, found 3',
   ],
   ['sample', { banned: banned(30, [1]) }, 'sample: banned must be i32 [2], found i32 [1]'],
+  ['sample', { ...masks, maskBits: i32([1, 1], [-1]) }, 'sample: mask_bits must be i32 [1, 2], found i32 [1, 1]'],
+  ['sample', { ...masks, maskIndex: i32([2], [0, 0]) }, 'sample: mask_index must be i32 [1], found i32 [2]'],
+  ['sample', { ...masks, maskIndex: i32([1], [1]) }, 'sample: mask_index[0] must be in -1..0, found 1'],
+  ['sample', { ...masks, maskIndex: i32([1], [-2]) }, 'sample: mask_index[0] must be in -1..0, found -2'],
   ['sample', { ...bias, biasIds: i32([1], [40]) }, 'sample: bias_ids[0] must be in 0..39, found 40'],
   ['sample', { ...bias, biasOffsets: i32([2], [0, 2]) }, 'sample: bias_offsets[1] must be 1, found 2'],
 ]

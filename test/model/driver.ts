@@ -147,6 +147,8 @@ export class Driver {
       biasOffsets: none,
       biasIds: none,
       biasValues: new Float32Array(),
+      maskSamples: none,
+      maskBits: none,
       historyRows: none,
       historyOffsets: none,
       historyGenerated: none,

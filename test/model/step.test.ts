@@ -2,6 +2,7 @@
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { SAMPLING_FLOATS } from '../../lib/native'
+import { bitset } from '../ops/sample.helpers'
 import { Driver, type Sample } from './driver'
 import { modelFolder, spoil, TINY } from './folder'
 
@@ -121,6 +122,38 @@ describe('a row whose logits are not finite', () => {
   })
 })
 
+describe('the masks of a step', () => {
+  const chunks = [0, 1, 2].map((row) => ({ row, ids: PROMPT.slice(0, 4 + row) }))
+  const ids = [5, 31, 32, 700, 1535]
+  const some = bitset(1536, ids)
+
+  it('bind the samples they are for and no others', async () => {
+    const driver = await Driver.load(NANO)
+    const free = (await driver.step(chunks, true)).map(([sample]) => sample!)
+    for (const row of [0, 1, 2]) driver.release(row)
+    const masks = { maskSamples: Int32Array.of(0, 2), maskBits: Int32Array.of(...some, ...bitset(1536, [32])) }
+    const masked = (await driver.step(chunks, true, masks)).map(([sample]) => sample!)
+    const best = ids.reduce((a, b) => (free[0]!.logprobs[b]! > free[0]!.logprobs[a]! ? b : a))
+    expect(masked.map(({ id }) => id)).toEqual([best, free[1]!.id, 32])
+    expect(masked.map(({ logprobs }) => logprobs)).toEqual(free.map(({ logprobs }) => logprobs))
+  })
+
+  it('that allow no id give -2, and a step planned ahead for the row runs', async () => {
+    const driver = await Driver.load(NANO)
+    const expected = await driver.greedy(0, chunks[0]!.ids, 2, -1)
+    driver.release(0)
+    const masks = { maskSamples: Int32Array.of(1), maskBits: new Int32Array(48) }
+    const next = chunks.slice(0, 2).map(({ row }) => ({ row, ids: [0] }))
+    const steps = await Promise.all([
+      driver.step(chunks.slice(0, 2), false, masks),
+      driver.step(next, false, { tokenIds: Int32Array.of(-1, -1) }),
+    ])
+    expect(steps.map(([free]) => free![0]!.id)).toEqual(expected)
+    expect(steps[0]![1]![0]!.id).toBe(-2)
+    expect(steps[1]![1]![0]!.id).toBeGreaterThanOrEqual(0)
+  })
+})
+
 describe('the times of a step', () => {
   it('are those of one clock: steps that are queued together run one after the other', async () => {
     const driver = await Driver.load(NANO)
@@ -171,6 +204,9 @@ describe('a batch', () => {
     ['lengths that do not add up', { cuSeqlensQ: Int32Array.of(0, 3) }, 'cuSeqlensQ must run from 0 to 2'],
     ['columns of different lengths', { positions: Int32Array.of(0) }, 'positions has 1 values, expected 2'],
     ['a sample of no token', { sampleAt: Int32Array.of(2) }, 'sampleAt[0] is 2, expected 0 to 1'],
+    ['a mask of no sample', { maskSamples: Int32Array.of(1) }, 'maskSamples[0] is 1, expected 0 to 0'],
+    ['two masks of a sample', { maskSamples: Int32Array.of(0, 0) }, 'maskSamples[1] is 0 after 0'],
+    ['a mask that is too short', { maskSamples: Int32Array.of(0) }, 'maskBits has 0 values, expected 48'],
     ['-1 where nothing was sampled', { tokenIds: Int32Array.of(1, -1) }, 'nothing was sampled for row 0'],
     ['penalties without a history', { samplingFloats: sampling({ presencePenalty: 1 }) }, 'no token history'],
     ['the wrong kind of array', { tokenIds: [1, 2] as never }, 'tokenIds must be a Int32Array'],

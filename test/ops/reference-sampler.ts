@@ -16,6 +16,8 @@ export interface RowOptions {
   sampleIndex: number
   bias: Record<number, number>
   history: TokenHistory | null
+  /** The ids that may be sampled; null: all. */
+  mask: ReadonlySet<number> | null
 }
 
 export const NEUTRAL: RowOptions = {
@@ -32,6 +34,7 @@ export const NEUTRAL: RowOptions = {
   sampleIndex: 0,
   bias: {},
   history: null,
+  mask: null,
 }
 
 /** A row's options: neutral where not given. */
@@ -79,10 +82,10 @@ export function logSoftmax(logits: ArrayLike<number>): Float64Array {
   return Float64Array.from(logits, (x) => x - max - Math.log(sum))
 }
 
-/** Logits after bias, penalties and the ban. */
+/** Logits after bias, penalties, mask and ban. */
 export function adjusted(logits: Float32Array, o: RowOptions, banned: ReadonlySet<number> = new Set()): Float64Array {
   return Float64Array.from(logits, (raw, id) => {
-    if (banned.has(id)) return -Infinity
+    if (banned.has(id) || o.mask?.has(id) === false) return -Infinity
     let x = raw + (o.bias[id] ?? 0)
     const count = o.history?.generatedCounts[id] ?? 0
     if (count > 0 || o.history?.inPrompt[id]) x = x > 0 ? x / o.repetitionPenalty : x * o.repetitionPenalty
@@ -106,10 +109,11 @@ export function support(scaled: Float64Array, o: RowOptions): number[] {
   return ids.slice(0, kept).filter((_, i) => weights[i]! >= o.minP)
 }
 
-/** The id of one row; -1 where nothing can be drawn. */
+/** The id of one row; -1 where nothing can be drawn, -2 where it is because of the mask. */
 export function sampleRow(logits: Float32Array, o: RowOptions, banned?: ReadonlySet<number>): number {
   if (logits.some((x) => Number.isNaN(x) || x === Infinity)) return -1
   const scores = adjusted(logits, o, banned)
+  if (scores.every((x) => x === -Infinity)) return o.mask && logits.some((x) => x > -Infinity) ? -2 : -1
   const best = (of: (id: number) => number, ids: Iterable<number>) => {
     let [id, most] = [-1, -Infinity]
     for (const i of ids) if (of(i) > most) [id, most] = [i, of(i)]

@@ -13,6 +13,10 @@ const wide = once(() => {
   return { rows, want: rows.map((r) => sampleRow(r.logits, r)) }
 })
 
+/** At least one id and at most `count`. */
+const randomIds = (random: Random, vocab: number, count: number) =>
+  new Set(Array.from({ length: 1 + random.integer(count) }, () => random.integer(vocab)))
+
 describe.each(ISAS)('the draw of sample on %s', (isa) => {
   it('is the largest logit plus the Gumbel number of its Philox word, for every id', () => {
     const options = optionsOf({ seed: 0x123456789abcdef0n, position: 70000, sampleIndex: 3 })
@@ -48,6 +52,7 @@ describe.each(ISAS)('the draw of sample on %s', (isa) => {
           generatedCounts: Int32Array.from({ length: vocab }, () => Math.max(0, random.integer(6) - 3)),
           inPrompt: Uint8Array.from({ length: vocab }, () => random.integer(2)),
         }),
+        mask: pick(null, null, randomIds(random, vocab, 1), randomIds(random, vocab, vocab / 2), new Set(ban)),
       }))
       expect(run(isa, rows, { ban }).ids).toEqual(rows.map((r) => sampleRow(r.logits, r, new Set(ban))))
     }

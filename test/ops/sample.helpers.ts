@@ -7,11 +7,29 @@ export interface Row extends Partial<RowOptions> {
   logits: Float32Array
 }
 
-/** The bitset of ids that are never sampled. */
-export function banned(vocab: number, ids: Iterable<number>) {
+/** One bit for each id of the vocabulary; those of the last word beyond it are clear. */
+export function bitset(vocab: number, ids: Iterable<number>): Int32Array {
   const words = new Int32Array(Math.ceil(vocab / 32))
   for (const id of ids) words[id >> 5]! |= 1 << (id & 31)
-  return i32([words.length], words)
+  return words
+}
+
+/** The bitset of ids that are never sampled. */
+export const banned = (vocab: number, ids: Iterable<number>) => i32([Math.ceil(vocab / 32)], bitset(vocab, ids))
+
+/** The masks of the rows that have one. Every other mask has the bits beyond the vocabulary set: they must not matter. */
+function masksOf(masks: readonly RowOptions['mask'][], vocab: number) {
+  const words = Math.ceil(vocab / 32)
+  const index = new Int32Array(masks.length).fill(-1)
+  const bits: number[] = []
+  for (const [n, mask] of masks.entries()) {
+    if (!mask) continue
+    index[n] = bits.length / words
+    bits.push(...bitset(vocab, mask))
+    if (index[n] % 2 && vocab % 32) bits[bits.length - 1]! |= -1 << (vocab % 32)
+  }
+  if (bits.length === 0) return {}
+  return { maskIndex: i32([index.length], index), maskBits: i32([bits.length / words, words], bits) }
 }
 
 export function run(isa: string, given: Row[], { ban = [] as number[], threads = 2 } = {}) {
@@ -53,6 +71,10 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
     biasOffsets: i32([biasOffsets.length], biasOffsets),
     biasIds: i32([biasIds.length], biasIds),
     biasValues: f32([biasValues.length], Float32Array.from(biasValues)),
+    ...masksOf(
+      rows.map((row) => row.mask),
+      vocab,
+    ),
     ...out,
   })
   const top = (n: number) => ({

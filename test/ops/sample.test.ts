@@ -94,6 +94,72 @@ describe.each(ISAS)('sample on %s', (isa) => {
     })
   })
 
+  describe('a mask', () => {
+    const drawn = (options: Row, ban: number[] = []) =>
+      [...new Set(run(isa, positions(3000, options), { ban }).ids)].sort((a, b) => a - b)
+    const logits = row(...[0.1, 0.3, 0.05, 0.2, 0.3, 0.05].map(Math.log))
+    const allow = (...ids: number[]) => new Set(ids)
+
+    it('lets only its ids come, each of them, at the edges of its words', () => {
+      for (const vocab of [31, 32, 33, 63, 64, 65, 97]) {
+        const edges = [0, 30, 31, 32, 33, 62, 63, 64, 95, 96].filter((id) => id < vocab)
+        const flat = new Float32Array(vocab)
+        expect(drawn({ logits: flat, mask: new Set(edges) })).toEqual(edges)
+        // The others in turn: words of all ones beside the one that lacks an id.
+        const all = Array.from(flat.keys())
+        const rows = all.map((lacked) => ({
+          logits: flat.map((_, id) => (id === lacked ? 9 : id === (lacked + 1) % vocab ? 5 : 0)),
+          temperature: 0,
+          mask: new Set(all.filter((id) => id !== lacked)),
+        }))
+        expect(run(isa, rows).ids).toEqual(all.map((id) => (id + 1) % vocab))
+      }
+    })
+
+    it('comes before top-k, top-p and min-p, which count over what it leaves', () => {
+      const mask = allow(0, 2, 3, 5) // shares 0.25, 0.125, 0.5, 0.125
+      expect(drawn({ logits, mask, topK: 1 })).toEqual([3])
+      expect(drawn({ logits, mask, topK: 2 })).toEqual([0, 3])
+      expect(drawn({ logits, mask, topP: 0.49 })).toEqual([3])
+      expect(drawn({ logits, mask, topP: 0.74 })).toEqual([0, 3])
+      expect(drawn({ logits, mask, topP: 0.76 })).toEqual([0, 2, 3])
+      expect(drawn({ logits, mask, minP: 0.26 })).toEqual([0, 3])
+      expect(drawn({ logits, mask, minP: 0.24 })).toEqual([0, 2, 3, 5])
+    })
+
+    it('stands beside bans, bias and penalties, which cannot bring an id back', () => {
+      expect(drawn({ logits, mask: allow(0, 1, 4) }, [1])).toEqual([0, 4])
+      expect(drawn({ logits, mask: allow(0, 4), bias: { 1: 1000 } })).toEqual([0, 4])
+      expect(drawn({ logits, mask: allow(0, 4), bias: { 0: -Infinity } })).toEqual([4])
+    })
+
+    it('leaves logprobs and alternatives those of the raw logits', () => {
+      const [want] = run(isa, [{ logits, temperature: 0, logprobs: 6 }]).top
+      const got = run(isa, [{ logits, temperature: 0, logprobs: 6, mask: allow(0, 2) }])
+      expect(got.ids).toEqual([0])
+      expect(got.top).toEqual([want])
+      expectLogprobs(got.logprobs, [Math.log(0.1)])
+    })
+
+    it('gives -2 where none of its ids can come, and only there', () => {
+      const gone = row(0, -Infinity, 1, 2)
+      for (const options of [{ temperature: 0 }, {}, { topK: 2 }, { topP: 0.5, logprobs: 2 }, { minP: 0.5 }]) {
+        const rows = [
+          { logits: gone, mask: allow() },
+          { logits: gone, mask: allow(1) },
+          { logits: gone, mask: allow(3) }, // banned
+          { logits: gone, mask: allow(2), bias: { 2: -Infinity } },
+          { logits: gone, mask: allow(0, 1, 3) },
+          { logits: row(Number.NaN, 0, 0, 0), mask: allow(1) },
+          { logits: gone },
+        ].map((r) => ({ ...options, ...r }))
+        const { ids } = run(isa, rows, { ban: [3] })
+        expect(ids.slice(0, 6)).toEqual([-2, -2, -2, -2, 0, -1])
+        expect(ids[6]).toBeGreaterThanOrEqual(0)
+      }
+    })
+  })
+
   describe('bias and penalties', () => {
     const greedy = (options: Row) => run(isa, [{ temperature: 0, ...options }]).ids[0]
     const history = (generated: number[], prompt: number[]) => ({
