@@ -11,6 +11,10 @@ export interface BatchLimits {
 
 const F = SAMPLING_FLOATS.length
 const I = SAMPLING_INTS.length
+/** In the place of a token id: the id last sampled for the row, which only the device knows yet. */
+const LAST_SAMPLED = -1
+/** In the place of a slot. */
+const NOT_STORED = -1
 const NO_INTS = new Int32Array(0)
 const NO_FLOATS = new Float32Array(0)
 
@@ -44,21 +48,22 @@ export class BatchPacker {
   }
 
   pack(plan: StepPlan): Batch {
-    const { sequences, samples, tokens } = plan
+    const { sequences, counts, samples, tokens } = plan
     const B = sequences.length
     const N = samples.length
     let t = 0
     for (const [b, sequence] of sequences.entries()) {
-      this.packTokens(sequence, t)
-      t += sequence.scheduled
+      this.packTokens(plan, b, t)
+      t += counts[b]!
       this.cuSeqlensQ[b + 1] = t
-      this.contextLens[b] = sequence.computed + sequence.scheduled
+      this.contextLens[b] = plan.starts[b]! + counts[b]!
       this.rows[b] = sequence.row
     }
     for (const [n, sample] of samples.entries()) {
-      this.sampleAt[n] = plan.sampleAt[n]!
+      const b = plan.sampleOf[n]!
+      this.sampleAt[n] = this.cuSeqlensQ[b + 1]! - 1
       this.sampleRow[n] = sample.row
-      this.packSampling(sample, n)
+      this.packSampling(sample, n, this.contextLens[b]!)
     }
     return {
       tokenIds: this.tokenIds.subarray(0, tokens),
@@ -73,24 +78,25 @@ export class BatchPacker {
       samplingFloats: this.samplingFloats.subarray(0, N * F),
       samplingInts: this.samplingInts.subarray(0, N * I),
       ...packBias(samples),
-      maskSamples: NO_INTS,
-      maskBits: NO_INTS,
+      ...packMasks(samples),
       ...packHistory(samples),
     }
   }
 
-  /** The sequence's next `scheduled` tokens, from token `t` of the step on; slots run on within a page. */
-  private packTokens(sequence: Sequence, t: number): void {
-    const { computed, scheduled, tokens } = sequence
-    const { pages } = sequence.table
+  /** The tokens of the step's b-th sequence, from token `t` of the step on; slots run on within a page. */
+  private packTokens({ sequences, starts, counts, storeFrom }: StepPlan, b: number, t: number): void {
+    const { tokens, length, table } = sequences[b]!
+    const start = starts[b]!
+    const count = counts[b]!
     const S = this.pageSize
-    if (scheduled === 1) this.tokenIds[t] = tokens[computed]!
-    else this.tokenIds.set(tokens.subarray(computed, computed + scheduled), t)
-    let index = Math.floor(computed / S)
-    let offset = computed - index * S
-    for (let i = 0; i < scheduled; i++) {
-      this.positions[t + i] = computed + i
-      this.slotMapping[t + i] = pages[index]! * S + offset
+    // Only a token that is computed alone may be pending.
+    if (count > 1) this.tokenIds.set(tokens.subarray(start, start + count), t)
+    else this.tokenIds[t] = start < length ? tokens[start]! : LAST_SAMPLED
+    let index = Math.floor(start / S)
+    let offset = start - index * S
+    for (let i = 0; i < count; i++) {
+      this.positions[t + i] = start + i
+      this.slotMapping[t + i] = start + i < storeFrom[b]! ? NOT_STORED : table.pages[index]! * S + offset
       if (++offset === S) {
         offset = 0
         index++
@@ -98,7 +104,7 @@ export class BatchPacker {
     }
   }
 
-  private packSampling(sequence: Sequence, n: number): void {
+  private packSampling(sequence: Sequence, n: number, position: number): void {
     const { sampling } = sequence
     const floats = this.samplingFloats
     let f = n * F
@@ -114,7 +120,7 @@ export class BatchPacker {
     ints[i++] = sampling.logprobs
     ints[i++] = sampling.seedLow
     ints[i++] = sampling.seedHigh
-    ints[i++] = sequence.length // the position of the id to be drawn
+    ints[i++] = position // of the id to be drawn
     ints[i] = sequence.sampleIndex
   }
 }
@@ -122,17 +128,16 @@ export class BatchPacker {
 /** (row, index, page) for every page that the device does not know of yet. Most steps have none. */
 function packPageUpdates(sequences: readonly Sequence[]): Int32Array {
   let count = 0
-  for (const sequence of sequences) count += sequence.table.length - sequence.sentPages
+  for (const { table } of sequences) count += table.length - table.sent
   if (count === 0) return NO_INTS
   const updates = new Int32Array(3 * count)
   let u = 0
-  for (const sequence of sequences) {
-    for (let index = sequence.sentPages; index < sequence.table.length; index++) {
-      updates[u++] = sequence.row
-      updates[u++] = index
-      updates[u++] = sequence.table.pages[index]!
+  for (const { table, row } of sequences) {
+    for (; table.sent < table.length; table.sent++) {
+      updates[u++] = row
+      updates[u++] = table.sent
+      updates[u++] = table.pages[table.sent]!
     }
-    sequence.sentPages = sequence.table.length
   }
   return updates
 }
@@ -152,6 +157,16 @@ function packBias(samples: readonly Sequence[]): Pick<Batch, 'biasOffsets' | 'bi
     biasOffsets[n + 1] = end
   }
   return { biasOffsets, biasIds, biasValues }
+}
+
+function packMasks(samples: readonly Sequence[]): Pick<Batch, 'maskSamples' | 'maskBits'> {
+  if (!samples.some((sequence) => sequence.constraint)) return { maskSamples: NO_INTS, maskBits: NO_INTS }
+  const masked = [...samples.keys()].filter((n) => samples[n]!.constraint)
+  const masks = masked.map((n) => samples[n]!.constraint!.mask())
+  const words = masks[0]!.length
+  const maskBits = new Int32Array(words * masks.length)
+  for (const [m, mask] of masks.entries()) maskBits.set(mask, m * words)
+  return { maskSamples: Int32Array.from(masked), maskBits }
 }
 
 /** Rows with penalties are told their ids once; from then on the device counts what it samples. */

@@ -1,9 +1,6 @@
 import type { Chunk } from './generation'
 
-/**
- * Chunks between a generation and whoever reads it. What has not been read is merged, so what waits for a slow reader is never more
- * than the output itself.
- */
+/** Chunks between a generation and whoever reads it. What has not been read is merged. */
 export class ChunkStream {
   /** At most one per sample, in the order in which they are read. */
   private readonly waiting = new Map<number, Chunk>()
@@ -16,6 +13,11 @@ export class ChunkStream {
     if (reader) reader.resolve({ done: false, value: chunk })
     else if (this.waiting.has(chunk.index)) merge(this.waiting.get(chunk.index)!, chunk)
     else this.waiting.set(chunk.index, chunk)
+  }
+
+  /** Tokens of a sample that nobody has read yet. */
+  unread(index: number): number {
+    return this.waiting.get(index)?.tokenIds.length ?? 0
   }
 
   /** No chunk comes after this. Readers of the rest get `error`, if there is one. */

@@ -21,6 +21,8 @@ export interface EngineSettings {
   maxContext: number | undefined
   maxSequences: number
   maxStepTokens: number
+  maxQueue: number
+  prefixCache: boolean
   onProgress: (progress: LoadProgress) => void
 }
 
@@ -35,6 +37,7 @@ const ENGINE_KEYS: Record<keyof EngineOptions, true> = {
   maxContext: true,
   maxSequences: true,
   maxStepTokens: true,
+  maxQueue: true,
   prefixCache: true,
   onProgress: true,
 }
@@ -51,7 +54,6 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
   if (options.weightDtype === 'fp8' || options.weightDtype === 'int4') {
     throw notYet('weightDtype', `"${options.weightDtype}"`, '"bf16"')
   }
-  optionalBoolean('prefixCache', options.prefixCache)
   return {
     device: device === 'auto' ? 'cpu' : device,
     threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,
@@ -61,6 +63,8 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
     maxContext: optionalInteger('maxContext', options.maxContext, { least: 2, most: 2 ** 30 }),
     maxSequences: optionalInteger('maxSequences', options.maxSequences, { least: 1, most: 65_536 }) ?? 64,
     maxStepTokens: optionalInteger('maxStepTokens', options.maxStepTokens, { least: 1, most: 1_048_576 }) ?? 512,
+    maxQueue: optionalInteger('maxQueue', options.maxQueue, { least: 0 }) ?? 10_000,
+    prefixCache: optionalBoolean('prefixCache', options.prefixCache) ?? true,
     onProgress: optionalFunction('onProgress', options.onProgress) ?? (() => {}),
   }
 }

@@ -82,7 +82,7 @@ export class Engine implements AsyncDisposable {
   }
 
   stats(): EngineStats {
-    return { ...this.runner.counts, cachedTokens: 0 } // prefixes are not shared between requests yet
+    return this.runner.counts
   }
 
   /** Frees everything. Idempotent; running generations end with finishReason "abort", later calls with the error CLOSED. */
@@ -110,10 +110,7 @@ export class Engine implements AsyncDisposable {
     const { signal } = prepared.settings
     const samples = this.samplesOf(generation, prepared, calledAt)
     const abort = () => this.runner.abort(request)
-    const release = () => {
-      if (signal) this.signals.unfollow(signal, abort)
-      generation.onAbort = () => {}
-    }
+    const release = () => signal && this.signals.unfollow(signal, abort)
     const request: Request = {
       samples,
       complete: () => {
@@ -126,19 +123,23 @@ export class Engine implements AsyncDisposable {
       },
     }
     this.runner.submit(request)
-    generation.onAbort = abort
+    generation.start({
+      abort,
+      halt: (index) => this.runner.park(samples[index]!.sequence),
+      resume: (index) => this.runner.resume(samples[index]!.sequence),
+    })
     if (signal) this.signals.follow(signal, abort)
   }
 
   private samplesOf(generation: LiveGeneration, prepared: Prepared, calledAt: number): Sample[] {
     const { prompt, settings, newText, prefill, forced } = prepared
-    const { sampling, priority, n } = settings
+    const { sampling, priority, n, cacheSalt } = settings
     const arrival = this.arrivals++
     const maxLength = Math.min(this.loaded.facts.context, prompt.length + settings.maxTokens)
     const deadline = calledAt + settings.deadlineMs
     return Array.from({ length: n }, (_, sampleIndex) => {
       return new Sample({
-        sequence: new Sequence({ arrival, sampleIndex, prompt, maxLength, priority, deadline, sampling }),
+        sequence: new Sequence({ arrival, sampleIndex, prompt, maxLength, priority, deadline, sampling, cacheSalt }),
         calledAt,
         stopTokenIds: settings.stopTokenIds,
         text: newText(),

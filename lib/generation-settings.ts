@@ -40,6 +40,8 @@ export interface GenerateSettings {
   /** Milliseconds; Infinity: none. */
   deadlineMs: number
   priority: number
+  /** '': none. */
+  cacheSalt: string
   signal: AbortSignal | undefined
 }
 
@@ -125,7 +127,6 @@ export function checkChatOptions(options: ChatOptions, model: ModelFacts): ChatS
 }
 
 function generateSettings(options: GenerateOptions, model: ModelFacts): GenerateSettings {
-  optionalString('cacheSalt', options.cacheSalt)
   const stopTokenIds = checkStopTokenIds(options.stopTokenIds, model.vocabSize)
   const ignoreEos = optionalBoolean('ignoreEos', options.ignoreEos) ?? false
   return {
@@ -136,6 +137,7 @@ function generateSettings(options: GenerateOptions, model: ModelFacts): Generate
     n: checkSamples(options.n, model.rows),
     deadlineMs: optionalNumber('deadlineMs', options.deadlineMs, { least: 0 }) ?? Infinity,
     priority: optionalNumber('priority', options.priority) ?? 0,
+    cacheSalt: optionalString('cacheSalt', options.cacheSalt) ?? '',
     signal: checkSignal(options.signal),
   }
 }

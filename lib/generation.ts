@@ -60,7 +60,8 @@ export interface Result {
  * A prompt that is being continued: from the moment of the call, whether anybody looks or not.
  *
  * Iterate for the stream, await `result()`, or both, in any order. The stream is read once: each chunk goes to one reader, and what nobody has
- * read yet is merged. Leaving the loop early (`break`, `throw`) aborts the generation, unless `result()` has been asked for. Errors are thrown
+ * read yet is merged. A reader that falls more than 256 tokens behind halts its sample until it reads on, unless `result()` has been asked
+ * for; meanwhile others have its place. Leaving the loop early (`break`, `throw`) aborts the generation, unless `result()` has been asked for. Errors are thrown
  * by `result()` and by the iterator; one that nobody looks at is dropped.
  *
  * @example
@@ -75,10 +76,26 @@ export interface Generation extends AsyncIterable<Chunk> {
   abort(): void
 }
 
+/** Tokens that may wait for a reader. */
+const MOST_UNREAD = 256
+
+/** What a generation asks of the engine. */
+export interface GenerationControls {
+  abort(): void
+  /** The reader of a sample has fallen behind. */
+  halt(index: number): void
+  /** It reads on. */
+  resume(index: number): void
+}
+
+const NO_CONTROLS: GenerationControls = { abort() {}, halt() {}, resume() {} }
+
 /** A generation as the engine drives it. */
 export class LiveGeneration implements Generation {
-  /** What `abort` does. */
-  onAbort: () => void = () => {}
+  private controls = NO_CONTROLS
+  /** Samples whose reader has fallen behind. */
+  private readonly halted = new Set<number>()
+  private isRead = false
   private readonly stream = new ChunkStream()
   private readonly settled: Promise<Result>
   private resolve!: (result: Result) => void
@@ -94,18 +111,29 @@ export class LiveGeneration implements Generation {
     this.settled.catch(() => {})
   }
 
+  /** The generation has begun. */
+  start(controls: GenerationControls): void {
+    this.controls = controls
+  }
+
   result(): Promise<Result> {
     this.isResultAsked = true
+    for (const index of this.halted) this.resumeSample(index)
     return this.settled
   }
 
   abort(): void {
-    this.onAbort()
+    this.controls.abort()
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Chunk, undefined> {
+    this.isRead = true
     return {
-      next: () => this.stream.next(),
+      next: async () => {
+        const read = await this.stream.next()
+        if (!read.done && this.halted.has(read.value.index)) this.resumeSample(read.value.index)
+        return read
+      },
       return: async () => {
         if (!this.isResultAsked) this.abort()
         return { done: true, value: undefined }
@@ -115,15 +143,25 @@ export class LiveGeneration implements Generation {
 
   push(chunk: Chunk): void {
     this.stream.push(chunk)
+    if (!this.isRead || this.isResultAsked || this.stream.unread(chunk.index) < MOST_UNREAD) return
+    this.halted.add(chunk.index)
+    this.controls.halt(chunk.index)
   }
 
   complete(result: Result): void {
+    this.controls = NO_CONTROLS
     this.resolve(result)
     this.stream.end()
   }
 
   fail(error: unknown): void {
+    this.controls = NO_CONTROLS
     this.reject(error)
     this.stream.end(error)
+  }
+
+  private resumeSample(index: number): void {
+    this.halted.delete(index)
+    this.controls.resume(index)
   }
 }

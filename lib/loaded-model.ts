@@ -90,7 +90,14 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
       generation: config.generation,
       hasTokenizer: tokenizer !== null,
     },
-    limits: { pages: fit.pages, pageSize: settings.pageSize, rows, stepTokens: settings.maxStepTokens },
+    limits: {
+      pages: fit.pages,
+      pageSize: settings.pageSize,
+      rows,
+      stepTokens: settings.maxStepTokens,
+      queue: settings.maxQueue,
+      prefixCache: settings.prefixCache,
+    },
   }
 }
 

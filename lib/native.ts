@@ -112,8 +112,13 @@ export const SAMPLING_FLOATS = [
 /** Columns of `samplingInts`. `logprobs`: -1 none, else how many alternatives. `position`: of the id to be drawn. */
 export const SAMPLING_INTS = ['topK', 'logprobs', 'seedLow', 'seedHigh', 'position', 'sampleIndex'] as const
 
+/** In the place of a sampled id: the row's logits hold a NaN or an infinity. */
+export const NOT_FINITE = -1
+/** In the place of a sampled id: the row's mask allows none. */
+export const NOTHING_ALLOWED = -2
+
 export interface StepResult {
-  /** [N] the sampled ids; -1: the logits of that row were not finite; -2: its mask allows no id. Of such a row nothing else here has a meaning. */
+  /** [N] the sampled ids, or one of the above. Of such a row nothing else here has a meaning. */
   ids: Int32Array
   /** [N] logprob of the sampled id where asked, from the raw logits; empty when no row asked. */
   logprobs: Float32Array

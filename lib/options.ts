@@ -29,7 +29,9 @@ export interface EngineOptions {
   maxSequences?: number
   /** Tokens that one step computes, over all sequences. Default 512. */
   maxStepTokens?: number
-  /** Reuse the KV pages of equal prompt beginnings. Default true; prefixes are not shared between requests yet. */
+  /** Requests that may wait for room; one more fails with QUEUE_FULL. Default 10,000. */
+  maxQueue?: number
+  /** Reuse the KV pages of equal prompt beginnings. Default true. */
   prefixCache?: boolean
   /** Called while the model loads. */
   onProgress?: (progress: LoadProgress) => void

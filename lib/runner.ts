@@ -2,7 +2,7 @@ import { BatchPacker } from './batch'
 import { KvCache, type PageCounts } from './cache/kv-cache'
 import { M2Error } from './errors'
 import type { TokenLogprob } from './generation'
-import { asM2Error, type NativeModel, type StepResult } from './native'
+import { asM2Error, type NativeModel, NOT_FINITE, type StepResult } from './native'
 import { Scheduler, type SequenceCounts, type StepPlan } from './scheduler'
 import type { Sequence } from './sequence'
 
@@ -13,6 +13,9 @@ export interface RunnerLimits {
   /** Rows of the persistent batch. */
   rows: number
   stepTokens: number
+  /** Requests that may wait beyond those that rows are free for. */
+  queue: number
+  prefixCache: boolean
 }
 
 /** Who owns a sequence and is told of its ids and its end. */
@@ -37,6 +40,7 @@ export interface RunnerCounts {
   sequences: SequenceCounts
   steps: number
   promptTokens: number
+  cachedTokens: number
   generatedTokens: number
 }
 
@@ -45,11 +49,20 @@ interface Entry {
   request: Request
 }
 
+/** A step that the model has, and what it will give. */
+interface Flight {
+  plan: StepPlan
+  result: Promise<StepResult>
+}
+
 const NO_ALTERNATIVES: TokenLogprob[] = []
 
+/** Steps that the model has at a time: one that runs, and the next, so that the device never waits for JavaScript. */
+const FLIGHTS = 2
+
 /**
- * The one loop that drives the model: plan a step, run it, give out its ids. It runs while there is work and holds nothing otherwise, so an idle
- * engine does not keep the process alive.
+ * The one loop that drives the model: plan a step, hand it over, give out the ids of the one before. It runs while there is work and holds
+ * nothing otherwise, so an idle engine does not keep the process alive.
  */
 export class Runner {
   private readonly cache: KvCache
@@ -59,21 +72,24 @@ export class Runner {
   private readonly live = new Map<Sequence, Entry>()
   private readonly totals = { steps: 0, promptTokens: 0, generatedTokens: 0 }
   private loop: Promise<void> | undefined
+  /** Ends what is parked when its deadline passes and nothing else runs. */
+  private alarm: NodeJS.Timeout | undefined
   private closing: Promise<void> | undefined
   /** What submissions are answered with, once the engine is closed. */
   private refusal: M2Error | undefined
 
   constructor(
     private readonly model: NativeModel,
-    limits: RunnerLimits,
+    private readonly limits: RunnerLimits,
   ) {
-    this.cache = new KvCache(limits.pages, limits.pageSize)
+    this.cache = new KvCache(limits)
     this.scheduler = new Scheduler(this.cache, limits)
     this.packer = new BatchPacker(limits)
   }
 
   get counts(): RunnerCounts {
-    return { pages: this.cache.counts(), sequences: this.scheduler.counts, ...this.totals }
+    const { counts: sequences, cachedTokens } = this.scheduler
+    return { pages: this.cache.counts(), sequences, cachedTokens, ...this.totals }
   }
 
   /** @throws {M2Error} CLOSED once the engine is closed. */
@@ -81,14 +97,26 @@ export class Runner {
     if (this.refusal) throw this.refusal
   }
 
-  /** Takes in samples that fit alone, at most as many as there are rows. @throws {M2Error} CLOSED */
+  /** Takes in samples that fit alone, at most as many as there are rows. @throws {M2Error} CLOSED, QUEUE_FULL */
   submit(request: Request): void {
     this.checkOpen()
+    this.checkQueue()
     const sequences = request.samples.map((owner) => owner.sequence)
     for (const owner of request.samples) this.live.set(owner.sequence, { owner, request })
     this.scheduler.add(sequences)
     this.totals.promptTokens += sequences[0]!.promptLength
-    this.loop ??= this.run()
+    this.wake()
+  }
+
+  /** The reader of a sequence has fallen behind: it gives its place to others until it is resumed. */
+  park(sequence: Sequence): void {
+    if (sequence.state === 'running' || sequence.state === 'waiting') this.scheduler.park(sequence)
+  }
+
+  resume(sequence: Sequence): void {
+    if (sequence.state !== 'parked') return
+    this.scheduler.resume(sequence)
+    this.wake()
   }
 
   /** Ends all samples of a request that have not ended. */
@@ -104,43 +132,78 @@ export class Runner {
 
   private async shutDown(): Promise<void> {
     this.refusal ??= new M2Error('CLOSED', 'the engine is closed')
+    clearTimeout(this.alarm)
     for (const sequence of [...this.live.keys()]) this.end(sequence, 'abort')
     await this.loop
     await this.model.close()
   }
 
+  private checkQueue(): void {
+    const { queue } = this.scheduler
+    if (queue < this.limits.queue) return
+    throw new M2Error(
+      'QUEUE_FULL',
+      `expected fewer than ${this.limits.queue} requests that wait (maxQueue), found as many`,
+    )
+  }
+
+  private wake(): void {
+    clearTimeout(this.alarm)
+    this.loop ??= this.run()
+  }
+
   private async run(): Promise<void> {
     await null // what is asked in the same turn gets into the same step
     try {
-      while (this.scheduler.hasWork) await this.step()
+      const flights: Flight[] = []
+      for (;;) {
+        for (const late of this.scheduler.expired(performance.now())) this.end(late, 'abort')
+        this.takeOff(flights)
+        const flight = flights.shift()
+        if (!flight) break
+        this.settle(flight.plan, await flight.result)
+      }
     } catch (error) {
       await this.breakDown(asM2Error(error))
     } finally {
-      this.loop = undefined
+      this.loop = undefined // in the same turn in which there was no work left
+      this.setAlarm()
     }
   }
 
-  private async step(): Promise<void> {
-    const now = performance.now()
-    for (const late of this.scheduler.expired(now)) this.end(late, 'abort')
-    if (!this.scheduler.hasWork) return
-    const plan = this.scheduler.plan(now)
-    const result = await this.compute(plan)
+  /** Plans steps and hands them over, as many as the model may have and as there are. */
+  private takeOff(flights: Flight[]): void {
+    while (flights.length < FLIGHTS && this.scheduler.hasWork) {
+      const plan = this.scheduler.plan(performance.now())
+      if (plan.tokens > 0) flights.push({ plan, result: this.launch(plan) })
+      else if (flights.length > 0)
+        return // everything waits for an id
+      else throw new M2Error('DEVICE_ERROR', 'internal: expected a step to plan, found none')
+    }
+  }
+
+  private launch(plan: StepPlan): Promise<StepResult> {
+    const { from, to } = plan.copies
+    const result = this.model.forward(this.packer.pack(plan))
+    const copied = from.length > 0 && this.model.copyPages(Int32Array.from(from), Int32Array.from(to))
+    const both = copied ? Promise.all([result, copied]).then(() => result) : result
+    both.catch(() => {}) // the loop may end with the error of the step before
+    return both
+  }
+
+  private settle(plan: StepPlan, result: StepResult): void {
     this.totals.steps++
-    this.scheduler.commit()
     for (const [n, sequence] of plan.samples.entries()) {
       const entry = this.live.get(sequence)
-      if (entry) this.give(entry, result, n) // else it was aborted while the step ran
+      if (entry) this.give(entry, result, n) // else it ended while the step ran
     }
   }
 
-  private async compute(plan: StepPlan): Promise<StepResult> {
-    const { from, to } = plan.copies
-    const batch = this.packer.pack(plan)
-    if (from.length === 0) return this.model.forward(batch)
-    const copied = this.model.copyPages(Int32Array.from(from), Int32Array.from(to))
-    const [result] = await Promise.all([this.model.forward(batch), copied])
-    return result
+  private setAlarm(): void {
+    const deadline = this.refusal ? Infinity : this.scheduler.nextDeadline
+    if (deadline === Infinity) return
+    const alarm = setTimeout(() => this.wake(), Math.max(0, deadline - performance.now()) + 1)
+    this.alarm = alarm.unref()
   }
 
   /** Gives the n-th id of a step to its sequence. */
@@ -148,10 +211,10 @@ export class Runner {
     const { sequence } = owner
     const id = result.ids[n]!
     if (id < 0) {
-      this.fail(request, notFinite(sequence))
+      this.fail(request, withoutId(sequence, id))
       return
     }
-    sequence.append(id)
+    if (!this.scheduler.commit(sequence, id)) return
     this.totals.generatedTokens++
     this.guard(request, () => {
       const isLast = owner.accept(id, result.logprobs[n] ?? Number.NaN, alternatives(sequence, result, n))
@@ -198,9 +261,11 @@ export class Runner {
   }
 }
 
-function notFinite({ arrival, sampleIndex, length }: Sequence): M2Error {
+function withoutId({ arrival, sampleIndex, length }: Sequence, id: number): M2Error {
   const sequence = `sequence ${arrival}${sampleIndex > 0 ? `, sample ${sampleIndex}` : ''}`
-  return new M2Error('DEVICE_ERROR', `${sequence}: expected finite logits, found NaN or infinity at position ${length}`)
+  const [expected, found] =
+    id === NOT_FINITE ? ['finite logits', 'NaN or infinity'] : ['an id that its constraint allows', 'none']
+  return new M2Error('DEVICE_ERROR', `${sequence}: expected ${expected}, found ${found} at position ${length}`)
 }
 
 function alternatives({ sampling }: Sequence, { ids, topIds, topLogprobs }: StepResult, n: number): TokenLogprob[] {

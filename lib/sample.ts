@@ -82,7 +82,7 @@ export class Sample {
       finishReason: this.reason,
       usage: {
         promptTokens: promptTokenIds.length,
-        cachedTokens: 0, // prefixes are not shared between requests yet
+        cachedTokens: this.sequence.cachedTokens,
         completionTokens: this.tokenIds.length,
         reasoningTokens: this.reasoningTokens,
       },

@@ -32,17 +32,30 @@ export interface SequenceOptions {
   /** On the clock of `Scheduler.plan`; Infinity: none. */
   deadline: number
   sampling: Sampling
+  /** Prefixes are shared only among sequences of equal salt. Default: none. */
+  cacheSalt?: string
+  constraint?: Constraint
 }
 
-/** `following`: a sample without tokens of its own, until its leader has computed their prompt. */
-export type SequenceState = 'waiting' | 'running' | 'following' | 'finished'
+/** What may come next, where not every id may: a grammar. */
+export interface Constraint {
+  /** [ceil(V / 32)] bit v % 32 of word v / 32: id v may come next. Asked for once before each id, when all before it are known. */
+  mask(): Int32Array
+}
 
 /**
- *            0           computed   computed + scheduled      length
- *  tokens    |-- K, V stored --|-- in this step --|-- later steps --|
+ * `following`: a sample without pages of its own, until its leader's prompt is planned. `parked`: out of the way, because its reader
+ * has fallen behind.
+ */
+export type SequenceState = 'waiting' | 'running' | 'following' | 'parked' | 'finished'
+
+/**
+ *            0                  planned             length      end
+ *  tokens    |-- K, V stored -----|-- later steps ----|-- pending --|
  *
- * An id is sampled when the step reaches `length`. A prompt, a chunk of it, a decode step and a recomputation after preemption
- * are all the same: `computed` runs after `length`.
+ * Planning runs ahead of the device: `planned` counts what the steps planned so far store, run or not, and an id that such a step samples
+ * is pending until it is known. An id is sampled when a step reaches `end`. A prompt, a chunk of it, a decode step and a recomputation
+ * after preemption are all the same: `planned` runs after `end`.
  */
 export class Sequence {
   readonly arrival: number
@@ -54,22 +67,28 @@ export class Sequence {
   readonly sampling: Sampling
   /** Penalties look at the ids so far, so the row on the device keeps them. */
   readonly keepsHistory: boolean
+  readonly constraint: Constraint | undefined
 
   state: SequenceState = 'waiting'
   /** [capacity] the first `length` are the prompt and what was generated. */
   tokens: Int32Array
   length: number
-  computed = 0
-  scheduled = 0
+  planned = 0
+  /** Ids that planned steps sample, not known yet. */
+  pending = 0
+  /** Of the next ids to become known, those that do not count: ids were forced in their place. */
+  private void = 0
   /** Row of the persistent batch; -1 while waiting. */
   row = -1
-  table = new PageTable()
-  /** Entries of the page table that the device knows for this row. */
-  sentPages = 0
+  table: PageTable
   /** The device knows the ids so far, for the penalties. */
   historySent = false
   /** The other samples of the prompt, until they fork from this one. */
   followers: Sequence[] = []
+  /** Tokens of the prompt that need not be computed, as cached pages hold them. */
+  cachedTokens = 0
+  /** The prompt has been planned to its end. */
+  prefilled = false
   /** When the sequence first got into a step, on the clock of `Scheduler.plan`; NaN before. */
   startedAt = Number.NaN
 
@@ -84,6 +103,8 @@ export class Sequence {
     this.sampling = sampling
     this.keepsHistory =
       sampling.repetitionPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0
+    this.constraint = options.constraint
+    this.table = new PageTable(options.cacheSalt)
     this.tokens = new Int32Array(prompt.length + 64)
     this.tokens.set(prompt)
     this.length = prompt.length
@@ -93,12 +114,29 @@ export class Sequence {
     return this.length >= this.maxLength
   }
 
-  /** Tokens whose K and V are not stored. */
-  get remaining(): number {
-    return this.length - this.computed
+  /** Tokens, those included that are not known yet. */
+  get end(): number {
+    return this.length + this.pending
   }
 
-  append(id: number): void {
+  /** Tokens that the next steps have to compute: the known ones, then a pending one. */
+  get remaining(): number {
+    if (this.end >= this.maxLength || (this.constraint && this.pending > 0)) return 0
+    return (this.planned < this.length ? this.length : this.end) - this.planned
+  }
+
+  /** A step has sampled the oldest pending id. True when it counts, and is appended. */
+  take(id: number): boolean {
+    if (this.void > 0) {
+      this.void--
+      return false
+    }
+    this.pending--
+    this.append(id)
+    return true
+  }
+
+  private append(id: number): void {
     if (this.length === this.tokens.length) {
       const grown = new Int32Array(2 * this.length)
       grown.set(this.tokens)
@@ -107,8 +145,11 @@ export class Sequence {
     this.tokens[this.length++] = id
   }
 
-  /** Appends ids that were not sampled, as many as there is room for. */
+  /** Appends ids that were not sampled, as many as there is room for. Those that are pending stood in their place and do not count. */
   force(ids: ArrayLike<number>): void {
+    this.void += this.pending
+    this.pending = 0
+    this.planned = Math.min(this.planned, this.length)
     for (let i = 0; i < ids.length && !this.isFull; i++) this.append(ids[i]!)
     this.historySent = false // the device counts what it samples, and it did not sample these
   }

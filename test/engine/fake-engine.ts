@@ -10,12 +10,14 @@ export interface FakeEngineOptions {
   vocabSize?: number
   context?: number
   eosTokenIds?: number[]
+  queue?: number
+  prefixCache?: boolean
 }
 
 /** An engine over a model of invented ids, without a tokenizer. */
 export function fakeEngine(options: FakeEngineOptions = {}) {
   const { pages = 64, pageSize = 4, rows = 8, stepTokens = 16, vocabSize = 500, eosTokenIds = [] } = options
-  const { context = 200 } = options
+  const { context = 200, queue = 1000, prefixCache = true } = options
   const model = new FakeModel({ pages, pageSize, rows, stepTokens, vocabSize })
   const generation = { temperature: 0, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 }
   const engine = new Engine({
@@ -24,7 +26,7 @@ export function fakeEngine(options: FakeEngineOptions = {}) {
     template: null,
     info: { directory: 'nowhere' } as LoadedModel['info'],
     facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: false },
-    limits: { pages, pageSize, rows, stepTokens },
+    limits: { pages, pageSize, rows, stepTokens, queue, prefixCache },
   })
   /** The ids that the model continues a prompt with, greedily. */
   const expected = (prompt: readonly number[], count: number): number[] => {

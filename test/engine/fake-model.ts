@@ -54,11 +54,13 @@ export class FakeModel implements NativeModel {
   readonly brokenIds = new Set<number>()
   private readonly slots: (Slot | undefined)[]
   private readonly pageTables: number[][]
+  private readonly lastIds: number[]
   private readonly histories: { ids: number[]; generated: number }[]
 
   constructor(readonly options: FakeModelOptions) {
     this.slots = new Array(options.pages * options.pageSize)
     this.pageTables = Array.from({ length: options.rows }, () => [])
+    this.lastIds = new Array(options.rows).fill(-1)
     this.histories = Array.from({ length: options.rows }, () => ({ ids: [], generated: 0 }))
   }
 
@@ -117,17 +119,33 @@ export class FakeModel implements NativeModel {
     equal('the last of cuSeqlensQ', batch.cuSeqlensQ[B]!, T)
     equal('distinct rows', new Set(batch.rows).size, B)
     equal('distinct sampled rows', new Set(batch.sampleRow).size, N)
-    equal('distinct slots', new Set(batch.slotMapping).size, T)
+    const stored = batch.slotMapping.filter((slot) => slot !== -1)
+    equal('distinct slots', new Set(stored).size, stored.length)
     if (T === 0 || T > this.options.stepTokens) throw new Error(`${T} tokens in a step`)
     const rows = [...batch.rows, ...batch.sampleRow]
     if (rows.some((row) => row < 0 || row >= this.options.rows)) throw new Error(`rows ${rows}`)
-    if (batch.slotMapping.some((slot) => slot < 0 || slot >= this.slots.length)) throw new Error('slots')
+    if (stored.some((slot) => slot < 0 || slot >= this.slots.length)) throw new Error('slots')
   }
 
   private storeTokens(batch: Batch): void {
-    for (const [t, slot] of batch.slotMapping.entries()) {
-      this.slots[slot] = { token: batch.tokenIds[t]!, position: batch.positions[t]! }
+    for (let b = 0; b < batch.rows.length; b++) {
+      for (let t = batch.cuSeqlensQ[b]!; t < batch.cuSeqlensQ[b + 1]!; t++) {
+        const token = batch.tokenIds[t] === -1 ? this.lastIds[batch.rows[b]!]! : batch.tokenIds[t]!
+        if (token < 0) throw new Error(`token ${t} is ${token}, in row ${batch.rows[b]}`)
+        const slot = batch.slotMapping[t]!
+        const position = batch.positions[t]!
+        if (slot >= 0) this.slots[slot] = { token, position }
+        else this.checkStored(batch.rows[b]!, position, token)
+      }
     }
+  }
+
+  /** A token that is not stored must be stored already. */
+  private checkStored(row: number, position: number, token: number): void {
+    const S = this.options.pageSize
+    const page = this.pageTables[row]![Math.floor(position / S)]!
+    const slot = this.slots[page * S + (position % S)]
+    if (slot?.token !== token || slot.position !== position) throw new Error(`position ${position} is not stored`)
   }
 
   /** The tokens of sequence b up to token t of the step, as attention finds them. */
@@ -166,10 +184,26 @@ export class FakeModel implements NativeModel {
       ids[n] = this.draw(context, floats, ints, batch.sampleRow[n]!)
       const bias = batch.biasOffsets.length > 0 ? batch.biasOffsets.subarray(n, n + 2) : [0, 0]
       for (let i = bias[0]!; i < bias[1]!; i++) if (batch.biasValues[i]! >= 100) ids[n] = batch.biasIds[i]!
+      ids[n] = this.allowed(batch, n, ids[n]!)
+      this.lastIds[batch.sampleRow[n]!] = Math.max(0, ids[n]!)
       if (asked[n]! >= 0) logprobs[n] = -ids[n]!
       for (let k = 0; k < K; k++) topIds[n * K + k] = (ids[n]! + k) % this.options.vocabSize
     }
     return { ids, logprobs, topIds, topLogprobs: new Float32Array(topIds).map((id) => -id), startedAt: 0, endedAt: 0 }
+  }
+
+  /** The id, or the next one that the sample's mask allows; -2 where it allows none. */
+  private allowed(batch: Batch, n: number, id: number): number {
+    const m = batch.maskSamples.indexOf(n)
+    if (m < 0 || id < 0) return id
+    const V = this.options.vocabSize
+    const words = Math.ceil(V / 32)
+    if (batch.maskBits.length !== batch.maskSamples.length * words) throw new Error('maskBits')
+    for (let i = 0; i < V; i++) {
+      const candidate = (id + i) % V
+      if ((batch.maskBits[m * words + (candidate >> 5)]! >>> (candidate & 31)) & 1) return candidate
+    }
+    return -2
   }
 
   private draw(context: number[], floats: Float32Array, ints: Int32Array, row: number): number {

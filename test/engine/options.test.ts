@@ -39,14 +39,16 @@ describe('engine options', () => {
       maxContext: undefined,
       maxSequences: 64,
       maxStepTokens: 512,
+      maxQueue: 10_000,
+      prefixCache: true,
     })
     expect(onProgress({ phase: 'weights', done: 1, total: 1 })).toBeUndefined()
   })
 
   it('are taken as given', () => {
     const given = { device: 'cuda:1', threads: 3, kvDtype: 'f32', pageSize: 16, kvMemory: '2GiB', maxContext: 128 }
-    const counts = { maxSequences: 2, maxStepTokens: 32, onProgress: () => {} }
-    expect(engine({ ...given, ...counts, prefixCache: false, weightDtype: 'bf16' })).toEqual({ ...given, ...counts })
+    const counts = { maxSequences: 2, maxStepTokens: 32, maxQueue: 5, prefixCache: false, onProgress: () => {} }
+    expect(engine({ ...given, ...counts, weightDtype: 'bf16' })).toEqual({ ...given, ...counts })
   })
 
   it.each([

@@ -1,7 +1,7 @@
 /** Runs the scheduler against the fake model, step by step, holding its laws after every step. */
 import { BatchPacker } from '../../lib/batch'
 import { KvCache } from '../../lib/cache/kv-cache'
-import { Scheduler } from '../../lib/scheduler'
+import { Scheduler, type StepPlan } from '../../lib/scheduler'
 import { Sequence, type SequenceOptions } from '../../lib/sequence'
 import { FakeModel, nextId } from '../engine/fake-model'
 
@@ -10,6 +10,9 @@ export interface SimulationOptions {
   pageSize: number
   rows: number
   stepTokens: number
+  prefixCache?: boolean
+  /** Steps that are planned before the ids of the first are known. Default 2. */
+  flights?: number
 }
 
 export const VOCAB = 1000
@@ -36,13 +39,16 @@ export class Simulation {
   readonly live = new Set<Sequence>()
   readonly ended: Sequence[] = []
   steps = 0
-  /** Sequences of each step. */
-  readonly trace: Sequence[][] = []
+  /** Every step's plan. */
+  readonly trace: StepPlan[] = []
+  private readonly flights: { plan: StepPlan; ids: Int32Array }[] = []
+  private readonly mostFlights: number
   private readonly packer: BatchPacker
   private arrivals = 0
 
   constructor(options: SimulationOptions) {
-    this.cache = new KvCache(options.pages, options.pageSize)
+    this.mostFlights = options.flights ?? 2
+    this.cache = new KvCache({ prefixCache: true, ...options })
     this.scheduler = new Scheduler(this.cache, options)
     this.packer = new BatchPacker(options)
     this.model = new FakeModel({ ...options, vocabSize: VOCAB })
@@ -72,30 +78,54 @@ export class Simulation {
     if (this.live.delete(sequence)) this.ended.push(sequence)
   }
 
-  /** One step. `meanwhile` runs between plan and commit, as users' calls do. */
+  get isIdle(): boolean {
+    return !this.scheduler.hasWork && this.flights.length === 0
+  }
+
+  /** Plans steps as far ahead as may be, then ends the first. `meanwhile` runs before that, as users' calls do. */
   step(now = 0, meanwhile: () => void = () => {}): void {
     for (const late of this.scheduler.expired(now)) this.end(late)
-    if (!this.scheduler.hasWork) return
-    const plan = this.scheduler.plan(now)
-    if (plan.tokens === 0) throw new Error('there is work, and the step is empty')
-    this.trace.push([...plan.sequences])
-    this.model.copy(plan.copies.from, plan.copies.to)
-    const { ids } = this.model.step(this.packer.pack(plan))
-    this.checkLaws()
+    while (this.flights.length < this.mostFlights && this.scheduler.hasWork) {
+      const plan = this.scheduler.plan(now)
+      this.checkPlan(plan)
+      if (plan.tokens === 0) break
+      this.trace.push(plan)
+      const { ids } = this.model.step(this.packer.pack(plan))
+      this.model.copy(plan.copies.from, plan.copies.to)
+      this.flights.push({ plan, ids })
+      this.checkLaws()
+    }
     meanwhile()
-    this.scheduler.commit()
-    for (const [n, sample] of plan.samples.entries()) {
-      if (sample.state === 'finished') continue
-      sample.append(ids[n]!)
-      if (sample.isFull) this.end(sample)
+    this.checkLaws()
+    const flight = this.flights.shift()
+    if (!flight) return
+    for (const [n, sample] of flight.plan.samples.entries()) {
+      if (this.scheduler.commit(sample, flight.ids[n]!) && sample.isFull) this.end(sample)
+      this.onId(sample)
     }
     this.steps++
     this.checkLaws()
   }
 
+  /** The forced ids of each sequence, by position. */
+  readonly forced = new Map<Sequence, Map<number, number>>()
+
+  force(sequence: Sequence, ids: readonly number[]): void {
+    const positions = this.forced.get(sequence) ?? new Map<number, number>()
+    for (const [i, id] of ids.entries()) {
+      if (sequence.length + i < sequence.maxLength) positions.set(sequence.length + i, id)
+    }
+    this.forced.set(sequence, positions)
+    sequence.force(ids)
+    if (sequence.isFull) this.end(sequence)
+  }
+
+  /** Called for each sequence that got an id. */
+  onId: (sequence: Sequence) => void = () => {}
+
   /** Steps until all have ended. */
   run(limit = 100_000): void {
-    while (this.scheduler.hasWork) {
+    while (!this.isIdle) {
       if (this.steps > limit) throw new Error(`work is left after ${limit} steps`)
       this.step()
     }
@@ -103,16 +133,25 @@ export class Simulation {
 
   checkLaws(): void {
     const live = [...this.live]
-    const tables = live.map((sequence) => sequence.table)
     this.cache.check(
-      tables,
-      live.map((sequence) => sequence.computed),
+      live.map(({ table, tokens, planned, length }) => ({ table, tokens, stored: Math.min(planned, length) })),
     )
     const { total, free, cached, private: own } = this.cache.counts()
     if (free + cached + own !== total) throw new Error('pages are not conserved')
+    if (this.live.size === 0 && own !== 0) throw new Error(`${own} pages are private, and no sequence lives`)
     for (const sequence of live) {
-      const holds = sequence.table.length > 0
-      if (holds !== (sequence.state === 'running')) throw new Error(`${sequence.state} with pages: ${holds}`)
+      if (sequence.table.length > 0 && sequence.state !== 'running') throw new Error(`${sequence.state} with pages`)
+    }
+  }
+
+  private checkPlan(plan: StepPlan): void {
+    if (plan.tokens === 0 && this.flights.length === 0) throw new Error('there is work, and the step is empty')
+    if (plan.tokens !== plan.counts.reduce((sum, count) => sum + count, 0)) throw new Error('tokens are not the sum')
+    if (plan.counts.some((count) => count < 1)) throw new Error('a sequence without tokens in the step')
+    for (const [b, sequence] of plan.sequences.entries()) {
+      if (sequence.state !== 'running') throw new Error(`a sequence of the step is ${sequence.state}`)
+      if (sequence.planned !== plan.starts[b]! + plan.counts[b]!)
+        throw new Error('tokens of a sequence are not side by side')
     }
   }
 }
@@ -137,8 +176,11 @@ export function generated(sequence: Sequence): number[] {
   return [...sequence.tokens.subarray(sequence.promptLength, sequence.length)]
 }
 
-/** The ids it must generate, from its tokens alone. */
-export function expectedIds(sequence: Sequence): number[] {
+/** The ids it must have, from its prompt and what was forced alone. */
+export function expectedIds(
+  sequence: Sequence,
+  forced: ReadonlyMap<Sequence, Map<number, number>> = new Map(),
+): number[] {
   const tokens = [...sequence.tokens.subarray(0, sequence.promptLength)]
   while (tokens.length < sequence.length) {
     const sampling = {
@@ -147,7 +189,7 @@ export function expectedIds(sequence: Sequence): number[] {
       sampleIndex: sequence.sampleIndex,
       penalized: sequence.keepsHistory ? tokens.slice(sequence.promptLength) : [],
     }
-    tokens.push(nextId(tokens, VOCAB, sampling))
+    tokens.push(forced.get(sequence)?.get(tokens.length) ?? nextId(tokens, VOCAB, sampling))
   }
   return tokens.slice(sequence.promptLength)
 }
