@@ -135,10 +135,18 @@ export interface NativeModel {
   readonly description: string
   readonly weightBytes: number
   readonly kvBytes: number
+  /** Of one KV page, all layers. */
+  readonly pageBytes: number
+  /** What decides the bits of a result besides the build: device, architecture and instruction set, as "cpu x86-64 avx512". */
+  readonly numerics: string
   /** Runs one step on the model's own thread; steps queue in order. */
   forward(batch: Batch): Promise<StepResult>
   /** Copies whole KV pages, from[i] -> to[i], in order with the steps. */
   copyPages(from: Int32Array, to: Int32Array): Promise<void>
+  /** The bytes of whole KV pages, one after another, each [layer][K|V][Hk][S][D], in order with the steps. */
+  readPages(pages: Int32Array): Promise<Uint8Array>
+  /** Fills whole KV pages with bytes that `readPages` gave, in order with the steps. The bytes are copied at the call. */
+  writePages(pages: Int32Array, bytes: Uint8Array): Promise<void>
   /** Idempotent; waits for the steps in flight, then frees everything. */
   close(): Promise<void>
 }

@@ -177,6 +177,9 @@ class Backend {
   virtual std::string device() const = 0;       // "cpu"
   virtual std::string description() const = 0;  // for people: instruction set, threads
 
+  // What decides the bits of results besides the build: the kind of device and its instructions, not the number of threads.
+  virtual std::string numerics() const = 0;
+
   // Device memory, uninitialised, aligned to 64 bytes. Errors: OUT_OF_MEMORY with the bytes.
   virtual Buffer allocate(size_t bytes) = 0;
   virtual void upload(void* device, const void* host, size_t bytes) = 0;

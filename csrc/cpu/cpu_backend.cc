@@ -8,12 +8,21 @@
 namespace m2::cpu {
 namespace {
 
+#if defined(__x86_64__)
+constexpr const char* kArchitecture = "x86-64";
+#elif defined(__aarch64__)
+constexpr const char* kArchitecture = "aarch64";
+#else
+constexpr const char* kArchitecture = "other";
+#endif
+
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(int threads) : m_(choose_kernels(), threads) {}
 
   std::string device() const override { return "cpu"; }
   std::string description() const override { return std::string("CPU, ") + m_.kernels.name + ", " + std::to_string(m_.pool.threads()) + " threads"; }
+  std::string numerics() const override { return std::string("cpu ") + kArchitecture + " " + m_.kernels.name; }
   bool host_memory() const override { return true; }
 
   Buffer allocate(size_t bytes) override { return cpu::allocate(bytes); }

@@ -173,7 +173,25 @@ StepResult Model::forward(Batch batch) {
 
 void Model::copy_pages(const std::vector<int32_t>& from, const std::vector<int32_t>& to) {
   expect(from.size() == to.size(), "copyPages got ", from.size(), " sources and ", to.size(), " targets");
+  kv_.check("copyPages", from);
+  kv_.check("copyPages", to);
   for (size_t i = 0; i < from.size(); i++) kv_.copy_page(from[i], to[i]);
+}
+
+void Model::check_pages(const char* call, const std::vector<int32_t>& pages, size_t bytes) const {
+  kv_.check(call, pages);
+  const size_t expected = pages.size() * kv_.page_bytes();
+  if (bytes != expected) fail("DEVICE_ERROR", call, ": ", bytes, " bytes for ", pages.size(), " pages, expected ", expected);
+}
+
+void Model::read_pages(const std::vector<int32_t>& pages, std::span<uint8_t> to) const {
+  check_pages("readPages", pages, to.size());
+  for (size_t i = 0; i < pages.size(); i++) kv_.read_page(pages[i], to.data() + i * kv_.page_bytes());
+}
+
+void Model::write_pages(const std::vector<int32_t>& pages, std::span<const uint8_t> from) {
+  check_pages("writePages", pages, from.size());
+  for (size_t i = 0; i < pages.size(); i++) kv_.write_page(pages[i], from.data() + i * kv_.page_bytes());
 }
 
 }  // namespace m2

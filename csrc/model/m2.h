@@ -1,6 +1,7 @@
 // MiniMax-M2 on a backend: weights, cache, rows, and the layer list.
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/ops.h"
@@ -18,11 +19,16 @@ class Model {
 
   StepResult forward(Batch);
   void copy_pages(const std::vector<int32_t>& from, const std::vector<int32_t>& to);
+  // Whole pages, one after another, as the pool has them. Throws DEVICE_ERROR before anything is done for pages that are not there or bytes that do not fit.
+  void read_pages(const std::vector<int32_t>& pages, std::span<uint8_t> to) const;
+  void write_pages(const std::vector<int32_t>& pages, std::span<const uint8_t> from);
 
   std::string device() const { return ops_->device(); }
   std::string description() const { return ops_->description(); }
   size_t weight_bytes() const { return weights_.bytes; }
   size_t kv_bytes() const { return kv_.bytes(); }
+  size_t page_bytes() const { return kv_.page_bytes(); }
+  std::string numerics() const { return ops_->numerics(); }
 
  private:
   // The step on the device: its integers, and the activations between the operations. Carved once, for the largest step.
@@ -32,6 +38,7 @@ class Model {
   };
   struct Step;
 
+  void check_pages(const char* call, const std::vector<int32_t>& pages, size_t bytes) const;
   void run_layers(const Step&);
   StepResult sample(const Batch&, const Step&);
   Step upload(const Batch&);

@@ -12,9 +12,13 @@ namespace m2::napi {
 namespace {
 
 template <class T>
-std::vector<T> copied(const Napi::Object& object, const char* name) {
-  const std::span<T> span = span_of<T>(object, name);
+std::vector<T> copied(const Napi::Value& value, const char* name) {
+  const std::span<T> span = span_of<T>(value, name);
   return {span.begin(), span.end()};
+}
+template <class T>
+std::vector<T> copied(const Napi::Object& object, const char* name) {
+  return copied<T>(object.Get(name), name);
 }
 
 template <class T>
@@ -118,9 +122,29 @@ Napi::Value forward(const SharedSession& session, const Napi::CallbackInfo& info
 
 Napi::Value copy_pages(const SharedSession& session, const Napi::CallbackInfo& info) {
   if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
-  const auto ints = [](const std::span<int32_t> span) { return std::vector<int32_t>(span.begin(), span.end()); };
-  return session->worker.run(info.Env(), [session, from = ints(span_of<int32_t>(info[0], "from")), to = ints(span_of<int32_t>(info[1], "to"))] {
+  return session->worker.run(info.Env(), [session, from = copied<int32_t>(info[0], "from"), to = copied<int32_t>(info[1], "to")] {
     session->model->copy_pages(from, to);
+    return holding(session, undefined);
+  });
+}
+
+// The thread writes into the array that the promise resolves with: what may be hundreds of megabytes is not copied on the JavaScript thread.
+Napi::Value read_pages(const SharedSession& session, const Napi::CallbackInfo& info) {
+  if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
+  auto pages = copied<int32_t>(info[0], "pages");
+  auto array = Napi::Uint8Array::New(info.Env(), pages.size() * session->model->page_bytes());
+  const std::span<uint8_t> bytes(array.Data(), array.ByteLength());
+  const auto held = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(array));
+  return session->worker.run(info.Env(), [session, pages = std::move(pages), bytes, held] {
+    session->model->read_pages(pages, bytes);
+    return holding(session, [held](Napi::Env) { return held->Value(); });
+  });
+}
+
+Napi::Value write_pages(const SharedSession& session, const Napi::CallbackInfo& info) {
+  if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
+  return session->worker.run(info.Env(), [session, pages = copied<int32_t>(info[0], "pages"), bytes = copied<uint8_t>(info[1], "bytes")] {
+    session->model->write_pages(pages, bytes);
     return holding(session, undefined);
   });
 }
@@ -145,11 +169,15 @@ Napi::Object model_object(Napi::Env env, const SharedSession& session) {
   o.Set("description", session->model->description());
   o.Set("weightBytes", static_cast<double>(session->model->weight_bytes()));
   o.Set("kvBytes", static_cast<double>(session->model->kv_bytes()));
+  o.Set("pageBytes", static_cast<double>(session->model->page_bytes()));
+  o.Set("numerics", session->model->numerics());
   const auto method = [&](const char* name, Napi::Value (*body)(const SharedSession&, const Napi::CallbackInfo&)) {
     o.Set(name, Napi::Function::New(env, [session, body](const Napi::CallbackInfo& info) { return guarded(info.Env(), [&] { return body(session, info); }); }, name));
   };
   method("forward", forward);
   method("copyPages", copy_pages);
+  method("readPages", read_pages);
+  method("writePages", write_pages);
   method("close", close);
   return o;
 }

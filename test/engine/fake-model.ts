@@ -46,6 +46,7 @@ export class FakeModel implements NativeModel {
   readonly description = 'a model of invented ids'
   readonly weightBytes = 0
   readonly kvBytes = 0
+  readonly numerics = 'fake'
   steps = 0
   closed = false
   /** Called before each step; what it throws is the step's error. */
@@ -72,6 +73,27 @@ export class FakeModel implements NativeModel {
 
   async copyPages(from: Int32Array, to: Int32Array): Promise<void> {
     this.copy(from, to)
+  }
+
+  get pageBytes(): number {
+    return 8 * this.options.pageSize
+  }
+
+  async readPages(pages: Int32Array): Promise<Uint8Array> {
+    const slots = this.slotsOf(pages).map((slot) => this.slots[slot] ?? { token: -1, position: -1 })
+    return new Uint8Array(Int32Array.from(slots.flatMap(({ token, position }) => [token, position])).buffer)
+  }
+
+  async writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
+    const words = new Int32Array(bytes.slice().buffer)
+    for (const [i, slot] of this.slotsOf(pages).entries()) {
+      this.slots[slot] = { token: words[2 * i]!, position: words[2 * i + 1]! }
+    }
+  }
+
+  private slotsOf(pages: Int32Array): number[] {
+    const S = this.options.pageSize
+    return [...pages].flatMap((page) => Array.from({ length: S }, (_, s) => page * S + s))
   }
 
   async close(): Promise<void> {

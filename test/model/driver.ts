@@ -94,6 +94,11 @@ export class Driver {
     return generated
   }
 
+  /** The pages of a row's sequence, in the order of its tokens. */
+  pagesOf(row: number): Int32Array {
+    return Int32Array.from(this.#pages[row]!)
+  }
+
   /** Ends the sequence of a row: its pages are free again. */
   release(row: number): void {
     this.#freePages.push(...this.#pages[row]!.splice(0))
