@@ -7,7 +7,7 @@ import { type LoadedModel, loadModel, type ModelInfo } from './loaded-model'
 import type { ChatOptions, EngineOptions, GenerateOptions } from './options'
 import { type Prepared, prepareChat, prepareGenerate } from './requests'
 import { type Request, Runner } from './runner'
-import { Sample } from './sample'
+import { Sample, type SampleSoFar } from './sample'
 import { Sequence } from './sequence'
 import { SignalHub } from './signal-hub'
 import type { ChatMessage } from './text/messages'
@@ -24,6 +24,26 @@ export interface EngineStats {
   /** Prompt tokens whose KV pages were reused. */
   cachedTokens: number
   generatedTokens: number
+}
+
+/** Makes a checked request, with some options in the place of those it was called with. */
+type Prepare = (options?: GenerateOptions) => Prepared
+
+/** Samples that draw from the same random numbers, each with its own index. */
+interface Family {
+  members: number
+}
+
+interface Origin {
+  prepare: Prepare
+  samples: readonly Sample[]
+  family: Family
+}
+
+/** What a fork brings along. */
+interface Inheritance {
+  family: Family
+  soFar: SampleSoFar
 }
 
 const EMBEDDED_MODEL = path.join(__dirname, '..', 'models', 'nano')
@@ -44,6 +64,8 @@ export class Engine implements AsyncDisposable {
   private readonly loaded: LoadedModel
   private readonly runner: Runner
   private readonly signals = new SignalHub()
+  /** What forks need of the generations that callers still hold. */
+  private readonly origins = new WeakMap<Generation, Origin>()
   private arrivals = 0
 
   /**
@@ -73,12 +95,28 @@ export class Engine implements AsyncDisposable {
    * Errors are thrown by the generation, not here.
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
-    return this.start(() => prepareGenerate(this.loaded, prompt, options))
+    return this.start((more) => prepareGenerate(this.loaded, prompt, { ...options, ...more }))
   }
 
   /** Answers a conversation: rendered by the model's template, parsed into reasoning, text and tool calls. Errors are thrown by the generation, not here. */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    return this.start(() => prepareChat(this.loaded, messages, options))
+    return this.start((more) => prepareChat(this.loaded, messages, { ...options, ...more }))
+  }
+
+  /**
+   * A second generation that goes on from what the first has so far, beside it. The pages of both are the same up to there, so next to
+   * nothing is computed twice; the stream and the result begin with what there was. It draws otherwise than the first, also with the
+   * same seed. Errors are thrown by the generation: BAD_INPUT where there is nothing to go on from.
+   * @param generation of this engine, with one sample, not ended by a stop
+   * @param options in the place of those that the first was called with
+   */
+  fork(generation: Generation, options: Omit<GenerateOptions, 'n'> = {}): Generation {
+    const origin = this.origins.get(generation)
+    if (!origin) return failed('expected a generation that this engine has accepted, found another')
+    const { samples, family } = origin
+    if (samples.length > 1) return failed(`expected a generation of one sample, found ${samples.length}`)
+    if (samples[0]!.hasStopped) return failed('expected a generation that can go on, found one that has stopped')
+    return this.start((more) => origin.prepare({ ...options, ...more }), { family, soFar: samples[0]!.soFar })
   }
 
   stats(): EngineStats {
@@ -94,21 +132,23 @@ export class Engine implements AsyncDisposable {
     return this.close()
   }
 
-  private start(prepare: () => Prepared): Generation {
+  private start(prepare: Prepare, inheritance?: Inheritance): Generation {
     const calledAt = performance.now()
     const generation = new LiveGeneration()
     try {
       this.runner.checkOpen()
-      this.submit(generation, prepare(), calledAt)
+      this.submit(generation, prepare, calledAt, inheritance)
     } catch (error) {
       generation.fail(error)
     }
     return generation
   }
 
-  private submit(generation: LiveGeneration, prepared: Prepared, calledAt: number): void {
+  private submit(generation: LiveGeneration, prepare: Prepare, calledAt: number, inheritance?: Inheritance): void {
+    const prepared = prepare()
     const { signal } = prepared.settings
-    const samples = this.samplesOf(generation, prepared, calledAt)
+    const family = inheritance?.family ?? { members: 0 }
+    const samples = this.samplesOf(generation, prepared, calledAt, family, inheritance?.soFar)
     const abort = () => this.runner.abort(request)
     const release = () => signal && this.signals.unfollow(signal, abort)
     const request: Request = {
@@ -123,6 +163,7 @@ export class Engine implements AsyncDisposable {
       },
     }
     this.runner.submit(request)
+    this.origins.set(generation, { prepare, samples, family })
     generation.start({
       abort,
       halt: (index) => this.runner.park(samples[index]!.sequence),
@@ -131,15 +172,30 @@ export class Engine implements AsyncDisposable {
     if (signal) this.signals.follow(signal, abort)
   }
 
-  private samplesOf(generation: LiveGeneration, prepared: Prepared, calledAt: number): Sample[] {
+  private samplesOf(
+    generation: LiveGeneration,
+    prepared: Prepared,
+    calledAt: number,
+    family: Family,
+    soFar?: SampleSoFar,
+  ): Sample[] {
     const { prompt, settings, newText, prefill, forced } = prepared
     const { sampling, priority, n, cacheSalt } = settings
     const arrival = this.arrivals++
     const maxLength = Math.min(this.loaded.facts.context, prompt.length + settings.maxTokens)
+    if (soFar && prompt.length + soFar.tokenIds.length >= maxLength) {
+      throw new M2Error(
+        'BAD_INPUT',
+        `fork: expected room for more than the ${soFar.tokenIds.length} tokens so far, found none`,
+      )
+    }
     const deadline = calledAt + settings.deadlineMs
-    return Array.from({ length: n }, (_, sampleIndex) => {
+    return Array.from({ length: n }, (_, index) => {
+      const sampleIndex = family.members++
       return new Sample({
+        index,
         sequence: new Sequence({ arrival, sampleIndex, prompt, maxLength, priority, deadline, sampling, cacheSalt }),
+        soFar,
         calledAt,
         stopTokenIds: settings.stopTokenIds,
         text: newText(),
@@ -149,6 +205,12 @@ export class Engine implements AsyncDisposable {
       })
     })
   }
+}
+
+function failed(message: string): Generation {
+  const generation = new LiveGeneration()
+  generation.fail(new M2Error('BAD_INPUT', `fork: ${message}`))
+  return generation
 }
 
 function resultOf(samples: readonly Sample[], prompt: Int32Array): Result {

@@ -111,7 +111,7 @@ export class LiveGeneration implements Generation {
     this.settled.catch(() => {})
   }
 
-  /** The generation has begun. */
+  /** The generation is accepted. */
   start(controls: GenerationControls): void {
     this.controls = controls
   }

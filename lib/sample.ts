@@ -16,8 +16,19 @@ export interface ForcedIds {
   closeAfterNewline: Int32Array
 }
 
+/** What one sample has generated so far. */
+export interface SampleSoFar {
+  tokenIds: readonly number[]
+  /** One for each id, where they were asked for. */
+  logprobs: NonNullable<Result['logprobs']>
+}
+
 export interface SampleOptions {
+  /** Which of n samples. */
+  index: number
   sequence: Sequence
+  /** What a fork goes on from; it is given out again. */
+  soFar?: SampleSoFar
   /** `performance.now()` of the call. */
   calledAt: number
   stopTokenIds: ReadonlySet<number>
@@ -43,11 +54,21 @@ export class Sample {
   constructor(private readonly options: SampleOptions) {
     this.sequence = options.sequence
     if (options.prefill) this.emit(options.text!.pushText(options.prefill), [])
+    if (options.soFar) this.replay(options.soFar)
+  }
+
+  get soFar(): SampleSoFar {
+    return { tokenIds: [...this.tokenIds], logprobs: [...this.logprobs] }
+  }
+
+  /** It ended where the model or the caller wanted it to: nothing comes after that. */
+  get hasStopped(): boolean {
+    return !Number.isNaN(this.endedAt) && (this.reason === 'stop' || this.reason === 'tool_calls')
   }
 
   /** Takes the id that was just sampled and appended to the sequence; may force more behind it. True when it is the last one. */
   accept(id: number, logprob: number, top: TokenLogprob[]): boolean {
-    if (this.tokenIds.length === 0) this.firstTokenAt = performance.now()
+    if (Number.isNaN(this.firstTokenAt)) this.firstTokenAt = performance.now()
     if (this.sequence.sampling.logprobs >= 0) this.logprobs.push({ id, logprob, top })
     const { text, stopTokenIds } = this.options
     if (stopTokenIds.has(id) || !text) {
@@ -105,12 +126,28 @@ export class Sample {
 
   private force(ids: Int32Array | undefined): void {
     if (!ids || ids.length === 0) return
+    const taken = this.append(ids)
+    this.emit(this.options.text!.push(taken), taken)
+  }
+
+  /** Ids that are not sampled here: those that the sequence has room for. */
+  private append(ids: ArrayLike<number>, logprobs: SampleSoFar['logprobs'] = []): number[] {
     const { sequence } = this
     const before = sequence.length
     sequence.force(ids)
     const taken = Array.from(sequence.tokens.subarray(before, sequence.length))
-    if (sequence.sampling.logprobs >= 0) for (const id of taken) this.logprobs.push({ id, logprob: 0, top: [] })
-    this.emit(this.options.text!.push(taken), taken)
+    if (sequence.sampling.logprobs >= 0) {
+      for (const [i, id] of taken.entries()) this.logprobs.push(logprobs[i] ?? { id, logprob: 0, top: [] })
+    }
+    return taken
+  }
+
+  private replay({ tokenIds, logprobs }: SampleSoFar): void {
+    const { text } = this.options
+    for (const id of this.append(tokenIds, logprobs)) {
+      this.emit(text ? text.push([id]) : {}, [id])
+      if (text?.inReasoning) this.reasoningTokens++
+    }
   }
 
   private emit(delta: Delta, ids: number[]): void {
@@ -118,7 +155,7 @@ export class Sample {
     this.output.text += delta.text ?? ''
     this.output.reasoning += delta.reasoning ?? ''
     if (ids.length === 0 && !delta.text && !delta.reasoning && !delta.toolCalls) return
-    const chunk: Chunk = { text: delta.text ?? '', tokenIds: ids, index: this.sequence.sampleIndex }
+    const chunk: Chunk = { text: delta.text ?? '', tokenIds: ids, index: this.options.index }
     if (delta.reasoning) chunk.reasoning = delta.reasoning
     if (delta.toolCalls) chunk.toolCalls = delta.toolCalls
     this.options.onChunk(chunk)

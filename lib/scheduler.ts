@@ -226,7 +226,10 @@ export class Scheduler {
     this.cache.adopt(table, tokens, length)
     if (table.shared === before) return
     const planned = Math.min(table.shared * this.cache.pageSize, length - 1)
-    if (!sequence.prefilled) sequence.cachedTokens += Math.min(planned, sequence.promptLength) - sequence.planned
+    if (!sequence.prefilled) {
+      const ofPrompt = (count: number) => Math.min(count, sequence.promptLength)
+      sequence.cachedTokens += ofPrompt(planned) - ofPrompt(sequence.planned)
+    }
     sequence.planned = planned
   }
 

@@ -163,6 +163,67 @@ describe('samples', () => {
   })
 })
 
+describe('a fork', () => {
+  it('goes on from what there is, draws otherwise, and computes next to nothing twice', async () => {
+    const { engine, model } = fakeEngine()
+    const prompt = Array.from({ length: 20 }, (_, i) => i)
+    const first = engine.generate(prompt, { maxTokens: 30, temperature: 1, seed: 7, logprobs: 0 })
+    for await (const chunk of first) if (chunk.tokenIds[0] !== undefined && engine.stats().generatedTokens >= 10) break
+    const computed: number[] = []
+    model.onStep = (batch) => computed.push(batch.tokenIds.length)
+    const fork = engine.fork(first, { maxTokens: 30 })
+    const again = engine.fork(first)
+    const [result, other] = await Promise.all([fork.result(), again.result()])
+    const origin = await first.result()
+    expect(origin.finishReason).toBe('abort')
+    const shared = origin.tokenIds.length
+    expect(shared).toBeGreaterThanOrEqual(9)
+    for (const one of [result, other]) {
+      expect(one.promptTokenIds).toEqual(prompt)
+      expect(one.tokenIds.slice(0, shared)).toEqual(origin.tokenIds)
+      expect(one).toMatchObject({
+        finishReason: 'length',
+        usage: { promptTokens: 20, completionTokens: 30, cachedTokens: 20 },
+      })
+      expect(one.logprobs).toEqual(one.tokenIds.map((id) => ({ id, logprob: -id, top: [] })))
+    }
+    expect(result.tokenIds.slice(shared)).not.toEqual(other.tokenIds.slice(shared))
+    expect(computed[0]).toBeLessThanOrEqual(2 * 5) // a partly filled page each
+    const ids = (await read(fork)).flatMap((chunk) => chunk.tokenIds)
+    expect(ids).toEqual(result.tokenIds)
+  })
+
+  it('takes other options in the place of those of the first', async () => {
+    const { engine, expected } = fakeEngine()
+    const first = engine.generate(PROMPT, { maxTokens: 5 })
+    await first.result()
+    const result = await engine.fork(first, { maxTokens: 9 }).result()
+    expect([result.tokenIds, result.finishReason]).toEqual([expected(PROMPT, 9), 'length'])
+  })
+
+  it('is refused where there is nothing to go on from', async () => {
+    const { engine, expected } = fakeEngine()
+    const stopped = engine.generate(PROMPT, { stopTokenIds: expected(PROMPT, 2).slice(1) })
+    const full = engine.generate(PROMPT, { maxTokens: 2 })
+    const two = engine.generate(PROMPT, { maxTokens: 2, n: 2 })
+    const failed = engine.generate([])
+    await Promise.allSettled([stopped, full, two, failed].map((one) => one.result()))
+    const messages = [stopped, full, two, failed, fakeEngine().engine.generate(PROMPT)].map((one) =>
+      engine
+        .fork(one)
+        .result()
+        .catch((error) => `${error.code} ${error.message}`),
+    )
+    expect(await Promise.all(messages)).toEqual([
+      'BAD_INPUT fork: expected a generation that can go on, found one that has stopped',
+      'BAD_INPUT fork: expected room for more than the 2 tokens so far, found none',
+      'BAD_INPUT fork: expected a generation of one sample, found 2',
+      'BAD_INPUT fork: expected a generation that this engine has accepted, found another',
+      'BAD_INPUT fork: expected a generation that this engine has accepted, found another',
+    ])
+  })
+})
+
 describe('the stream', () => {
   it('adds up to the result, read before, beside or after it', async () => {
     const { engine, expected } = fakeEngine()
