@@ -187,6 +187,24 @@ describe('the scheduler', () => {
     for (const sequence of [constrained!, free!]) expect(generated(sequence)).toEqual(expectedIds(sequence))
   })
 
+  it('lets a constraint choose anew before each id, from the ids so far', () => {
+    const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 2, stepTokens: 8 })
+    const [constrained] = simulation.add(ids(3), 6, {
+      constraint: {
+        // Only the number of ids so far may come next.
+        mask: () => {
+          const bits = new Int32Array(Math.ceil(VOCAB / 32))
+          bits[constrained!.length >> 5]! |= 1 << (constrained!.length & 31)
+          return bits
+        },
+      },
+    })
+    const [free] = simulation.add(ids(4, 10), 9)
+    simulation.run()
+    expect(generated(constrained!)).toEqual([3, 4, 5, 6, 7, 8])
+    expect(generated(free!)).toEqual(expectedIds(free!))
+  })
+
   it('drops the id that was sampled ahead where others are forced', () => {
     const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 1, stepTokens: 8 })
     const [sequence] = simulation.add(ids(3), 8)
