@@ -55,7 +55,8 @@ Model::Model(std::unique_ptr<Backend> backend, const Geometry& geometry, const C
   w_ = {.token_ids = i32(T), .positions = i32(T), .slots = i32(T), .cu_seqlens_q = i32(B + 1), .context_lens = i32(B), .rows = i32(B), .sample_at = i32(N),
         .x = f32(T * C), .h = f32(T * C), .h_bf16 = half(T * C), .qkv = f32(T * g_.qkv_size()), .q = f32(T * g_.q_size()), .attended = f32(T * g_.q_size()),
         .expert_ids = i32(TA), .expert_weights = f32(TA), .offsets = i32(g_.experts + 1), .source = i32(TA), .target = i32(TA),
-        .act = half(TA * g_.expert_hidden), .y = f32(TA * C), .last = f32(N * C), .logits = f32(N * g_.vocab)};
+        .act = half(TA * g_.expert_hidden), .y = f32(TA * C), .last = f32(N * C), .logits = f32(N * g_.vocab),
+        .bias_offsets = i32(N + 1), .mask_index = i32(N), .ids = i32(N), .logprobs = f32(N)};
 }
 
 // The views of one step.
@@ -123,36 +124,43 @@ StepResult Model::sample(const Batch& b, const Step& s) {
     want_logprobs |= b.sampling[n].logprobs >= 0;
     K = std::max<int64_t>(K, b.sampling[n].logprobs);
   }
-  const Buffer ids = ops_->allocate(N * sizeof(int32_t)), logprobs = ops_->allocate(N * sizeof(float));
-  const Buffer top_ids = ops_->allocate(std::max<int64_t>(N * K, 1) * sizeof(int32_t)), top_logprobs = ops_->allocate(std::max<int64_t>(N * K, 1) * sizeof(float));
-  const Buffer bias_offsets = uploaded(*ops_, b.bias_offsets), bias_ids = uploaded(*ops_, b.bias_ids), bias_values = uploaded(*ops_, b.bias_values);
-  const int64_t masks = static_cast<int64_t>(b.mask_samples.size());
-  std::vector<int32_t> index(N, -1);
-  for (int64_t m = 0; m < masks; m++) index[b.mask_samples[m]] = static_cast<int32_t>(m);
-  const Buffer mask_index = uploaded(*ops_, index), mask_bits = uploaded(*ops_, b.mask_bits);
-  const int64_t biases = static_cast<int64_t>(b.bias_ids.size());
+  const auto put = [&](const Buffer& to, const std::vector<int32_t>& values) {
+    ops_->upload(to.data(), values.data(), values.size() * sizeof(int32_t));
+    return to.view(DType::kI32, {static_cast<int64_t>(values.size())});
+  };
   SampleArgs args;
   args.logits = s.logits;
   if (banned_.data()) args.banned = banned_.view(DType::kI32, {g_.vocab_words()});
   args.options = b.sampling.data();
   args.histories = histories.data();
-  if (biases > 0) {
-    args.bias_offsets = bias_offsets.view(DType::kI32, {N + 1});
+  // What few steps have, and whose size is the step's own, is allocated here.
+  Buffer bias_ids, bias_values, mask_bits, top_ids, top_logprobs;
+  if (const int64_t biases = static_cast<int64_t>(b.bias_ids.size()); biases > 0) {
+    bias_ids = uploaded(*ops_, b.bias_ids);
+    bias_values = uploaded(*ops_, b.bias_values);
+    args.bias_offsets = put(w_.bias_offsets, b.bias_offsets);
     args.bias_ids = bias_ids.view(DType::kI32, {biases});
     args.bias_values = bias_values.view(DType::kF32, {biases});
   }
-  if (masks > 0) {
-    args.mask_index = mask_index.view(DType::kI32, {N});
+  if (const int64_t masks = static_cast<int64_t>(b.mask_samples.size()); masks > 0) {
+    std::vector<int32_t> index(N, -1);
+    for (int64_t m = 0; m < masks; m++) index[b.mask_samples[m]] = static_cast<int32_t>(m);
+    mask_bits = uploaded(*ops_, b.mask_bits);
+    args.mask_index = put(w_.mask_index, index);
     args.mask_bits = mask_bits.view(DType::kI32, {masks, g_.vocab_words()});
   }
-  args.ids = ids.view(DType::kI32, {N});
-  args.logprobs = logprobs.view(DType::kF32, {N});
-  args.top_ids = top_ids.view(DType::kI32, {N, K});
-  args.top_logprobs = top_logprobs.view(DType::kF32, {N, K});
+  if (K > 0) {
+    top_ids = ops_->allocate(N * K * sizeof(int32_t));
+    top_logprobs = ops_->allocate(N * K * sizeof(float));
+    args.top_ids = top_ids.view(DType::kI32, {N, K});
+    args.top_logprobs = top_logprobs.view(DType::kF32, {N, K});
+  }
+  args.ids = w_.ids.view(DType::kI32, {N});
+  args.logprobs = w_.logprobs.view(DType::kF32, {N});
   ops_->sample(args);
 
-  result.ids = downloaded<int32_t>(*ops_, ids, N);
-  if (want_logprobs) result.logprobs = downloaded<float>(*ops_, logprobs, N);
+  result.ids = downloaded<int32_t>(*ops_, w_.ids, N);
+  if (want_logprobs) result.logprobs = downloaded<float>(*ops_, w_.logprobs, N);
   result.top_ids = downloaded<int32_t>(*ops_, top_ids, N * K);
   result.top_logprobs = downloaded<float>(*ops_, top_logprobs, N * K);
   return result;

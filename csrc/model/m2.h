@@ -35,6 +35,7 @@ class Model {
   struct Workspace {
     Buffer token_ids, positions, slots, cu_seqlens_q, context_lens, rows, sample_at;
     Buffer x, h, h_bf16, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, act, y, last, logits;
+    Buffer bias_offsets, mask_index, ids, logprobs;
   };
   struct Step;
 

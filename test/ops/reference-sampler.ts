@@ -109,6 +109,19 @@ export function support(scaled: Float64Array, o: RowOptions): number[] {
   return ids.slice(0, kept).filter((_, i) => weights[i]! >= o.minP)
 }
 
+/** The probability of every id that may be drawn, most probable first. */
+export function distribution(
+  logits: Float32Array,
+  o: RowOptions,
+  banned?: ReadonlySet<number>,
+): ReadonlyMap<number, number> {
+  const scaled = adjusted(logits, o, banned).map((x) => x / o.temperature)
+  const ids = support(scaled, o)
+  const weights = ids.map((id) => Math.exp(scaled[id]! - scaled[ids[0]!]!))
+  const total = weights.reduce((a, b) => a + b, 0)
+  return new Map(ids.map((id, i) => [id, weights[i]! / total]))
+}
+
 /** The id of one row; -1 where nothing can be drawn, -2 where it is because of the mask. */
 export function sampleRow(logits: Float32Array, o: RowOptions, banned?: ReadonlySet<number>): number {
   if (logits.some((x) => Number.isNaN(x) || x === Infinity)) return -1

@@ -1,6 +1,6 @@
 /** Runs the sample op on rows given as records. */
 import { SAMPLING_FLOATS, SAMPLING_INTS } from '../../lib/native'
-import { f32, i32, opsFor } from './helpers'
+import { f32, i32, opsFor, type Random } from './helpers'
 import { NEUTRAL, type RowOptions } from './reference-sampler'
 
 export interface Row extends Partial<RowOptions> {
@@ -89,3 +89,30 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
 /** `count` rows that differ only in their position. */
 export const positions = (count: number, row: Row): Row[] =>
   Array.from({ length: count }, (_, position) => ({ ...row, position }))
+
+/** A row of random logits with random options, each of them often neutral. Its mask may allow no more than the ids 1 and V-1. */
+export function randomRow(random: Random, vocab: number): Row & RowOptions {
+  const pick = <T>(...choices: T[]) => choices[random.integer(choices.length)]!
+  const randomIds = (most: number) =>
+    new Set(Array.from({ length: 1 + random.integer(most) }, () => random.integer(vocab)))
+  return {
+    logits: random.normals(vocab, 2.5),
+    temperature: pick(0, 0.3, 0.7, 1, 1, 1.5),
+    topK: pick(0, 0, 1, 3, 40, vocab, vocab + 7),
+    topP: pick(1, 1, 0.95, 0.5, 0.01),
+    minP: pick(0, 0, 0.05, 0.3),
+    repetitionPenalty: pick(1, 1.3, 0.8),
+    presencePenalty: pick(0, 0.5, -0.5),
+    frequencyPenalty: pick(0, 0.2),
+    logprobs: pick(-1, 0, Math.min(vocab, 4)),
+    seed: BigInt(random.integer(2 ** 32)) << BigInt(random.integer(33)),
+    position: random.integer(2 ** 20),
+    sampleIndex: random.integer(8),
+    bias: pick<Record<number, number>>({}, { 0: 3, 2: -Infinity, [vocab - 2]: 1.5 }),
+    history: pick(null, {
+      generatedCounts: Int32Array.from({ length: vocab }, () => Math.max(0, random.integer(6) - 3)),
+      inPrompt: Uint8Array.from({ length: vocab }, () => random.integer(2)),
+    }),
+    mask: pick(null, null, randomIds(1), randomIds(vocab / 2), new Set([1, vocab - 1])),
+  }
+}
