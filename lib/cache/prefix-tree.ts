@@ -23,6 +23,9 @@ export class PrefixTree {
   private readonly hashes: Int32Array // [P]
   private readonly buckets: Int32Array // [a power of two] the first node of each hash
   private readonly nextInBucket: Int32Array // [P]
+  /** [P] which content the page has: a number that no other content ever had or will have. */
+  private readonly serials: Float64Array
+  private serial = 0
   /** Salts of first pages that have one. */
   private readonly salts = new Map<number, string>()
   /** [P + 1] a ring of the idle nodes in the order in which they may go. Its head is entry P. */
@@ -37,6 +40,7 @@ export class PrefixTree {
     this.parents = new Int32Array(pages).fill(ABSENT)
     this.tokens = new Int32Array(pages * pageSize)
     this.hashes = new Int32Array(pages)
+    this.serials = new Float64Array(pages)
     this.buckets = new Int32Array(2 ** Math.ceil(Math.log2(2 * pages))).fill(NONE)
     this.nextInBucket = new Int32Array(pages)
     this.nextIdle = new Int32Array(pages + 1).fill(NONE)
@@ -75,6 +79,7 @@ export class PrefixTree {
     const bucket = hash & (this.buckets.length - 1)
     this.parents[page] = parent
     this.hashes[page] = hash
+    this.serials[page] = ++this.serial
     this.tokens.set(tokens.subarray(from, from + this.pageSize), page * this.pageSize)
     this.nextInBucket[page] = this.buckets[bucket]!
     this.buckets[bucket] = page
@@ -85,12 +90,12 @@ export class PrefixTree {
 
   /** Nobody uses the node any more; its children are idle already. */
   rest(page: number): void {
-    const last = this.previousIdle[this.head]!
-    this.nextIdle[last] = page
-    this.previousIdle[page] = last
-    this.nextIdle[page] = this.head
-    this.previousIdle[this.head] = page
-    this.idleCount++
+    this.insertIdle(page, this.previousIdle[this.head]!)
+  }
+
+  /** A node that nobody has used and that has no children: it goes before all others. */
+  restAsOldest(page: number): void {
+    this.insertIdle(page, this.head)
   }
 
   /** Somebody uses the idle node again, and its parent already. */
@@ -127,6 +132,11 @@ export class PrefixTree {
     return this.tokens.subarray(page * this.pageSize, (page + 1) * this.pageSize)
   }
 
+  /** Which content the page has: a number that no other content ever has. */
+  serialOf(page: number): number {
+    return this.serials[page]!
+  }
+
   /** Of a first page; '' where it has none. */
   saltOf(page: number): string {
     return this.salts.get(page) ?? ''
@@ -135,6 +145,25 @@ export class PrefixTree {
   /** The idle nodes, the one that may go first first. */
   *idleNodes(): IterableIterator<number> {
     for (let page = this.nextIdle[this.head]!; page !== this.head; page = this.nextIdle[page]!) yield page
+  }
+
+  /** All nodes, each behind its parent: those in use, then the idle ones, the most recently used first. */
+  nodesByUse(): number[] {
+    const idle = [...this.idleNodes()].reverse()
+    const isIdle = new Set(idle)
+    const depths = new Map<number, number>()
+    const depthOf = (page: number): number => {
+      const path: number[] = []
+      let at = page
+      for (; at !== ROOT && !depths.has(at); at = this.parents[at]!) path.push(at)
+      let depth = at === ROOT ? 0 : depths.get(at)!
+      for (const node of path.reverse()) depths.set(node, ++depth)
+      return depth
+    }
+    const used: number[] = []
+    for (let page = 0; page < this.parents.length; page++) if (this.has(page) && !isIdle.has(page)) used.push(page)
+    used.sort((a, b) => depthOf(a) - depthOf(b))
+    return [...used, ...idle]
   }
 
   /**
@@ -162,6 +191,15 @@ export class PrefixTree {
       if (goes.has(parent) && goes.get(parent)! < goes.get(page)!) throw new Error(`${parent} goes before its child`)
     }
     if (nodes !== this.nodeCount) throw new Error(`${nodes} nodes, ${this.nodeCount} counted`)
+  }
+
+  private insertIdle(page: number, after: number): void {
+    const before = this.nextIdle[after]!
+    this.nextIdle[after] = page
+    this.previousIdle[page] = after
+    this.nextIdle[page] = before
+    this.previousIdle[before] = page
+    this.idleCount++
   }
 
   private lookUp(hash: number, parent: number, tokens: Int32Array, from: number, salt: string): number {
