@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { M2Error } from '../errors'
 import { isObject, JsonFields, shown } from './json-fields'
-import { readSafetensorsHeader, type TensorEntry } from './safetensors'
+import { readTensorEntries, type TensorEntry } from './safetensors'
 
 export interface CheckpointTensor extends TensorEntry {
   /** Index into the checkpoint's files. */
@@ -70,7 +70,7 @@ async function readHeaders(files: readonly string[]): Promise<TensorEntry[][]> {
   const headers: TensorEntry[][] = new Array(files.length)
   let next = 0
   const reader = async () => {
-    for (let i = next++; i < files.length; i = next++) headers[i] = await readSafetensorsHeader(files[i]!)
+    for (let i = next++; i < files.length; i = next++) headers[i] = await readTensorEntries(files[i]!)
   }
   await Promise.all(Array.from({ length: PARALLEL_READS }, reader))
   return headers

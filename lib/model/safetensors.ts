@@ -1,9 +1,9 @@
 /**
  * Safetensors headers: 8 bytes of length (little endian), JSON naming each tensor's dtype, shape and byte range, then the
- * bytes. Only headers are read here; the core maps the bytes itself. A header that does not cover its file exactly, byte
- * for byte, is refused: that is the format's own rule, and it is what tells a truncated download.
+ * bytes. Of a checkpoint only headers are read here; the core maps the bytes itself. A header that does not cover its file
+ * exactly, byte for byte, is refused: that is the format's own rule, and it is what tells a truncated download.
  */
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { M2Error } from '../errors'
 import { isObject, parseObject, shown } from './json-fields'
 
@@ -17,11 +17,20 @@ export interface TensorEntry {
   bytes: number
 }
 
+export interface SafetensorsHeader {
+  entries: TensorEntry[]
+  /** What the file says about itself, as it stands there; undefined where it says nothing. */
+  metadata: unknown
+  /** Length and JSON: all that comes before the tensors. */
+  bytes: Buffer
+  fileBytes: number
+}
+
 /** Longer headers are refused by every reader of the format. */
 const MAX_HEADER_BYTES = 100_000_000
 const LENGTH_BYTES = 8
 
-const DTYPE_BYTES = new Map([
+export const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
   ...['F64', 'I64', 'U64'].map((dtype) => [dtype, 8] as const),
   ...['F32', 'I32', 'U32'].map((dtype) => [dtype, 4] as const),
   ...['F16', 'BF16', 'I16', 'U16'].map((dtype) => [dtype, 2] as const),
@@ -29,49 +38,99 @@ const DTYPE_BYTES = new Map([
 ])
 
 /**
- * Reads and checks the header of one file.
+ * The tensors of one file.
  * @throws {M2Error} BAD_CHECKPOINT naming the file, the tensor and the numbers.
  */
-export async function readSafetensorsHeader(file: string): Promise<TensorEntry[]> {
-  const { header, fileBytes } = await readHeaderText(file)
-  const dataStart = LENGTH_BYTES + header.length
-  const dataBytes = fileBytes - dataStart
-  const entries: TensorEntry[] = []
-  for (const [name, value] of Object.entries(parseObject(header.toString('utf8'), file))) {
-    if (name === '__metadata__') continue
-    const entry = parseEntry(file, name, value)
-    if (entry.offset + entry.bytes > dataBytes) {
-      bad(file, name, `expected bytes up to ${dataStart + entry.offset + entry.bytes}, found a file of ${fileBytes}`)
-    }
-    entries.push(entry)
-  }
-  checkCoverage(file, entries, dataBytes)
-  for (const entry of entries) entry.offset += dataStart
-  return entries
-}
-
-async function readHeaderText(file: string): Promise<{ header: Buffer; fileBytes: number }> {
+export async function readTensorEntries(file: string): Promise<TensorEntry[]> {
   const handle = await open(file).catch((cause: NodeJS.ErrnoException) => {
     throw new M2Error('BAD_CHECKPOINT', `${file}: expected a readable file, found ${cause.code}`, { cause })
   })
   try {
+    return (await readSafetensorsHeader(handle, file)).entries
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Reads and checks the header of an open file.
+ * @param file its name, for messages
+ * @throws {M2Error} BAD_CHECKPOINT naming the file, the tensor and the numbers.
+ */
+export async function readSafetensorsHeader(handle: FileHandle, file: string): Promise<SafetensorsHeader> {
+  const { bytes, fileBytes } = await readHeaderBytes(handle, file)
+  const dataBytes = fileBytes - bytes.length
+  const entries: TensorEntry[] = []
+  let metadata: unknown
+  for (const [name, value] of Object.entries(parseObject(bytes.toString('utf8', LENGTH_BYTES), file))) {
+    if (name === '__metadata__') {
+      metadata = value
+      continue
+    }
+    const entry = parseEntry(file, name, value)
+    if (entry.offset + entry.bytes > dataBytes) {
+      bad(file, name, `expected bytes up to ${bytes.length + entry.offset + entry.bytes}, found a file of ${fileBytes}`)
+    }
+    entries.push(entry)
+  }
+  checkCoverage(file, entries, dataBytes)
+  for (const entry of entries) entry.offset += bytes.length
+  return { entries, metadata, bytes, fileBytes }
+}
+
+/**
+ * The header of a file whose tensors follow each other in this order, padded with spaces.
+ * @param headerBytes of length and JSON together, a multiple of 8
+ */
+export function encodeSafetensorsHeader(
+  tensors: readonly { name: string; dtype: string; shape: readonly number[]; bytes: number }[],
+  metadata: Readonly<Record<string, string>>,
+  headerBytes: number,
+): Buffer {
+  const fields: Record<string, unknown> = { __metadata__: metadata }
+  let end = 0
+  for (const { name, dtype, shape, bytes } of tensors) {
+    fields[name] = { dtype, shape, data_offsets: [end, end + bytes] }
+    end += bytes
+  }
+  const json = Buffer.from(JSON.stringify(fields))
+  if (LENGTH_BYTES + json.length > headerBytes) {
+    throw new Error(`header: expected at most ${headerBytes - LENGTH_BYTES} bytes of JSON, found ${json.length}`)
+  }
+  const header = Buffer.alloc(headerBytes, ' ')
+  header.writeBigUInt64LE(BigInt(headerBytes - LENGTH_BYTES))
+  json.copy(header, LENGTH_BYTES)
+  return header
+}
+
+/** Fills `into` from a place in the file. The bytes read: fewer only where the file ends. */
+export async function readFully(handle: FileHandle, into: Uint8Array, position: number): Promise<number> {
+  let done = 0
+  while (done < into.length) {
+    const { bytesRead } = await handle.read(into, done, into.length - done, position + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return done
+}
+
+async function readHeaderBytes(handle: FileHandle, file: string): Promise<{ bytes: Buffer; fileBytes: number }> {
+  try {
     const { size: fileBytes } = await handle.stat()
     const length = Buffer.alloc(LENGTH_BYTES)
-    const { bytesRead } = await handle.read(length, 0, LENGTH_BYTES, 0)
+    const bytesRead = await readFully(handle, length, 0)
     if (bytesRead < LENGTH_BYTES) bad(file, 'header', `expected ${LENGTH_BYTES} bytes of length, found ${bytesRead}`)
     const headerBytes = length.readBigUInt64LE()
     const limit = Math.min(MAX_HEADER_BYTES, fileBytes - LENGTH_BYTES)
     if (headerBytes > limit) {
       bad(file, 'header', `expected a length of at most ${limit} bytes in a file of ${fileBytes}, found ${headerBytes}`)
     }
-    const header = Buffer.alloc(Number(headerBytes))
-    await handle.read(header, 0, header.length, LENGTH_BYTES)
-    return { header, fileBytes }
+    const bytes = Buffer.alloc(LENGTH_BYTES + Number(headerBytes))
+    await readFully(handle, bytes, 0)
+    return { bytes, fileBytes }
   } catch (cause) {
     if (cause instanceof M2Error) throw cause
     throw new M2Error('BAD_CHECKPOINT', `${file}: cannot be read: ${(cause as Error).message}`, { cause })
-  } finally {
-    await handle.close()
   }
 }
 

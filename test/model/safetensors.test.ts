@@ -1,7 +1,7 @@
 import { truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readSafetensorsHeader } from '../../lib/model/safetensors'
+import { readTensorEntries } from '../../lib/model/safetensors'
 import { safetensorsBytes, withHeader } from '../reference/checkpoint-writer'
 import { failure, temporaryFolder } from './folder'
 
@@ -15,9 +15,9 @@ function file(bytes: Uint8Array): string {
   return name
 }
 
-const failureOf = (bytes: Uint8Array) => failure(() => readSafetensorsHeader(file(bytes)))
+const failureOf = (bytes: Uint8Array) => failure(() => readTensorEntries(file(bytes)))
 
-describe('readSafetensorsHeader', () => {
+describe('readTensorEntries', () => {
   it('gives offsets from the start of the file', async () => {
     const data = new Uint8Array(24)
     const bytes = safetensorsBytes([
@@ -25,7 +25,7 @@ describe('readSafetensorsHeader', () => {
       { name: 'b', dtype: 'F32', shape: [3], data: data.subarray(12) },
     ])
     const start = bytes.length - 24
-    expect(await readSafetensorsHeader(file(bytes))).toEqual([
+    expect(await readTensorEntries(file(bytes))).toEqual([
       { name: 'a', dtype: 'BF16', shape: [2, 3], offset: start, bytes: 12 },
       { name: 'b', dtype: 'F32', shape: [3], offset: start + 12, bytes: 12 },
     ])
@@ -33,12 +33,12 @@ describe('readSafetensorsHeader', () => {
 
   it('takes tensors in any order, empty ones, and dtypes it does not know', async () => {
     const header = { b: entry(8, 16), none: entry(8, 8), a: { ...entry(0, 8), dtype: 'F4' } }
-    const found = await readSafetensorsHeader(file(withHeader(header, new Uint8Array(16))))
+    const found = await readTensorEntries(file(withHeader(header, new Uint8Array(16))))
     expect(found.map(({ name }) => name)).toEqual(['b', 'none', 'a'])
   })
 })
 
-describe('readSafetensorsHeader refuses', () => {
+describe('readTensorEntries refuses', () => {
   const length = (bytes: bigint) => {
     const buffer = Buffer.alloc(16)
     buffer.writeBigUInt64LE(bytes)
@@ -114,12 +114,12 @@ describe('readSafetensorsHeader refuses', () => {
     const bytes = withHeader({ a: entry(0, 400), b: entry(400, 800) }, new Uint8Array(800))
     const name = file(bytes)
     truncateSync(name, bytes.length - 1)
-    expect(await failure(() => readSafetensorsHeader(name))).toBe(
+    expect(await failure(() => readTensorEntries(name))).toBe(
       `BAD_CHECKPOINT ${name}: b: expected bytes up to ${bytes.length}, found a file of ${bytes.length - 1}`,
     )
   })
 
   it('a folder', async () => {
-    expect(await failure(() => readSafetensorsHeader(temporaryFolder()))).toMatch(/^BAD_CHECKPOINT .*EISDIR/)
+    expect(await failure(() => readTensorEntries(temporaryFolder()))).toMatch(/^BAD_CHECKPOINT .*EISDIR/)
   })
 })

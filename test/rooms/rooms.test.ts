@@ -54,6 +54,8 @@ describe('the check', () => {
     ['lib/text/bpe.ts', "import * as everything from '../native'"],
     ['lib/model/plan.ts', "import { native } from '../native'"],
     ['lib/model/plan.ts', "import { Tokenizer } from '../text/tokenizer'"],
+    ['lib/cache/prefix-store.ts', "import type { PrefixCounts } from '../prefixes/prefixes'"],
+    ['lib/prefixes/prefixes.ts', "import type { NativeModel } from '../native'"],
     ['lib/cli/generate.ts', "import { Engine } from '../engine'"],
     ['lib/cli/generate.ts', "export { native } from '../native'"],
     ['lib/cli/generate.ts', "const engine = await import('../engine')"],
