@@ -5,6 +5,7 @@ import { M2Error } from './errors'
 import { type Generation, LiveGeneration, type Result } from './generation'
 import { type LoadedModel, loadModel, type ModelInfo } from './loaded-model'
 import type { ChatOptions, EngineOptions, GenerateOptions } from './options'
+import { loadPrefixes, type PrefixCounts, savePrefixes } from './prefixes/prefixes'
 import { type Prepared, prepareChat, prepareGenerate } from './requests'
 import { type Request, Runner } from './runner'
 import { Sample, type SampleSoFar } from './sample'
@@ -117,6 +118,29 @@ export class Engine implements AsyncDisposable {
     if (samples.length > 1) return failed(`expected a generation of one sample, found ${samples.length}`)
     if (samples[0]!.hasStopped) return failed('expected a generation that can go on, found one that has stopped')
     return this.start((more) => origin.prepare({ ...options, ...more }), { family, soFar: samples[0]!.soFar })
+  }
+
+  /**
+   * Keeps all cached pages in a file (safetensors), for `loadPrefixes` of a later engine. What runs goes on; the file that was there stays until
+   * the new one is whole.
+   * @returns what is in the file
+   * @throws {M2Error} BAD_INPUT when the file cannot be written; CLOSED
+   */
+  async savePrefixes(file: string): Promise<PrefixCounts> {
+    this.runner.checkOpen()
+    return savePrefixes(file, await this.loaded.pageFormat(), this.runner.prefixes, this.runner)
+  }
+
+  /**
+   * Takes pages that `savePrefixes` kept into the cache, the most recently used first, as long as pages are free: nothing is evicted for them.
+   * @returns what was taken in: without pages that were cached already
+   * @throws {M2Error} BAD_INPUT where there is no such file, or it is of another model, KV type, page size or instruction set; BAD_CHECKPOINT when it
+   * is damaged: pages that were taken in before are sound and stay; CLOSED
+   */
+  async loadPrefixes(file: string): Promise<PrefixCounts> {
+    this.runner.checkOpen()
+    const format = await this.loaded.pageFormat()
+    return loadPrefixes(file, format, this.loaded.facts.vocabSize, this.runner.prefixes, this.runner)
   }
 
   stats(): EngineStats {

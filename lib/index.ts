@@ -5,6 +5,7 @@ export type { Chunk, FinishReason, Generation, Result, TokenLogprob } from './ge
 export type { ModelInfo } from './loaded-model'
 export type { ModelConfig } from './model/config'
 export type { ChatOptions, EngineOptions, GenerateOptions, LoadProgress } from './options'
+export type { PrefixCounts } from './prefixes/prefixes'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'
 export type { ChatMessage, ChatToolCall, TextPart } from './text/messages'
 export {

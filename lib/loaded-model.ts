@@ -5,10 +5,12 @@ import { M2Error } from './errors'
 import type { ModelFacts } from './generation-settings'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
+import { fingerprintModel } from './model/fingerprint'
 import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
 import { countParameters } from './model/parameters'
 import { planWeights } from './model/weights'
-import { asM2Error, type ModelOptions, type NativeModel, native } from './native'
+import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
+import type { PageFormat } from './prefixes/file-format'
 import type { RunnerLimits } from './runner'
 import { TURN_END } from './text/markup'
 import { type ChatTemplate, loadChatTemplate } from './text/template'
@@ -42,6 +44,8 @@ export interface LoadedModel {
   info: ModelInfo
   facts: ModelFacts
   limits: RunnerLimits
+  /** What cached pages of this model mean, for others that might take them in. Reads samples of the weights when it is first asked for. */
+  pageFormat(): Promise<PageFormat>
 }
 
 /** Further tokens of the M2 vocabulary that end a turn. */
@@ -68,6 +72,7 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
     maxSequences: rows,
     bannedIds: Int32Array.from(idsWithoutToken(tokenizer, config.vocabSize)),
   })
+  let format: Promise<PageFormat> | undefined
   return {
     core,
     tokenizer,
@@ -98,7 +103,21 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
       queue: settings.maxQueue,
       prefixCache: settings.prefixCache,
     },
+    pageFormat: () => {
+      format ??= pageFormat(config, plan, core, settings)
+      return format
+    },
   }
+}
+
+async function pageFormat(
+  config: ModelConfig,
+  plan: WeightPlan,
+  { numerics }: NativeModel,
+  { kvDtype, pageSize }: EngineSettings,
+): Promise<PageFormat> {
+  const { layers, kvHeads, headDim } = config
+  return { model: await fingerprintModel(config, plan), kvDtype, pageSize, layers, kvHeads, headDim, numerics }
 }
 
 async function loadTokenizer(directory: string, vocabSize: number): Promise<Tokenizer | null> {

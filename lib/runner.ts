@@ -1,8 +1,10 @@
 import { BatchPacker } from './batch'
 import { KvCache, type PageCounts } from './cache/kv-cache'
+import type { PrefixStore } from './cache/prefix-store'
 import { M2Error } from './errors'
 import type { TokenLogprob } from './generation'
 import { asM2Error, type NativeModel, NOT_FINITE, type StepResult } from './native'
+import type { PageDoor } from './prefixes/prefixes'
 import { Scheduler, type SequenceCounts, type StepPlan } from './scheduler'
 import type { Sequence } from './sequence'
 
@@ -64,7 +66,7 @@ const FLIGHTS = 2
  * The one loop that drives the model: plan a step, hand it over, give out the ids of the one before. It runs while there is work and holds
  * nothing otherwise, so an idle engine does not keep the process alive.
  */
-export class Runner {
+export class Runner implements PageDoor {
   private readonly cache: KvCache
   private readonly scheduler: Scheduler
   private readonly packer: BatchPacker
@@ -122,6 +124,25 @@ export class Runner {
   /** Ends all samples of a request that have not ended. */
   abort(request: Request): void {
     for (const { sequence } of request.samples) this.end(sequence, 'abort')
+  }
+
+  /** The cached pages, to be saved and loaded. */
+  get prefixes(): PrefixStore {
+    return this.cache
+  }
+
+  async readPages(pages: Int32Array): Promise<Uint8Array> {
+    this.checkOpen()
+    return this.model.readPages(pages)
+  }
+
+  async writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.model.writePages(pages, bytes)
+    } catch (error) {
+      await this.breakDown(asM2Error(error)) // the pages can be matched already
+      throw error
+    }
   }
 
   /** Idempotent. What runs ends with "abort"; resolves when the model is freed. */

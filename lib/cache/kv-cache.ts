@@ -6,6 +6,7 @@
  * plan on that no longer needs it.
  */
 import { PagePool } from './pages'
+import type { CachedPage, PrefixSnapshot, PrefixStore } from './prefix-store'
 import { NONE, PrefixTree, ROOT } from './prefix-tree'
 
 /** Where the tokens of one sequence stand: token t is in slot t % S of page `pages[t / S]`. Only a `KvCache` changes it, but for `sent`. */
@@ -54,7 +55,7 @@ export interface KvCacheOptions {
   prefixCache: boolean
 }
 
-export class KvCache {
+export class KvCache implements PrefixStore {
   readonly pageSize: number
   private readonly pool: PagePool
   private readonly tree: PrefixTree
@@ -149,6 +150,35 @@ export class KvCache {
     table.shared = table.sent = 0
   }
 
+  snapshot(): PrefixSnapshot {
+    const pages = Int32Array.from(this.tree.nodesByUse())
+    const places = new Map([...pages].map((page, place) => [page, place]))
+    const tokens = new Int32Array(pages.length * this.pageSize)
+    for (const [place, page] of pages.entries()) tokens.set(this.tree.tokensOf(page), place * this.pageSize)
+    return {
+      pages,
+      serials: Float64Array.from(pages, (page) => this.tree.serialOf(page)),
+      parents: pages.map((page) => places.get(this.tree.parentOf(page)) ?? -1),
+      tokens,
+      salts: Array.from(pages, (page) => this.tree.saltOf(page)),
+    }
+  }
+
+  has({ page, serial }: CachedPage): boolean {
+    return this.tree.has(page) && this.tree.serialOf(page) === serial
+  }
+
+  insert(parent: CachedPage | undefined, tokens: Int32Array, salt: string) {
+    if (!this.prefixCache || (parent && !this.has(parent))) return undefined
+    const at = parent ? parent.page : ROOT
+    const there = this.tree.find(at, tokens, 0, salt)
+    if (there !== NONE) return { page: this.cachedPage(there), isNew: false }
+    if (this.pool.free === 0) return undefined
+    const page = this.tree.publish(this.pool.take(), at, tokens, 0, salt)
+    this.tree.restAsOldest(page)
+    return { page: this.cachedPage(page), isNew: true }
+  }
+
   /** free + cached + private === total */
   counts(): PageCounts {
     const { total, free } = this.pool
@@ -201,6 +231,10 @@ export class KvCache {
     const at = table.shared
     const parent = at === 0 ? ROOT : table.pages[at - 1]!
     return this.tree.publish(table.pages[at]!, parent, tokens, at * this.pageSize, table.salt)
+  }
+
+  private cachedPage(page: number): CachedPage {
+    return { page, serial: this.tree.serialOf(page) }
   }
 
   private use(page: number): void {

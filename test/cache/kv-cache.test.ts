@@ -152,6 +152,48 @@ describe('cached pages', () => {
   })
 })
 
+describe('a snapshot', () => {
+  it('lists parents before children, what is in use first, then the most recently used', () => {
+    const cache = cacheOf(20, 4)
+    const [old, recent, used] = [0, 100, 200].map((from) => stored(cache, tokensOf(12, from)))
+    const pages = [used!, recent!, old!].flatMap(pagesOf)
+    cache.release(old!)
+    cache.release(recent!)
+    const snapshot = cache.snapshot()
+    expect([...snapshot.pages]).toEqual(pages)
+    expect([...snapshot.parents]).toEqual([-1, 0, 1, -1, 3, 4, -1, 6, 7])
+    expect([...snapshot.tokens.subarray(12, 24)]).toEqual([...tokensOf(12, 100)])
+    for (const [i, page] of snapshot.pages.entries()) {
+      expect(cache.has({ page, serial: snapshot.serials[i]! })).toBe(true)
+    }
+    cache.reserve(new PageTable(), 4 * 12) // of 17 available pages: the oldest leaf goes
+    const left = [...snapshot.pages].map((page, i) => cache.has({ page, serial: snapshot.serials[i]! }))
+    expect(left).toEqual([true, true, true, true, true, true, true, true, false])
+  })
+
+  it('is put into another cache, where it goes before what is there', () => {
+    const [from, to] = [cacheOf(4, 4), cacheOf(7, 4)]
+    stored(from, tokensOf(12), 'salt')
+    const { parents, tokens, salts } = from.snapshot()
+    to.release(stored(to, tokensOf(8, 50)))
+    const taken: ReturnType<KvCache['insert']>[] = []
+    for (const [i, parent] of parents.entries()) {
+      taken.push(to.insert(taken[parent]?.page, tokens.slice(4 * i, 4 * i + 4), salts[i]!))
+    }
+    expect(taken.map((one) => one?.isNew)).toEqual([true, true, true])
+    expect(to.insert(undefined, tokens.slice(0, 4), 'salt')).toEqual({ page: taken[0]!.page, isNew: false })
+    expect(to.counts()).toEqual({ total: 7, free: 2, cached: 5, private: 0 })
+    to.check([])
+    to.reserve(new PageTable(), 4 * 3)
+    expect(to.has(taken[2]!.page)).toBe(false)
+    expect(to.insert(taken[2]!.page, tokens.slice(0, 4), '')).toBeUndefined() // its parent is gone
+    expect(to.insert(undefined, tokensOf(4, 70), '')).toBeUndefined() // no page is free
+    const there = new PageTable()
+    to.adopt(there, tokensOf(8, 50), 8)
+    expect(there.length).toBe(2)
+  })
+})
+
 describe('the check', () => {
   it('notices a table that still names a page it gave back', () => {
     const cache = cacheOf(4, 4)

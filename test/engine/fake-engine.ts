@@ -26,6 +26,9 @@ export function fakeEngine(options: FakeEngineOptions = {}) {
     template: null,
     info: { directory: 'nowhere' } as LoadedModel['info'],
     facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: false },
+    pageFormat: async () => {
+      return { model: 'fake', kvDtype: 'f32', pageSize, layers: 1, kvHeads: 1, headDim: 1, numerics: model.numerics }
+    },
     limits: { pages, pageSize, rows, stepTokens, queue, prefixCache },
   })
   /** The ids that the model continues a prompt with, greedily. */
