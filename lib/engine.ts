@@ -1,10 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import path from 'node:path'
+import { Conversation } from './conversation'
 import { checkEngineOptions } from './engine-settings'
 import { M2Error } from './errors'
 import { type Generation, LiveGeneration, type Result } from './generation'
 import { type LoadedModel, loadModel, type ModelInfo } from './loaded-model'
-import type { ChatOptions, EngineOptions, GenerateOptions } from './options'
+import type { ChatOptions, ConversationOptions, EngineOptions, GenerateOptions } from './options'
 import { type Prepared, prepareChat, prepareGenerate } from './requests'
 import { type Request, Runner } from './runner'
 import { Sample } from './sample'
@@ -81,6 +82,18 @@ export class Engine implements AsyncDisposable {
     return this.start(() => prepareChat(this.loaded, messages, options))
   }
 
+  /**
+   * A conversation that goes on turn by turn. Each prompt is the one before, the ids sampled for it and the new turns, so that the model reads
+   * its own words as it wrote them. Errors of the turns are thrown by their generations.
+   * @throws {M2Error} BAD_OPTION, BAD_INPUT for these options.
+   * @example
+   * const conversation = engine.conversation({ messages: [{ role: 'system', content: 'Be brief.' }] })
+   * const { text } = await conversation.send({ role: 'user', content: 'What is 47 + 38?' }).result()
+   */
+  conversation(options: ConversationOptions = {}): Conversation {
+    return Conversation.begin(this.loaded, options, (prepare) => this.start(prepare))
+  }
+
   stats(): EngineStats {
     return { ...this.runner.counts, cachedTokens: 0 } // prefixes are not shared between requests yet
   }
@@ -94,12 +107,12 @@ export class Engine implements AsyncDisposable {
     return this.close()
   }
 
-  private start(prepare: () => Prepared): Generation {
+  private start(prepare: (generation: LiveGeneration) => Prepared): Generation {
     const calledAt = performance.now()
     const generation = new LiveGeneration()
     try {
       this.runner.checkOpen()
-      this.submit(generation, prepare(), calledAt)
+      this.submit(generation, prepare(generation), calledAt)
     } catch (error) {
       generation.fail(error)
     }
