@@ -1,10 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import path from 'node:path'
+import { Conversation } from './conversation'
 import { checkEngineOptions } from './engine-settings'
 import { M2Error } from './errors'
 import { type Generation, LiveGeneration, type Result } from './generation'
 import { type LoadedModel, loadModel, type ModelInfo } from './loaded-model'
-import type { ChatOptions, EngineOptions, GenerateOptions } from './options'
+import type { ChatOptions, ConversationOptions, EngineOptions, GenerateOptions } from './options'
 import { loadPrefixes, type PrefixCounts, savePrefixes } from './prefixes/prefixes'
 import { type Prepared, prepareChat, prepareGenerate } from './requests'
 import { type Request, Runner } from './runner'
@@ -27,24 +28,16 @@ export interface EngineStats {
   generatedTokens: number
 }
 
-/** Makes a checked request, with some options in the place of those it was called with. */
-type Prepare = (options?: GenerateOptions) => Prepared
+/** Makes a checked request, with these options in the place of those it was called with. */
+type Prepare = (options: GenerateOptions) => Prepared
 
-/** Samples that draw from the same random numbers, each with its own index. */
-interface Family {
-  members: number
-}
-
-interface Origin {
+/** Where a generation that can be forked comes from. */
+interface Lineage {
   prepare: Prepare
-  samples: readonly Sample[]
-  family: Family
-}
-
-/** What a fork brings along. */
-interface Inheritance {
-  family: Family
-  soFar: SampleSoFar
+  /** The samples that draw from the same random numbers, each with its own index. */
+  family: { members: number }
+  /** What a fork goes on from. */
+  soFar?: SampleSoFar
 }
 
 const EMBEDDED_MODEL = path.join(__dirname, '..', 'models', 'nano')
@@ -66,7 +59,7 @@ export class Engine implements AsyncDisposable {
   private readonly runner: Runner
   private readonly signals = new SignalHub()
   /** What forks need of the generations that callers still hold. */
-  private readonly origins = new WeakMap<Generation, Origin>()
+  private readonly origins = new WeakMap<Generation, Lineage & { samples: readonly Sample[] }>()
   private arrivals = 0
 
   /**
@@ -96,28 +89,29 @@ export class Engine implements AsyncDisposable {
    * Errors are thrown by the generation, not here.
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
-    return this.start((more) => prepareGenerate(this.loaded, prompt, { ...options, ...more }))
+    return this.startForkable((more) => prepareGenerate(this.loaded, prompt, { ...options, ...more }))
   }
 
   /** Answers a conversation: rendered by the model's template, parsed into reasoning, text and tool calls. Errors are thrown by the generation, not here. */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    return this.start((more) => prepareChat(this.loaded, messages, { ...options, ...more }))
+    return this.startForkable((more) => prepareChat(this.loaded, messages, { ...options, ...more }))
   }
 
   /**
    * A second generation that goes on from what the first has so far, beside it. The pages of both are the same up to there, so next to
    * nothing is computed twice; the stream and the result begin with what there was. It draws otherwise than the first, also with the
    * same seed. Errors are thrown by the generation: BAD_INPUT where there is nothing to go on from.
-   * @param generation of this engine, with one sample, not ended by a stop
+   * @param generation of `generate` or `chat` of this engine, with one sample, not ended by a stop. A conversation has its own `fork`.
    * @param options in the place of those that the first was called with
    */
   fork(generation: Generation, options: Omit<GenerateOptions, 'n'> = {}): Generation {
     const origin = this.origins.get(generation)
-    if (!origin) return failed('expected a generation that this engine has accepted, found another')
+    if (!origin) return failed('expected a generation of generate or chat that this engine has accepted, found another')
     const { samples, family } = origin
     if (samples.length > 1) return failed(`expected a generation of one sample, found ${samples.length}`)
     if (samples[0]!.hasStopped) return failed('expected a generation that can go on, found one that has stopped')
-    return this.start((more) => origin.prepare({ ...options, ...more }), { family, soFar: samples[0]!.soFar })
+    const prepare: Prepare = (more) => origin.prepare({ ...options, ...more })
+    return this.start(() => prepare({}), { prepare, family, soFar: samples[0]!.soFar })
   }
 
   /**
@@ -143,6 +137,18 @@ export class Engine implements AsyncDisposable {
     return loadPrefixes(file, format, this.loaded.facts.vocabSize, this.runner.prefixes, this.runner)
   }
 
+  /**
+   * A conversation that goes on turn by turn. Each prompt is the one before, the ids sampled for it and the new turns, so that the model reads
+   * its own words as it wrote them. Errors of the turns are thrown by their generations.
+   * @throws {M2Error} BAD_OPTION, BAD_INPUT for these options.
+   * @example
+   * const conversation = engine.conversation({ messages: [{ role: 'system', content: 'Be brief.' }] })
+   * const { text } = await conversation.send({ role: 'user', content: 'What is 47 + 38?' }).result()
+   */
+  conversation(options: ConversationOptions = {}): Conversation {
+    return Conversation.begin(this.loaded, options, (prepare) => this.start(prepare))
+  }
+
   stats(): EngineStats {
     return this.runner.counts
   }
@@ -156,23 +162,25 @@ export class Engine implements AsyncDisposable {
     return this.close()
   }
 
-  private start(prepare: Prepare, inheritance?: Inheritance): Generation {
+  private startForkable(prepare: Prepare): Generation {
+    return this.start(() => prepare({}), { prepare, family: { members: 0 } })
+  }
+
+  private start(prepare: (generation: LiveGeneration) => Prepared, lineage?: Lineage): Generation {
     const calledAt = performance.now()
     const generation = new LiveGeneration()
     try {
       this.runner.checkOpen()
-      this.submit(generation, prepare, calledAt, inheritance)
+      this.submit(generation, prepare(generation), calledAt, lineage)
     } catch (error) {
       generation.fail(error)
     }
     return generation
   }
 
-  private submit(generation: LiveGeneration, prepare: Prepare, calledAt: number, inheritance?: Inheritance): void {
-    const prepared = prepare()
+  private submit(generation: LiveGeneration, prepared: Prepared, calledAt: number, lineage?: Lineage): void {
     const { signal } = prepared.settings
-    const family = inheritance?.family ?? { members: 0 }
-    const samples = this.samplesOf(generation, prepared, calledAt, family, inheritance?.soFar)
+    const samples = this.samplesOf(generation, prepared, calledAt, lineage)
     const abort = () => this.runner.abort(request)
     const release = () => signal && this.signals.unfollow(signal, abort)
     const request: Request = {
@@ -187,7 +195,7 @@ export class Engine implements AsyncDisposable {
       },
     }
     this.runner.submit(request)
-    this.origins.set(generation, { prepare, samples, family })
+    if (lineage) this.origins.set(generation, { ...lineage, samples })
     generation.start({
       abort,
       halt: (index) => this.runner.park(samples[index]!.sequence),
@@ -200,8 +208,7 @@ export class Engine implements AsyncDisposable {
     generation: LiveGeneration,
     prepared: Prepared,
     calledAt: number,
-    family: Family,
-    soFar?: SampleSoFar,
+    { family, soFar }: Pick<Lineage, 'family' | 'soFar'> = { family: { members: 0 } },
   ): Sample[] {
     const { prompt, settings, newText, prefill, forced } = prepared
     const { sampling, priority, n, cacheSalt } = settings

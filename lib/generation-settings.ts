@@ -12,7 +12,7 @@ import {
   optionalNumber,
   optionalString,
 } from './option-values'
-import type { ChatOptions, GenerateOptions } from './options'
+import type { ChatOptions, ConversationOptions, GenerateOptions, SendOptions } from './options'
 import type { Sampling } from './sequence'
 import type { KeepReasoning } from './text/chat'
 
@@ -98,6 +98,10 @@ const CHAT_KEYS: Record<keyof ChatOptions, true> = {
   responseFormat: true,
 }
 
+const CONVERSATION_KEYS: Record<keyof ConversationOptions | 'n', true> = { ...CHAT_KEYS, messages: true }
+/** What is rendered once, at the beginning of a conversation, or decides how everything in it is. */
+const OF_ALL_TURNS = ['tools', 'keepReasoning'] as const
+
 /** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found. */
 export function checkGenerateOptions(options: GenerateOptions, model: ModelFacts): GenerateSettings {
   checkKeys('generate', options, GENERATE_KEYS)
@@ -107,6 +111,40 @@ export function checkGenerateOptions(options: GenerateOptions, model: ModelFacts
 /** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found; BAD_INPUT for tools. */
 export function checkChatOptions(options: ChatOptions, model: ModelFacts): ChatSettings {
   checkKeys('chat', options, CHAT_KEYS)
+  return chatSettings(options, model)
+}
+
+/** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found. */
+export function checkConversationOptions(options: ConversationOptions, model: ModelFacts): void {
+  checkKeys('conversation', options, CONVERSATION_KEYS)
+  turnSettings(options, model)
+}
+
+/**
+ * Options of one turn over those of its conversation.
+ * @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found.
+ */
+export function checkSendOptions(
+  options: SendOptions,
+  conversation: ConversationOptions,
+  model: ModelFacts,
+): ChatSettings {
+  checkKeys('send', options, CHAT_KEYS)
+  for (const key of OF_ALL_TURNS) {
+    const found = (options as ChatOptions)[key]
+    if (found !== undefined) throw badOption(`send: ${key}`, 'it among the options of the conversation', found)
+  }
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  return turnSettings({ ...conversation, ...Object.fromEntries(given) }, model)
+}
+
+function turnSettings(options: ChatOptions, model: ModelFacts): ChatSettings {
+  const { n = 1 } = options
+  if (n !== 1) throw badOption('n', '1, as a conversation goes on in one way', n)
+  return { ...chatSettings(options, model), tools: options.tools } // also where none may be called now: they are rendered
+}
+
+function chatSettings(options: ChatOptions, model: ModelFacts): ChatSettings {
   const toolChoice = options.toolChoice ?? 'auto'
   if (toolChoice === 'required' || (typeof toolChoice === 'object' && toolChoice !== null)) {
     throw notYet('toolChoice', toolChoice === 'required' ? '"required"' : 'a tool by name', '"auto" or "none"')

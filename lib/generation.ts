@@ -97,7 +97,8 @@ export class LiveGeneration implements Generation {
   private readonly halted = new Set<number>()
   private isRead = false
   private readonly stream = new ChunkStream()
-  private readonly settled: Promise<Result>
+  /** As `result()`, but asking for it does not keep the generation running when its stream is left. */
+  readonly settled: Promise<Result>
   private resolve!: (result: Result) => void
   private reject!: (error: unknown) => void
   private isResultAsked = false

@@ -1,10 +1,18 @@
 /** MiniMax-M2 models inside Node.js: the package's public face. */
+export type { Conversation } from './conversation'
 export { Engine, type EngineStats } from './engine'
 export { M2Error, type M2ErrorCode } from './errors'
 export type { Chunk, FinishReason, Generation, Result, TokenLogprob } from './generation'
 export type { ModelInfo } from './loaded-model'
 export type { ModelConfig } from './model/config'
-export type { ChatOptions, EngineOptions, GenerateOptions, LoadProgress } from './options'
+export type {
+  ChatOptions,
+  ConversationOptions,
+  EngineOptions,
+  GenerateOptions,
+  LoadProgress,
+  SendOptions,
+} from './options'
 export type { PrefixCounts } from './prefixes/prefixes'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'
 export type { ChatMessage, ChatToolCall, TextPart } from './text/messages'

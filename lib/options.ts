@@ -1,5 +1,6 @@
 /** The options that callers give, one flat interface per call. What is left out, or undefined, has its default. */
 import type { KeepReasoning } from './text/chat'
+import type { ChatMessage } from './text/messages'
 import type { ToolDefinition } from './text/tools'
 
 /** How far loading is; `total` 0 when it is not known. */
@@ -97,4 +98,20 @@ export interface ChatOptions extends GenerateOptions {
   keepReasoning?: KeepReasoning
   /** Not available yet. */
   responseFormat?: { type: 'json_schema'; schema: object } | { type: 'json_object' }
+}
+
+/** Options of `conversation.send`, which hold for that turn: those of a chat that do not belong to the whole conversation. */
+export interface SendOptions extends Omit<ChatOptions, 'tools' | 'keepReasoning' | 'n'> {}
+
+/** Options of `engine.conversation`. Those of `send` are the defaults of every turn. */
+export interface ConversationOptions extends SendOptions {
+  /** What was said before: a system message, earlier turns. Rendered with the first turn. Default: nothing. */
+  messages?: readonly ChatMessage[]
+  /** Functions that the model may call, in every turn. With `toolChoice: "none"` it is still shown them, but cannot call any. */
+  tools?: ToolDefinition[]
+  /**
+   * Which thinking of earlier turns stays. "always": all of it, so each prompt begins with all ids so far. "model" (default): as the model's own
+   * template has it; M2's drops it at each new user message. "never": none, also between the steps of a tool loop.
+   */
+  keepReasoning?: KeepReasoning
 }

@@ -1,7 +1,13 @@
 /** From what callers ask to what is run: the prompt's ids, and how the sampled ones become text. */
 
 import { M2Error } from './errors'
-import { checkChatOptions, checkGenerateOptions, type GenerateSettings, type ModelFacts } from './generation-settings'
+import {
+  type ChatSettings,
+  checkChatOptions,
+  checkGenerateOptions,
+  type GenerateSettings,
+  type ModelFacts,
+} from './generation-settings'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'
 import { checkLength, promptIds } from './prompt'
@@ -12,11 +18,19 @@ import type { ChatMessage } from './text/messages'
 import { OutputParser } from './text/output-parser'
 import type { ChatTemplate } from './text/template'
 import type { Tokenizer } from './text/tokenizer'
+import { joinIds } from './text/transcript'
 
 /** The parts of a loaded model that requests are made of. */
 export interface TextModel {
   tokenizer: Tokenizer | null
   template: ChatTemplate | null
+  facts: ModelFacts
+}
+
+/** Those of a model that can chat. */
+export interface ChatModel {
+  tokenizer: Tokenizer
+  template: ChatTemplate
   facts: ModelFacts
 }
 
@@ -39,24 +53,41 @@ export function prepareGenerate(model: TextModel, prompt: unknown, options: Gene
   return { prompt: promptIds(prompt, tokenizer, facts), settings, newText }
 }
 
+/** @throws {M2Error} BAD_INPUT when there is no text. */
+export function chatModel({ tokenizer, template, facts }: TextModel): ChatModel {
+  if (tokenizer && template) return { tokenizer, template, facts }
+  throw new M2Error('BAD_INPUT', 'chat: expected a model with a tokenizer.json, found none; generate takes token ids')
+}
+
 /** @throws {M2Error} BAD_OPTION, BAD_INPUT, CONTEXT_LENGTH_EXCEEDED */
-export function prepareChat(model: TextModel, messages: readonly ChatMessage[], options: ChatOptions): Prepared {
-  const { tokenizer, template, facts } = model
-  if (!tokenizer || !template) {
-    throw new M2Error('BAD_INPUT', 'chat: expected a model with a tokenizer.json, found none; generate takes token ids')
-  }
-  const settings = checkChatOptions(options, facts)
-  const { tools, keepReasoning, reasoning, thinking, prefill } = settings
-  const segments = template.render(messages, { tools, keepReasoning })
+export function prepareChat(textModel: TextModel, messages: readonly ChatMessage[], options: ChatOptions): Prepared {
+  const model = chatModel(textModel)
+  const settings = checkChatOptions(options, model.facts)
+  const { tools, keepReasoning } = settings
+  return prepareAnswer(model, [], model.template.render(messages, { tools, keepReasoning }), settings)
+}
+
+/**
+ * The model's answer to ids, if there are some already, and the segments behind them, which end with the generation prompt.
+ * @throws {M2Error} BAD_INPUT, CONTEXT_LENGTH_EXCEEDED
+ */
+export function prepareAnswer(
+  { tokenizer, facts }: ChatModel,
+  ids: ArrayLike<number>,
+  rendered: readonly Segment[],
+  settings: ChatSettings,
+): Prepared {
+  const { tools, reasoning, thinking, prefill } = settings
+  const segments = [...rendered]
   const opensThinking = joinSegments(segments).endsWith(THINKING_OPEN)
   const startsIn = opensThinking && thinking ? 'reasoning' : 'text'
   if (!thinking) segments.push(markup(opensThinking ? THINKING_CLOSE : THINKING_OPEN + THINKING_CLOSE))
   // The beginning of the answer stands in the prompt, or is forced after the thinking.
   const [written, forced] = startsIn === 'text' ? [prefill, ''] : ['', prefill]
-  const prompt =
+  const added =
     startsIn === 'text' ? encodeWithAnswer(tokenizer, segments, written) : tokenizer.encodeSegments(segments)
   return {
-    prompt: checkLength(prompt, facts.context),
+    prompt: checkLength(joinIds(ids, added), facts.context),
     settings: settings.mayCallTools
       ? settings
       : { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) },

@@ -49,6 +49,14 @@ export interface RenderSettings {
   keepReasoning: KeepReasoning
 }
 
+/** Turns that follow an answer of the model, which was not rendered but sampled. */
+export interface NextTurns {
+  /** Behind the ids of that answer: what ends it, beginning with the end-of-turn token, and the turns. Where all is replaced, all of it. */
+  segments: Segment[]
+  /** What becomes of everything up to that answer: it stays, loses its thinking, or is replaced. */
+  earlier: 'kept' | 'withoutThinking' | 'replaced'
+}
+
 /** Options of `renderChat`. */
 export interface RenderOptions {
   /** Functions the model may call, described in the system block. Default: none. */
@@ -97,20 +105,45 @@ export function renderSegments(
 ): Segment[] {
   const system = turns[0]?.role === 'system' ? turns[0] : undefined
   const rest = system ? turns.slice(1) : turns
-  const keepFrom = firstKept(rest, format, settings.keepReasoning)
   const out = new SegmentWriter(tokens)
   writeSystem(out, system, format, settings.tools)
-  rest.forEach((turn, i) => {
+  writeTurns(out, rest, 0, format, settings)
+  return out.segments
+}
+
+/** The turns from index `from` on, which follow an answer of the model. */
+export function renderNext(
+  turns: readonly Turn[],
+  from: number,
+  format: ChatFormat,
+  settings: RenderSettings,
+  tokens = new ControlTokens(),
+): NextTurns {
+  const out = new SegmentWriter(tokens).template(`${TURN_END}\n`)
+  writeTurns(out, turns, from, format, settings)
+  const drops = firstKept(turns, format, settings.keepReasoning) >= from
+  return { segments: out.segments, earlier: drops ? 'withoutThinking' : 'kept' }
+}
+
+function writeTurns(
+  out: SegmentWriter,
+  turns: readonly Turn[],
+  from: number,
+  format: ChatFormat,
+  settings: RenderSettings,
+): void {
+  const keepFrom = firstKept(turns, format, settings.keepReasoning)
+  for (const [i, turn] of turns.entries()) {
+    if (i < from) continue
     if (turn.role === 'user') out.template(`${ROLE_START}user\n`).text(turn.content).template(`${TURN_END}\n`)
     else if (turn.role === 'assistant') writeAssistant(out, turn, i >= keepFrom)
     else if (turn.role === 'tool') {
-      if (rest[i - 1]?.role !== 'tool') out.template(`${ROLE_START}tool`)
+      if (turns[i - 1]?.role !== 'tool') out.template(`${ROLE_START}tool`)
       writeToolResult(out, turn, format)
-      if (rest[i + 1]?.role !== 'tool') out.template(`${TURN_END}\n`)
+      if (turns[i + 1]?.role !== 'tool') out.template(`${TURN_END}\n`)
     }
-  })
+  }
   if (settings.addGenerationPrompt) out.template(`${ROLE_START}ai\n${THINKING_OPEN}`)
-  return out.segments
 }
 
 /** Index of the first turn whose thinking is rendered. */

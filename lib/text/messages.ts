@@ -72,14 +72,18 @@ export type Turn = SystemTurn | UserTurn | AssistantTurn | ToolTurn
 
 /**
  * Checks messages and brings them to one shape.
+ * @param before checked turns that the messages follow; they count in the indices of errors.
  * @throws M2Error BAD_INPUT naming the message, what was expected and what was found.
  */
-export function checkMessages(messages: unknown): Turn[] {
-  if (!Array.isArray(messages) || messages.length === 0) throw badInput('messages', 'a non-empty array', messages)
-  let calls: AssistantTurn['toolCalls'] = [] // of the last assistant turn
+export function checkMessages(messages: unknown, before: readonly Turn[] = []): Turn[] {
+  if (!Array.isArray(messages) || messages.length + before.length === 0) {
+    throw badInput('messages', 'a non-empty array', messages)
+  }
+  // Of the last assistant turn.
+  let calls = before.findLast((turn) => turn.role === 'assistant')?.toolCalls ?? []
   return messages.map((message, i) => {
-    const where = `messages[${i}]`
-    const turn = checkMessage(object(message, where, 'a message object'), where, i === 0)
+    const where = `messages[${before.length + i}]`
+    const turn = checkMessage(object(message, where, 'a message object'), where, before.length + i === 0)
     if (turn.role === 'assistant') calls = turn.toolCalls
     if (turn.role === 'tool') checkAnswers(turn, calls, where)
     return turn

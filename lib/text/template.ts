@@ -3,11 +3,19 @@
  * one is equal on all, ours renders; else the template itself does.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { checkRenderOptions, type RenderOptions, renderSegments } from './chat'
+import {
+  checkRenderOptions,
+  type NextTurns,
+  type RenderOptions,
+  type RenderSettings,
+  renderNext,
+  renderSegments,
+} from './chat'
 import { type ChatFormat, M2_FORMAT, NANO_FORMAT } from './chat-format'
+import { nextByTemplate } from './jinja-next'
 import { type JinjaSource, JinjaTemplate } from './jinja-template'
 import { ControlTokens, DOCUMENT_START, joinSegments, ROLE_START, type Segment, TURN_END } from './markup'
-import { type ChatMessage, checkMessages } from './messages'
+import { type ChatMessage, checkMessages, type Turn } from './messages'
 import { PROBES } from './probes'
 import { findTemplateSource } from './template-source'
 
@@ -18,6 +26,12 @@ export interface ChatTemplate {
    * @throws M2Error BAD_INPUT naming the message or tool that is not sound, or when the model's template refuses the conversation; BAD_OPTION.
    */
   render(messages: readonly ChatMessage[], options?: Omit<RenderOptions, 'identity'>): Segment[]
+  /**
+   * Renders only the turns from index `from` on; the one before them is an answer that was sampled (0: there is none). Our code appends always.
+   * The model's own template does where it renders everything before as it did: where not, as where it drops thinking, all is rendered anew.
+   * @throws as `render`
+   */
+  renderNext(turns: readonly Turn[], from: number, options?: Omit<RenderOptions, 'identity'>): NextTurns
 }
 
 /**
@@ -34,11 +48,17 @@ export function chooseTemplate(source: JinjaSource | undefined, controlTokens?: 
   const tokens = new ControlTokens(controlTokens)
   const jinja = source && new JinjaTemplate(source, tokens)
   const format = jinja ? equalFormat(jinja, tokens) : M2_FORMAT
+  const renderAll = (turns: readonly Turn[], settings: RenderSettings) =>
+    format ? renderSegments(turns, format, settings, tokens) : jinja!.render(turns, settings)
   return {
     renderer: format ? 'native' : 'jinja',
     render(messages, options = {}) {
-      const [turns, settings] = [checkMessages(messages), checkRenderOptions(options)]
-      return format ? renderSegments(turns, format, settings, tokens) : jinja!.render(turns, settings)
+      return renderAll(checkMessages(messages), checkRenderOptions(options))
+    },
+    renderNext(turns, from, options = {}) {
+      const settings = checkRenderOptions(options)
+      if (from === 0) return { segments: renderAll(turns, settings), earlier: 'replaced' }
+      return format ? renderNext(turns, from, format, settings, tokens) : nextByTemplate(jinja!, turns, from, settings)
     },
   }
 }

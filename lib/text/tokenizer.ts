@@ -100,6 +100,12 @@ export class Tokenizer {
     return this.bytesOfAll([id], true)
   }
 
+  /** How many bytes one token has. @throws M2Error BAD_INPUT for an id that has no token. */
+  byteLengthOf(id: number): number {
+    if (!this.#kinds[id]) throw this.#noToken(id)
+    return this.#encoder.offsets[id + 1]! - this.#encoder.offsets[id]!
+  }
+
   /** The bytes of all tokens in a row, without those of control tokens where `special` is false. @throws M2Error BAD_INPUT as `decode`. */
   bytesOfAll(ids: ArrayLike<number>, special: boolean): Uint8Array {
     if (typeof ids !== 'object' || ids === null || !Number.isInteger(ids.length)) {

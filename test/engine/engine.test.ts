@@ -218,8 +218,8 @@ describe('a fork', () => {
       'BAD_INPUT fork: expected a generation that can go on, found one that has stopped',
       'BAD_INPUT fork: expected room for more than the 2 tokens so far, found none',
       'BAD_INPUT fork: expected a generation of one sample, found 2',
-      'BAD_INPUT fork: expected a generation that this engine has accepted, found another',
-      'BAD_INPUT fork: expected a generation that this engine has accepted, found another',
+      'BAD_INPUT fork: expected a generation of generate or chat that this engine has accepted, found another',
+      'BAD_INPUT fork: expected a generation of generate or chat that this engine has accepted, found another',
     ])
   })
 })

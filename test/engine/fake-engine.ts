@@ -1,5 +1,7 @@
 import { Engine } from '../../lib/engine'
 import type { LoadedModel } from '../../lib/loaded-model'
+import type { ChatTemplate } from '../../lib/text/template'
+import type { Tokenizer } from '../../lib/text/tokenizer'
 import { FakeModel, nextId } from './fake-model'
 
 export interface FakeEngineOptions {
@@ -12,20 +14,22 @@ export interface FakeEngineOptions {
   eosTokenIds?: number[]
   queue?: number
   prefixCache?: boolean
+  tokenizer?: Tokenizer | null
+  template?: ChatTemplate | null
 }
 
-/** An engine over a model of invented ids, without a tokenizer. */
+/** An engine over a model of invented ids, without a tokenizer unless one is given. */
 export function fakeEngine(options: FakeEngineOptions = {}) {
   const { pages = 64, pageSize = 4, rows = 8, stepTokens = 16, vocabSize = 500, eosTokenIds = [] } = options
-  const { context = 200, queue = 1000, prefixCache = true } = options
+  const { context = 200, queue = 1000, prefixCache = true, tokenizer = null, template = null } = options
   const model = new FakeModel({ pages, pageSize, rows, stepTokens, vocabSize })
   const generation = { temperature: 0, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 }
   const engine = new Engine({
     core: model,
-    tokenizer: null,
-    template: null,
+    tokenizer,
+    template,
     info: { directory: 'nowhere' } as LoadedModel['info'],
-    facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: false },
+    facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: tokenizer !== null },
     pageFormat: async () => {
       return { model: 'fake', kvDtype: 'f32', pageSize, layers: 1, kvHeads: 1, headDim: 1, numerics: model.numerics }
     },

@@ -51,6 +51,8 @@ export class FakeModel implements NativeModel {
   closed = false
   /** Called before each step; what it throws is the step's error. */
   onStep: (batch: Batch) => void = () => {}
+  /** The id that follows these tokens, where it is not to be an invented one. */
+  nextId: (tokens: readonly number[]) => number | undefined = () => undefined
   /** Ids whose sampling finds logits that are not finite, when they would be drawn. */
   readonly brokenIds = new Set<number>()
   private readonly slots: (Slot | undefined)[]
@@ -243,7 +245,7 @@ export class FakeModel implements NativeModel {
       }
       sampling.penalized = history.ids.slice(history.ids.length - history.generated)
     }
-    const id = nextId(context, this.options.vocabSize, sampling)
+    const id = this.nextId(context) ?? nextId(context, this.options.vocabSize, sampling)
     if (isPenalized) {
       history.ids.push(id)
       history.generated++

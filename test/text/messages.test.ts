@@ -17,6 +17,26 @@ function errorOf(run: () => unknown): M2Error {
   throw new Error('expected an M2Error')
 }
 
+describe('checkMessages behind checked turns', () => {
+  const before = checkMessages([user, assistant({ tool_calls: [{ id: 'a', name: 'f', arguments: {} }] })])
+
+  it('gives the turns of the messages alone', () => {
+    expect(checkMessages([{ role: 'tool', tool_call_id: 'a', content: 'x' }], before)).toEqual([
+      { role: 'tool', toolCallId: 'a', content: 'x' },
+    ])
+    expect(checkMessages([], before)).toEqual([])
+  })
+
+  it('counts them, and knows their calls', () => {
+    expect(errorOf(() => checkMessages([{ role: 'tool', tool_call_id: 'b' }], before)).message).toBe(
+      'messages[2].tool_call_id: expected the id of a preceding call (a), found "b"',
+    )
+    expect(errorOf(() => checkMessages([user, { role: 'system' }], before)).message).toBe(
+      'messages[3]: a system message must be the first message',
+    )
+  })
+})
+
 describe('checkMessages', () => {
   const circular: Record<string, unknown> = {}
   circular.self = circular

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { renderChat } from '../../lib/text/chat'
 import { joinSegments } from '../../lib/text/markup'
-import type { ChatMessage } from '../../lib/text/messages'
+import { type ChatMessage, checkMessages } from '../../lib/text/messages'
 import { chooseTemplate, loadChatTemplate } from '../../lib/text/template'
 
 const M2 = readFileSync('test/text/fixtures/m2_chat_template.jinja', 'utf8')
@@ -185,6 +185,73 @@ describe("a model's own template", () => {
     expect(() => template.render(THINKING, { keepReasoning: 'always' })).toThrow(
       expect.objectContaining({ code: 'BAD_OPTION', message: expect.stringContaining('keepReasoning') }),
     )
+  })
+})
+
+describe('what a template renders next', () => {
+  const ANSWER: ChatMessage = {
+    role: 'assistant',
+    reasoning_content: 'R',
+    content: 'A',
+    tool_calls: [{ name: 'f', arguments: {} }],
+  }
+  const RESULT: ChatMessage = { role: 'tool', content: 'x' }
+  /** What becomes of a conversation up to an answer, and the text behind it. */
+  function next(text: string, added: ChatMessage[], options = {}, answer = ANSWER) {
+    const turns = checkMessages([user('1'), answer, ...added])
+    const { segments, earlier } = choose(text).renderNext(turns, 2, options)
+    return [earlier, joinSegments(segments)]
+  }
+  const FOREIGN_NANO = NANO.replaceAll(']~b]ai', ']~b]bot')
+  const asked = (name: string) => `[e~[\n]~b]user\n2[e~[\n]~b]${name}\n<think>\n`
+  const told = (name: string) => `[e~[\n]~b]tool\n<response>x</response>[e~[\n]~b]${name}\n<think>\n`
+
+  it('begins with the end of the answer, and a user message may drop its thinking', () => {
+    expect(next(M2, [user('2')])).toEqual(['withoutThinking', asked('ai')])
+    expect(next(M2, [RESULT])).toEqual(['kept', told('ai')])
+    expect(next(NANO, [user('2')])).toEqual(['kept', asked('ai')])
+    expect(next(M2, [user('2')], { keepReasoning: 'always' })).toEqual(['kept', asked('ai')])
+    expect(next(NANO, [RESULT], { keepReasoning: 'never' })).toEqual(['withoutThinking', told('ai')])
+  })
+
+  it('is the difference of two renderings where the template is of another format', () => {
+    expect(next(FOREIGN, [RESULT])).toEqual(['kept', told('bot')])
+    expect(next(FOREIGN_NANO, [RESULT])).toEqual(['kept', told('bot')])
+    expect(next(FOREIGN_NANO, [user('2')])).toEqual(['kept', asked('bot')])
+    expect(next(FOREIGN_NANO, [user('2')], {}, { role: 'assistant', content: 'no thinking' })).toEqual([
+      'kept',
+      asked('bot'),
+    ])
+    expect(next(FOREIGN, [user('2')], { keepReasoning: 'always' })[0]).toBe('kept')
+  })
+
+  it.each<[string, string, object?]>([
+    ['drops thinking', FOREIGN],
+    ['is told to', FOREIGN_NANO, { keepReasoning: 'never' }],
+    ['never renders thinking', "{% for m in messages %}{{ ']~b]' ~ m.content ~ '[e~[' }}{% endfor %}"],
+    ['does not end turns', "{% for m in messages %}{{ ']~b]' ~ (m.reasoning_content or '') ~ m.content }}{% endfor %}"],
+    [
+      'does not end that of the assistant',
+      "{% for m in messages %}{{ (m.reasoning_content or '') ~ m.content }}{% if m.role == 'user' %}[e~[{% endif %}{% endfor %}",
+    ],
+    [
+      'counts the messages',
+      "{{ messages | length }}{% for m in messages %}{{ (m.reasoning_content or '') ~ m.content ~ '[e~[' }}{% endfor %}",
+    ],
+    [
+      'shows the last thinking only',
+      '{% for m in messages %}{{ m.content }}{% if loop.last %}{{ m.reasoning_content }}{% endif %}[e~[{% endfor %}',
+    ],
+  ])('is everything where such a template %s', (_, text, options) => {
+    const messages = [user('1'), ANSWER, user('2')]
+    expect(next(text, [user('2')], options)).toEqual(['replaced', joinSegments(choose(text).render(messages, options))])
+  })
+
+  it('is everything at the beginning', () => {
+    for (const text of [M2, NANO, FOREIGN]) {
+      const segments = choose(text).render(THINKING)
+      expect(choose(text).renderNext(checkMessages(THINKING), 0)).toEqual({ segments, earlier: 'replaced' })
+    }
   })
 })
 
