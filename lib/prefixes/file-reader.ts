@@ -109,7 +109,8 @@ function splitIndex(
   const checksums = new Uint32Array(buffer, tokens.byteLength + parents.byteLength, n)
   const text = Buffer.from(buffer, saltOffset, length - saltOffset).toString()
   const salts =
-    decodeSalts(text, parents) ?? bad(file, 'salts', `expected [first page, salt] pairs, found ${shown(text)}`)
+    decodeSalts(text, parents) ??
+    bad(file, 'salts', `expected [first page, salt] pairs, found ${shown(text.trimEnd())}`)
   return { index: { tokens, parents, salts }, checksums }
 }
 
