@@ -41,7 +41,8 @@ export function share(floor: Sample, time: Sample): number {
   )
 }
 
-function quantile(sorted: readonly number[], q: number): number {
+/** Of ascending values; between two of them in proportion. */
+export function quantile(sorted: readonly number[], q: number): number {
   const at = q * (sorted.length - 1)
   const low = Math.floor(at)
   return sorted[low]! + (at - low) * ((sorted[low + 1] ?? sorted[low]!) - sorted[low]!)

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { benchEngine } from './engine'
 import { header } from './header'
 import { benchOps, describeCpu } from './ops'
+import { benchScheduler } from './scheduler'
 import { markdown, type Table } from './tables'
 import { benchTokenizer } from './tokenizer'
 
@@ -14,6 +15,7 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   ops: benchOps,
   engine: async () => [await benchEngine()],
   tokenizer: benchTokenizer,
+  scheduler: benchScheduler,
 }
 
 async function main(args: string[]): Promise<void> {

@@ -20,4 +20,4 @@ export const digits = (value: number): string => {
   return value >= 1000 ? Math.round(value).toString() : Number(value.toPrecision(3)).toString()
 }
 
-export const percent = (value: number): string => `${(100 * value).toFixed(0)} %`
+export const percent = (value: number, decimals = 0): string => `${(100 * value).toFixed(decimals)} %`
