@@ -62,6 +62,9 @@ const NO_ALTERNATIVES: TokenLogprob[] = []
 /** Steps that the model has at a time: one that runs, and the next, so that the device never waits for JavaScript. */
 const FLIGHTS = 2
 
+/** Milliseconds; of a longer one Node makes none. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1
+
 /**
  * The one loop that drives the model: plan a step, hand it over, give out the ids of the one before. It runs while there is work and holds
  * nothing otherwise, so an idle engine does not keep the process alive.
@@ -223,7 +226,8 @@ export class Runner implements PageDoor {
   private setAlarm(): void {
     const deadline = this.refusal ? Infinity : this.scheduler.nextDeadline
     if (deadline === Infinity) return
-    const alarm = setTimeout(() => this.wake(), Math.max(0, deadline - performance.now()) + 1)
+    const delay = Math.max(0, deadline - performance.now()) + 1
+    const alarm = setTimeout(() => this.wake(), Math.min(delay, LONGEST_TIMEOUT))
     this.alarm = alarm.unref()
   }
 
