@@ -1,13 +1,15 @@
 /**
- * `npm run bench [-- ops engine tokenizer --write]`: runs the named benches, or all, prints their tables, and with --write keeps them in
+ * `npm run bench [-- ops engine tokenizer scheduler agents --write]`: runs the named benches, or all but `soak`, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { benchAgents } from './agents'
 import { benchEngine } from './engine'
 import { header } from './header'
 import { benchOps, describeCpu } from './ops'
 import { benchScheduler } from './scheduler'
+import { benchSoak } from './soak'
 import { markdown, type Table } from './tables'
 import { benchTokenizer } from './tokenizer'
 
@@ -16,18 +18,21 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   engine: async () => [await benchEngine()],
   tokenizer: benchTokenizer,
   scheduler: benchScheduler,
+  agents: benchAgents,
 }
+/** These take long, and run only when they are named. */
+const LONG: Record<string, () => Promise<Table[]>> = { soak: benchSoak }
 
 async function main(args: string[]): Promise<void> {
   const write = args.includes('--write')
   const named = args.filter((arg) => arg !== '--write')
-  const unknown = named.find((name) => !(name in BENCHES))
-  if (unknown !== undefined)
-    throw new Error(`no bench is called ${unknown}; there are ${Object.keys(BENCHES).join(', ')}`)
+  const all = { ...BENCHES, ...LONG }
+  const unknown = named.find((name) => !(name in all))
+  if (unknown !== undefined) throw new Error(`no bench is called ${unknown}; there are ${Object.keys(all).join(', ')}`)
 
   for (const name of named.length > 0 ? named : Object.keys(BENCHES)) {
     const about = header(describeCpu())
-    const tables = await BENCHES[name]!()
+    const tables = await all[name]!()
     const facts = Object.entries(about).map(([key, value]) => `${key}: ${value}`)
     const page = [`# ${name}`, '', ...facts.map((fact) => `- ${fact}`), '', ...tables.map(markdown)].join('\n')
     console.log(page)
