@@ -46,6 +46,7 @@ describe('the embedded tokenizer', () => {
     ])
     expect(Buffer.from(nano.bytesOf(3)).toString()).toBe('[e~[')
     expect([...nano.bytesOf(nano.encode('é')[0]!)]).toEqual([0xc3])
+    expect(nano.byteLengthOf(3)).toBe(4)
   })
 })
 
@@ -62,6 +63,7 @@ describe('a tokenizer whose ids have holes', () => {
     const message = `token id ${unused}: expected an integer from 0 to ${o200k.vocabSize - 1} that has a token`
     expect(() => o200k.decode([1, unused!])).toThrow(expect.objectContaining({ code: 'BAD_INPUT', message }))
     expect(() => o200k.bytesOf(unused!)).toThrow(expect.objectContaining({ code: 'BAD_INPUT' }))
+    expect(() => o200k.byteLengthOf(unused!)).toThrow(expect.objectContaining({ code: 'BAD_INPUT' }))
   })
 })
 
