@@ -107,7 +107,9 @@ function splitIndex(
   const tokens = new Int32Array(buffer, 0, n * format.pageSize)
   const parents = new Int32Array(buffer, tokens.byteLength, n)
   const checksums = new Uint32Array(buffer, tokens.byteLength + parents.byteLength, n)
-  const text = Buffer.from(buffer, saltOffset, length - saltOffset).toString()
+  const text = Buffer.from(buffer, saltOffset, length - saltOffset)
+    .toString()
+    .trimEnd()
   const salts =
     decodeSalts(text, parents) ??
     bad(file, 'salts', `expected [first page, salt] pairs, found ${shown(text.trimEnd())}`)

@@ -17,7 +17,7 @@ export interface PageDoor {
   writePages(pages: Int32Array, bytes: Uint8Array): Promise<void>
 }
 
-/** What was saved or loaded. */
+/** What a call wrote to the file, or took into the cache. */
 export interface PrefixCounts {
   pages: number
   tokens: number
@@ -50,10 +50,10 @@ export async function savePrefixes(
       for (let i = first; i < Math.min(first + perChunk, total); i++) {
         if (store.has({ page: snapshot.pages[i]!, serial: snapshot.serials[i]! })) chunk.push(i)
       }
+      for (const i of chunk) kept.push(i)
       if (chunk.length === 0) continue
       // In this same turn: whoever is given one of these pages from now on writes to it after it was read.
       const reading = door.readPages(Int32Array.from(chunk, (i) => snapshot.pages[i]!))
-      kept.push(...chunk)
       await writer.append(await reading)
     }
     await writer.finish(indexOf(snapshot, kept, format.pageSize))
