@@ -43,7 +43,7 @@ class Traffic {
     const rows = 1 + this.pick(6)
     const stepTokens = rows + this.pick(20)
     const context = Math.min(pages * pageSize, isLong ? 700 : 60)
-    const queue = this.oneIn(3) ? this.pick(6) : 1000
+    const queue = this.oneIn(3) && !isLong ? this.pick(6) : 1000
     this.limits = { context, rows, queue, stepTokens }
     this.fake = fakeEngine({ ...this.limits, pages, pageSize, vocabSize: VOCAB, prefixCache: !this.oneIn(5) })
   }
@@ -57,9 +57,9 @@ class Traffic {
   }
 
   /** A few microtasks or a few turns of the event loop. */
-  async pause(): Promise<void> {
+  async pause(turns = 8): Promise<void> {
     if (this.oneIn(2)) for (let i = this.pick(6); i > 0; i--) await null
-    else for (let i = this.pick(this.isLong ? 60 : 8); i > 0; i--) await new Promise(setImmediate)
+    else for (let i = this.pick(turns); i > 0; i--) await new Promise(setImmediate)
     if (this.oneIn(20)) await wait(1)
   }
 
@@ -70,13 +70,15 @@ class Traffic {
     const length = 1 + this.pick(Math.min(40, context - 1))
     const prompt = Array.from({ length }, (_, i) => (i < 3 * family ? 7 * family : 11 * family) + i)
     if (this.oneIn(2)) prompt[length - 1] = this.pick(VOCAB)
-    const options: GenerateOptions = { maxTokens: 1 + this.pick(this.isLong && this.oneIn(2) ? 600 : 30) }
+    const options: GenerateOptions = {
+      maxTokens: this.isLong && this.oneIn(2) ? 300 + this.pick(350) : 1 + this.pick(30),
+    }
     if (this.oneIn(2)) Object.assign(options, { temperature: 1, seed: this.pick(4) })
     if (this.oneIn(4)) options.n = 1 + this.pick(Math.min(3, rows))
     if (this.oneIn(3)) options.priority = this.pick(3)
     if (this.oneIn(4)) options.cacheSalt = `${this.pick(2)}`
     if (this.oneIn(4)) options.frequencyPenalty = 0.5
-    if (this.oneIn(3)) options.stopTokenIds = Array.from({ length: 15 }, () => this.pick(VOCAB))
+    if (this.oneIn(3)) options.stopTokenIds = Array.from({ length: this.isLong ? 1 : 15 }, () => this.pick(VOCAB))
     if (this.oneIn(6)) options.deadlineMs = this.pick(10)
     return { prompt, options, mayAbort: options.deadlineMs !== undefined }
   }
@@ -103,7 +105,7 @@ class Traffic {
 
   private async abort(outcome: Outcome, generation: Generation, controller: AbortController): Promise<void> {
     outcome.mayAbort = true
-    if (this.oneIn(2)) await this.pause()
+    if (this.oneIn(2)) await this.pause(this.isLong ? 500 : 8)
     if (outcome.options.signal) controller.abort()
     else generation.abort()
   }
@@ -122,8 +124,8 @@ class Traffic {
       if (done) break
       outcome.read[value.index]!.push(...value.tokenIds)
       if (++chunks > leavesAfter) return void (await iterator.return!())
-      if (chunks === stopsAfter) return await this.pause() // until the result is asked for
-      if (isSlow) await this.pause()
+      if (chunks === stopsAfter) return await this.pause(this.isLong ? 2000 : 8) // until the result is asked for
+      if (isSlow) await this.pause(this.isLong && this.oneIn(4) ? 1000 : 8)
     }
     outcome.readToEnd = true
   }
