@@ -255,6 +255,7 @@ function checkSamples(option: unknown, rows: number): number {
 function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
   // By its looks: a signal may come from another realm, or a polyfill.
   if (signal === undefined) return undefined
-  if (typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function') return signal
+  const methods = [signal?.addEventListener, signal?.removeEventListener]
+  if (typeof signal?.aborted === 'boolean' && methods.every((one) => typeof one === 'function')) return signal
   throw badOption('signal', 'an AbortSignal', signal)
 }

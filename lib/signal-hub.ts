@@ -15,8 +15,8 @@ export class SignalHub {
         for (const follower of [...followers]) follower()
       }
       hub = { followers, listener }
-      this.hubs.set(signal, hub)
       signal.addEventListener('abort', hub.listener)
+      this.hubs.set(signal, hub)
     }
     hub.followers.add(abort)
   }
@@ -25,7 +25,11 @@ export class SignalHub {
     const hub = this.hubs.get(signal)
     hub?.followers.delete(abort)
     if (hub?.followers.size !== 0) return
-    signal.removeEventListener('abort', hub.listener)
     this.hubs.delete(signal)
+    try {
+      signal.removeEventListener('abort', hub.listener)
+    } catch {
+      // A polyfill that fails at this must not fail the generations of others; its listener does nothing any more.
+    }
   }
 }

@@ -111,8 +111,7 @@ function splitIndex(
     .toString()
     .trimEnd()
   const salts =
-    decodeSalts(text, parents) ??
-    bad(file, 'salts', `expected [first page, salt] pairs, found ${shown(text.trimEnd())}`)
+    decodeSalts(text, parents) ?? bad(file, 'salts', `expected [first page, salt] pairs, found ${shown(text)}`)
   return { index: { tokens, parents, salts }, checksums }
 }
 

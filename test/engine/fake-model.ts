@@ -245,11 +245,12 @@ export class FakeModel implements NativeModel {
       }
       sampling.penalized = history.ids.slice(history.ids.length - history.generated)
     }
-    const id = this.nextId(context) ?? nextId(context, this.options.vocabSize, sampling)
+    const next = this.nextId(context) ?? nextId(context, this.options.vocabSize, sampling)
+    const id = this.brokenIds.has(next) ? -1 : next
     if (isPenalized) {
-      history.ids.push(id)
+      history.ids.push(Math.max(0, id))
       history.generated++
     }
-    return this.brokenIds.has(id) ? -1 : id
+    return id
   }
 }

@@ -67,6 +67,41 @@ describe.each(models)('$name gives the same bits', ({ folder, vocabSize }) => {
     expect(await lastLogprobs(driver, ids, 20, mixed), 'beside both').toEqual(alone)
   })
 
+  it('over pages that another row has computed, in whatever company', async () => {
+    const driver = await Driver.load(folder(), settings)
+    const whole = await lastLogprobs(driver, ids, TOKENS)
+    await driver.step([{ row: 7, ids: ids.slice(0, 150) }]) // nine pages of 16, and a part of one
+    await driver.step([
+      { row: 7, ids: randomIds(60, vocabSize, 9) },
+      { row: 6, ids: randomIds(33, vocabSize, 8) },
+    ])
+    for (const [pages, size] of [
+      [9, TOKENS],
+      [9, 20],
+      [4, 7],
+      [1, TOKENS],
+    ] as const) {
+      driver.share(7, 0, pages, 16 * pages)
+      const rest = ids.slice(16 * pages)
+      const beside = (step: number) => (step < 3 ? [{ row: 6, ids: randomIds(5, vocabSize, step) }] : [])
+      expect(await lastLogprobs(driver, rest, size), `${pages} pages, chunks of ${size}`).toEqual(whole)
+      driver.share(7, 0, pages, 16 * pages)
+      expect(await lastLogprobs(driver, rest, size, beside), 'beside another').toEqual(whole)
+    }
+  })
+
+  it('after the last tokens of pages that are stored, computed again and not stored', async () => {
+    const driver = await Driver.load(folder(), settings)
+    const whole = await lastLogprobs(driver, ids.slice(0, 144), TOKENS) // nine pages of 16
+    await driver.step([{ row: 7, ids: ids.slice(0, 150) }])
+    const stored = Buffer.from(await driver.model.readPages(driver.pagesOf(7)))
+    for (const again of [1, 2, 16, 20]) {
+      driver.share(7, 0, 9, 144 - again)
+      expect(await lastLogprobs(driver, ids.slice(144 - again, 144), TOKENS), `the last ${again}`).toEqual(whole)
+    }
+    expect(stored.equals(await driver.model.readPages(driver.pagesOf(7)))).toBe(true)
+  })
+
   it('with any number of threads and any page size', async () => {
     const dir = folder()
     const found: Float32Array[] = []

@@ -34,6 +34,7 @@ export class Driver {
   readonly #freePages: number[]
   readonly #pages: number[][] // per row
   readonly #lengths: number[] // tokens per row
+  readonly #shared: number[] // tokens per row that stand in pages of another
 
   private constructor(model: NativeModel, settings: Settings, vocabSize: number, pages: number) {
     this.model = model
@@ -43,6 +44,7 @@ export class Driver {
     this.#freePages = Array.from({ length: pages }, (_, i) => (i * step) % pages)
     this.#pages = Array.from({ length: settings.maxSequences }, () => [])
     this.#lengths = new Array(settings.maxSequences).fill(0)
+    this.#shared = new Array(settings.maxSequences).fill(0)
   }
 
   /** A loaded model that closes when the test ends. */
@@ -99,10 +101,20 @@ export class Driver {
     return Int32Array.from(this.#pages[row]!)
   }
 
-  /** Ends the sequence of a row: its pages are free again. */
+  /**
+   * The sequence of a row, empty so far, begins with the first `pages` of another's, and has `length` tokens of them: what follows in these
+   * pages is computed again and not stored.
+   */
+  share(from: number, row: number, pages: number, length: number): void {
+    this.#pages[row] = this.#pages[from]!.slice(0, pages)
+    this.#shared[row] = pages * this.#settings.pageSize
+    this.#lengths[row] = length
+  }
+
+  /** Ends the sequence of a row: its own pages are free again. */
   release(row: number): void {
-    this.#freePages.push(...this.#pages[row]!.splice(0))
-    this.#lengths[row] = 0
+    this.#freePages.push(...this.#pages[row]!.splice(0).slice(this.#shared[row]! / this.#settings.pageSize))
+    this.#lengths[row] = this.#shared[row] = 0
   }
 
   /** The record of one step that adds the chunks to their sequences. The driver takes it for done. */
@@ -122,7 +134,9 @@ export class Driver {
     const { pageSize } = this.#settings
     for (const { row, ids, sampleAt = [ids.length - 1] } of chunks) {
       const start = this.#lengths[row]!
+      const shared = this.#shared[row]!
       const pages = this.#pages[row]!
+      if (start <= shared) for (const [i, page] of pages.entries()) columns.pageUpdates.push(row, i, page)
       for (const index of sampleAt) {
         columns.sampleAt.push(columns.tokenIds.length + index)
         columns.sampleRow.push(row)
@@ -130,14 +144,14 @@ export class Driver {
       }
       for (const [i, id] of ids.entries()) {
         const position = start + i
-        if (position % pageSize === 0) {
+        if (position >= shared && position % pageSize === 0) {
           const page = this.#freePages.shift()!
           columns.pageUpdates.push(row, pages.length, page)
           pages.push(page)
         }
         columns.tokenIds.push(id)
         columns.positions.push(position)
-        columns.slotMapping.push(pages.at(-1)! * pageSize + (position % pageSize))
+        columns.slotMapping.push(position < shared ? -1 : pages.at(-1)! * pageSize + (position % pageSize))
       }
       this.#lengths[row] = start + ids.length
       columns.cuSeqlensQ.push(columns.tokenIds.length)
