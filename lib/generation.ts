@@ -60,9 +60,9 @@ export interface Result {
  * A prompt that is being continued: from the moment of the call, whether anybody looks or not.
  *
  * Iterate for the stream, await `result()`, or both, in any order. The stream is read once: each chunk goes to one reader, and what nobody has
- * read yet is merged. A reader that falls more than 256 tokens behind halts its sample until it reads on, unless `result()` has been asked
- * for; meanwhile others have its place. Leaving the loop early (`break`, `throw`) aborts the generation, unless `result()` has been asked for. Errors are thrown
- * by `result()` and by the iterator; one that nobody looks at is dropped.
+ * read yet is merged. A reader that falls 256 tokens behind halts its sample until it reads on; meanwhile others have its place. Leaving the
+ * loop early (`break`, `throw`) aborts the generation. Where `result()` has been asked for, neither happens. Errors are thrown by `result()`
+ * and by the iterator; one that nobody looks at is dropped.
  *
  * @example
  * const generation = engine.generate('Once upon a time')
