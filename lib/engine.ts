@@ -128,8 +128,8 @@ export class Engine implements AsyncDisposable {
   /**
    * Takes pages that `savePrefixes` kept into the cache, the most recently used first, as long as pages are free: nothing is evicted for them.
    * @returns what was taken in: without pages that were cached already
-   * @throws {M2Error} BAD_INPUT where there is no such file, or it is of another model, KV type, page size or instruction set; BAD_CHECKPOINT when it
-   * is damaged: pages that were taken in before are sound and stay; CLOSED
+   * @throws {M2Error} BAD_INPUT where there is no such file, or it is of another model, KV type, page size, instruction set or version; BAD_CHECKPOINT
+   * when it is damaged: pages that were taken in before are sound and stay; CLOSED
    */
   async loadPrefixes(file: string): Promise<PrefixCounts> {
     this.runner.checkOpen()

@@ -10,6 +10,7 @@ import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
 import { countParameters } from './model/parameters'
 import { planWeights } from './model/weights'
 import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
+import { packageVersion } from './package-version'
 import type { PageFormat } from './prefixes/file-format'
 import type { RunnerLimits } from './runner'
 import { TURN_END } from './text/markup'
@@ -117,7 +118,9 @@ async function pageFormat(
   { kvDtype, pageSize }: EngineSettings,
 ): Promise<PageFormat> {
   const { layers, kvHeads, headDim } = config
-  return { model: await fingerprintModel(config, plan), kvDtype, pageSize, layers, kvHeads, headDim, numerics }
+  const model = await fingerprintModel(config, plan)
+  // Another version may sum in another order.
+  return { model, kvDtype, pageSize, layers, kvHeads, headDim, numerics: `${numerics}, ${packageVersion()}` }
 }
 
 async function loadTokenizer(directory: string, vocabSize: number): Promise<Tokenizer | null> {

@@ -1,8 +1,7 @@
 /** The program `m2`: its commands, and the one place where an error becomes a line on stderr and an exit status. */
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { M2Error } from '../index'
+import { packageVersion } from '../package-version'
 import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
 import type { Shell } from './shell'
@@ -45,8 +44,3 @@ function report(error: unknown, shell: Shell): number {
 }
 
 const line = (message: string): string => `m2: ${message.trim().replace(/\s*\n\s*/g, ' ')}\n`
-
-function packageVersion(): string {
-  const file = path.join(__dirname, '..', '..', 'package.json')
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
-}
