@@ -109,6 +109,18 @@ describe('a conversation', () => {
     ])
   })
 
+  it('finds all full pages of what was before in the cache, the sampled ids too', async () => {
+    const { say, begin } = toldEngine(nano)
+    const conversation = begin()
+    for (let turn = 0; turn < 4; turn++) {
+      // K and V of the last id were never computed: it was sampled, and nothing came after it.
+      const computed = Math.max(0, conversation.tokenIds.length - 1)
+      say(THOUGHT)
+      const { usage } = await conversation.send(user(`What is ${turn}?`)).result()
+      expect(usage.cachedTokens).toBe(computed - (computed % 4))
+    }
+  })
+
   it('takes one message or several, and answers what is there already', async () => {
     const { say, begin } = toldEngine(m2)
     const ids: number[][] = []
