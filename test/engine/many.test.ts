@@ -141,7 +141,9 @@ describe('the logprobs of a thousand ids are the same bits', () => {
   const random = new Random(7)
   const prompt = Array.from({ length: 128 }, () => 100 + random.integer(1300)) // eight pages of 16
   const ask = (engine: Engine, options: GenerateOptions = {}) => {
-    const sampling = { temperature: 0.9, seed: 3, frequencyPenalty: 0.3, logprobs: 1000 }
+    // Few ids, drawn again and again, so that each draw hangs on what was drawn before.
+    const logitBias = { 500: 20, 501: 20, 502: 20 }
+    const sampling = { temperature: 1, seed: 3, frequencyPenalty: 2, logitBias, logprobs: 1000 }
     return engine.generate(prompt, { ...sampling, maxTokens: 20, ignoreEos: true, ...options }).result()
   }
   const load = (options: EngineOptions = {}) =>

@@ -114,6 +114,25 @@ describe('a process', () => {
     expect(ended).toEqual({ status: 0, signal: null, out: '111111111111\n', err: '' })
   })
 
+  it('can terminate a worker thread in the midst of a native call', async () => {
+    const encode = `for (;;) engine.tokenizer.encode('The list says: apple')`
+    const worker = `${load} require('node:worker_threads').parentPort.postMessage(''); ${encode} })`
+    const ended = await run(`
+      const { Worker } = require('node:worker_threads')
+      const { once } = require('node:events')
+      async function main() {
+        for (let i = 0; i < 4; i++) {
+          const worker = new Worker(${JSON.stringify(worker)}, { eval: true })
+          await once(worker, 'message')
+          await new Promise((resolve) => setTimeout(resolve, 2))
+          await worker.terminate()
+        }
+        console.log('alive')
+      }
+      main()`)
+    expect(ended).toEqual({ status: 0, signal: null, out: 'alive\n', err: '' })
+  })
+
   it('hears of an uncaught exception in a worker thread in mid-step, and goes on', async () => {
     const worker = `${load} ${busy}; setTimeout(() => { throw new Error('mine') }, 3) })`
     const ended = await run(`${load}
