@@ -28,11 +28,12 @@ export interface EngineStats {
   generatedTokens: number
 }
 
-/** Makes a checked request, with these options in the place of those it was called with. */
+/** Makes a checked request. */
 type Prepare = (options: GenerateOptions) => Prepared
 
 /** Where a generation that can be forked comes from. */
 interface Lineage {
+  options: GenerateOptions
   prepare: Prepare
   /** The samples that draw from the same random numbers, each with its own index. */
   family: { members: number }
@@ -89,12 +90,12 @@ export class Engine implements AsyncDisposable {
    * Errors are thrown by the generation, not here.
    */
   generate(prompt: string | ArrayLike<number>, options: GenerateOptions = {}): Generation {
-    return this.startForkable((more) => prepareGenerate(this.loaded, prompt, { ...options, ...more }))
+    return this.startForkable(options, (own) => prepareGenerate(this.loaded, prompt, own))
   }
 
   /** Answers a conversation: rendered by the model's template, parsed into reasoning, text and tool calls. Errors are thrown by the generation, not here. */
   chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    return this.startForkable((more) => prepareChat(this.loaded, messages, { ...options, ...more }))
+    return this.startForkable(options, (own) => prepareChat(this.loaded, messages, own))
   }
 
   /**
@@ -107,11 +108,11 @@ export class Engine implements AsyncDisposable {
   fork(generation: Generation, options: Omit<GenerateOptions, 'n'> = {}): Generation {
     const origin = this.origins.get(generation)
     if (!origin) return failed('expected a generation of generate or chat that this engine has accepted, found another')
-    const { samples, family } = origin
+    const { samples, prepare, family } = origin
     if (samples.length > 1) return failed(`expected a generation of one sample, found ${samples.length}`)
     if (samples[0]!.hasStopped) return failed('expected a generation that can go on, found one that has stopped')
-    const prepare: Prepare = (more) => origin.prepare({ ...options, ...more })
-    return this.start(() => prepare({}), { prepare, family, soFar: samples[0]!.soFar })
+    const own = { ...origin.options, ...options }
+    return this.start(() => prepare(own), { options: own, prepare, family, soFar: samples[0]!.soFar })
   }
 
   /**
@@ -162,8 +163,8 @@ export class Engine implements AsyncDisposable {
     return this.close()
   }
 
-  private startForkable(prepare: Prepare): Generation {
-    return this.start(() => prepare({}), { prepare, family: { members: 0 } })
+  private startForkable(options: GenerateOptions, prepare: Prepare): Generation {
+    return this.start(() => prepare(options), { options, prepare, family: { members: 0 } })
   }
 
   private start(prepare: (generation: LiveGeneration) => Prepared, lineage?: Lineage): Generation {

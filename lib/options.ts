@@ -66,7 +66,7 @@ export interface GenerateOptions {
   stopTokenIds?: number[]
   /** Go on after the model's end-of-turn token. Default false. */
   ignoreEos?: boolean
-  /** Log probabilities of the generated tokens, each with so many most probable alternatives, 0 to 20: of the raw logits, before penalties, bias, temperature and truncation. */
+  /** Log probabilities of the generated tokens, each with so many most probable alternatives, 0 to 1000: of the raw logits, before penalties, bias, temperature and truncation. */
   logprobs?: number
   /** Samples that share the prefill. Default 1; at most `maxSequences`. */
   n?: number
