@@ -44,7 +44,7 @@ export function pageBytesOf({ kvDtype, pageSize, layers, kvHeads, headDim }: Pag
   return layers * 2 * kvHeads * pageSize * headDim * DTYPE_BYTES.get(KV_DTYPES[kvDtype])!
 }
 
-export function encodeHeader(format: PageFormat, n: number, saltBytes: number): Buffer {
+export function encodeHeader(format: PageFormat, n: number, saltBytes: number): Uint8Array {
   const { kvDtype, pageSize, layers, kvHeads, headDim } = format
   const kvShape = [n, layers, 2, kvHeads, pageSize, headDim]
   const tensors = [
@@ -72,7 +72,7 @@ export function metadataOf(format: PageFormat): Record<string, string> {
   }
 }
 
-export function encodeSalts(salts: readonly string[]): Buffer {
+export function encodeSalts(salts: readonly string[]): Uint8Array {
   const json = JSON.stringify(salts.flatMap((salt, i) => (salt === '' ? [] : [[i, salt]])))
   return Buffer.from(json + ' '.repeat(-Buffer.byteLength(json) & 3))
 }
