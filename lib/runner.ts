@@ -136,14 +136,17 @@ export class Runner implements PageDoor {
 
   async readPages(pages: Int32Array): Promise<Uint8Array> {
     this.checkOpen()
-    return this.model.readPages(pages)
+    return this.model.readPages(pages).catch((error) => {
+      throw asM2Error(error)
+    })
   }
 
   async writePages(pages: Int32Array, bytes: Uint8Array): Promise<void> {
     try {
       await this.model.writePages(pages, bytes)
-    } catch (error) {
-      await this.breakDown(asM2Error(error)) // the pages can be matched already
+    } catch (cause) {
+      const error = asM2Error(cause)
+      await this.breakDown(error) // the pages can be matched already
       throw error
     }
   }

@@ -150,10 +150,11 @@ struct SamplingOptions {
 };
 
 // For each row: logprobs of the raw logits; then bias, repetition penalty (seen in prompt or output: logit / r if > 0 else * r), frequency and presence
-// penalties (generated tokens); then only what the row's mask holds and is not banned can come; temperature 0: argmax (ties: lowest id); else logits / temperature, top-k (0: off), top-p over what is
-// left (the smallest set of most probable tokens whose sum reaches top_p, ties by id), min-p (probability >= min_p * the largest), and one draw from the
-// rest by Gumbel-max: argmax of logit/temperature - log(-log(u(id))), u from Philox4x32-10 with key seed and counter (position, sample index, id / 4, 0),
-// word id % 4, u = (word + 0.5) * 2^-32. The largest of perturbed logits does not depend on an order of summation, so every device draws the same.
+// penalties (generated tokens); then only what the row's mask holds and is not banned can come; temperature 0: argmax (ties: lowest id); else logits /
+// temperature, top-k (0: off), top-p over what is left (the smallest set of most probable tokens whose sum reaches top_p, ties by id), min-p (probability
+// >= min_p * the largest), and one draw from the rest by Gumbel-max: argmax of logit/temperature - log(-log(u(id))), u from Philox4x32-10 with key seed
+// and counter (position, sample index, id / 4, 0), word id % 4, u = (word + 0.5) * 2^-32. The largest of perturbed logits does not depend on an order of
+// summation, so every device draws the same.
 struct SampleArgs {
   View logits;                                // [N, V] f32, not modified
   View banned;                                // [ceil(V/32)] i32 bitset or empty: ids never sampled
