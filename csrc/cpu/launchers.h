@@ -19,8 +19,10 @@ void grouped_linear(Machine&, const GroupedLinearArgs&);
 void attention(Machine&, const AttentionArgs&);
 // experts.cc
 void route(Machine&, const RouteArgs&);
-void permute(const PermuteArgs&);
 void unpermute(Machine&, const UnpermuteArgs&);
+// rows.cc
+void set_pages(const SetPagesArgs&);
+void start_histories(Machine&, const StartHistoriesArgs&);
 // sampling.cc
 void sample(Machine&, const SampleArgs&);
 

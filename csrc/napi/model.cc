@@ -116,8 +116,10 @@ Napi::Value forward(const SharedSession& session, const Napi::CallbackInfo& info
   const Napi::Env env = info.Env();
   if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
   expect(info[0].IsObject(), "forward needs a batch");
-  auto batch = std::make_shared<Batch>(batch_of(info[0].As<Napi::Object>()));
-  return session->worker.run(env, [session, batch] { return holding(session, step_result(session->model->forward(std::move(*batch)))); });
+  return session->worker.begin(env, [session, batch = batch_of(info[0].As<Napi::Object>())]() -> Worker::Begun {
+    session->model->start(batch);
+    return {[session] { return session->model->ready(); }, [session] { return holding(session, step_result(session->model->finish())); }};
+  });
 }
 
 Napi::Value copy_pages(const SharedSession& session, const Napi::CallbackInfo& info) {

@@ -110,6 +110,7 @@ class Call {
   double run(Op&& op) {
     const auto begin = std::chrono::steady_clock::now();
     op();
+    backend_.wait(backend_.set_mark());
     const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
     for (const Staged& s : staged_) {
       std::array<unsigned char, kGuardBytes> after;
@@ -143,7 +144,8 @@ class Call {
 };
 
 double embed(Backend& backend, Call& call) {
-  const EmbedArgs a{.token_ids = call.input("tokenIds"), .table = call.input("table"), .out = call.output("out")};
+  const EmbedArgs a{
+      .token_ids = call.input("tokenIds"), .last_ids = call.optional_input("lastIds"), .table = call.input("table"), .out = call.output("out")};
   return call.run([&] { backend.embed(a); });
 }
 
@@ -187,6 +189,7 @@ double attention(Backend& backend, Call& call) {
                         .rows = call.input("rows"),
                         .cu_seqlens_q = call.input("cuSeqlensQ"),
                         .context_lens = call.input("contextLens"),
+                        .max_queries = call.integer("maxQueries"),
                         .scale = call.number("scale"),
                         .out = call.output("out")};
   return call.run([&] { backend.attention(a); });
@@ -196,17 +199,13 @@ double route(Backend& backend, Call& call) {
   const RouteArgs a{.x = call.input("x"),
                     .gate = call.input("gate"),
                     .bias = call.input("bias"),
+                    .live = call.optional_input("live"),
                     .expert_ids = call.output("expertIds"),
-                    .weights = call.output("weights")};
+                    .weights = call.output("weights"),
+                    .offsets = call.output("offsets"),
+                    .source = call.output("source"),
+                    .target = call.output("target")};
   return call.run([&] { backend.route(a); });
-}
-
-double permute(Backend& backend, Call& call) {
-  const PermuteArgs a{.expert_ids = call.input("expertIds"),
-                      .offsets = call.output("offsets"),
-                      .source = call.output("source"),
-                      .target = call.output("target")};
-  return call.run([&] { backend.permute(a); });
 }
 
 double grouped_gate_up(Backend& backend, Call& call) {
@@ -228,35 +227,30 @@ double unpermute(Backend& backend, Call& call) {
   return call.run([&] { backend.unpermute(a); });
 }
 
-// histories: per row null or { generatedCounts, inPrompt }
-std::vector<TokenHistory> histories_of(Call& call, size_t rows, size_t vocab) {
-  std::vector<TokenHistory> histories(rows);
-  if (!call.has("histories")) return histories;
-  const auto given = call.arguments().Get("histories").As<Napi::Array>();
-  expect(given.Length() == rows, "histories must have ", rows, " entries, found ", given.Length());
-  for (uint32_t n = 0; n < rows; n++) {
-    const Napi::Value entry = given.Get(n);
-    if (entry.IsNull()) continue;
-    const auto counts = span_of<int32_t>(entry.As<Napi::Object>(), "generatedCounts");
-    const auto in_prompt = span_of<uint8_t>(entry.As<Napi::Object>(), "inPrompt");
-    expect(counts.size() == vocab && in_prompt.size() == vocab, "histories[", n, "] must have ", vocab, " entries each, found ", counts.size(), " and ",
-           in_prompt.size());
-    histories[n] = {static_cast<const int32_t*>(call.stage("generatedCounts", counts.data(), counts.size_bytes())),
-                    static_cast<const uint8_t*>(call.stage("inPrompt", in_prompt.data(), in_prompt.size()))};
-  }
-  return histories;
+double set_pages(Backend& backend, Call& call) {
+  const SetPagesArgs a{.updates = call.input("updates"), .page_tables = call.output("pageTables")};
+  return call.run([&] { backend.set_pages(a); });
+}
+
+double start_histories(Backend& backend, Call& call) {
+  const StartHistoriesArgs a{.rows = call.input("rows"),
+                             .offsets = call.input("offsets"),
+                             .generated = call.input("generated"),
+                             .ids = call.input("ids"),
+                             .history = call.output("history")};
+  return call.run([&] { backend.start_histories(a); });
 }
 
 double sample(Backend& backend, Call& call) {
   const View logits = call.input("logits");
-  expect(logits.rank == 2, "logits must have 2 dimensions, found ", logits.rank);
   const auto options = sampling_options(span_of<float>(call.arguments(), "samplingFloats"), span_of<int32_t>(call.arguments(), "samplingInts"));
-  expect(static_cast<int64_t>(options.size()) == logits.size(0), "sampling columns must have ", logits.size(0), " rows, found ", options.size());
-  const auto histories = histories_of(call, options.size(), static_cast<size_t>(logits.size(1)));
+  expect(logits.rank == 2 && static_cast<int64_t>(options.size()) == logits.size(0), "sampling columns must have a row for each row of logits, found ", options.size());
   const SampleArgs a{.logits = logits,
                      .banned = call.optional_input("banned"),
-                     .options = options.data(),
-                     .histories = histories.data(),
+                     .options = static_cast<const SamplingOptions*>(call.stage("sampling", options.data(), options.size() * sizeof(SamplingOptions))),
+                     .rows = call.input("rows"),
+                     .last_ids = call.output("lastIds"),
+                     .history = call.optional_output("history"),
                      .bias_offsets = call.optional_input("biasOffsets"),
                      .bias_ids = call.optional_input("biasIds"),
                      .bias_values = call.optional_input("biasValues"),
@@ -326,6 +320,7 @@ Napi::Value create_ops(Info info) {
   Napi::Object ops = Napi::Object::New(env);
   ops.Set("device", backend->device());
   ops.Set("description", backend->description());
+  ops.Set("activations", dtype_name(backend->activations()));
 
   const auto add = [&](const char* name, auto body) {
     ops.Set(name, Napi::Function::New(env, [backend, body](Info call) { return guarded(call.Env(), [&] { return body(backend, call); }); }, name));
@@ -348,10 +343,11 @@ Napi::Value create_ops(Info info) {
   add_op("qkNormRopeStore", qk_norm_rope_store);
   add_op("attention", attention);
   add_op("route", route);
-  add_op("permute", permute);
   add_op("groupedGateUp", grouped_gate_up);
   add_op("groupedLinear", grouped_linear);
   add_op("unpermute", unpermute);
+  add_op("setPages", set_pages);
+  add_op("startHistories", start_histories);
   add_op("sample", sample);
   return ops;
 }
