@@ -89,7 +89,12 @@ describe.each(DEVICES)('linear on %s', (device) => {
     const want = truth(all)
     const weight = pack(device, all)
     for (let m = 1; m <= 70; m++)
-      expectSums(device, run(device, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37), 96)
+      expectSums(
+        device,
+        run(device, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }),
+        want.subarray(0, m * 37),
+        96,
+      )
   })
 
   it.each([1, 20, 40])('gives results in activations as those in f32, rounded, %i rows', (m) => {
