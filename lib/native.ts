@@ -62,7 +62,7 @@ export interface WeightPlan {
 }
 
 export interface ModelOptions {
-  device: string // "cpu"
+  device: string // "cpu", "cuda:0" or "emulated"
   threads: number // 0: physical cores
   geometry: ModelGeometry
   weights: WeightPlan
@@ -176,10 +176,22 @@ export interface CudaProbe {
   compiled: boolean
   /** The CUDA version that the driver supports: 13000 for 13.0; 0 without a driver. */
   driver: number
-  devices: number
-  names: string[] // [devices]
-  /** Why there is no device; absent when there is one. */
+  devices: CudaDevice[]
+  /** Why there is no device that can be used; absent when there is one. */
   reason?: string
+}
+
+export interface CudaDevice {
+  /** "cuda:0". */
+  device: string
+  /** As the driver has it, "NVIDIA H200". */
+  name: string
+  /** Compute capability, 90 for 9.0. */
+  architecture: number
+  /** Bytes of memory in all. */
+  memory: number
+  /** This build can run on it. */
+  usable: boolean
 }
 
 export interface NativeModule {
@@ -187,15 +199,26 @@ export interface NativeModule {
   loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
   createEncoder(options: EncoderOptions): NativeEncoder
   cudaProbe(): CudaProbe
+  /** Bytes of a GPU's memory. Throws DEVICE_UNAVAILABLE for a device that cannot be used. */
+  deviceMemory(device: string): { free: number; total: number }
 }
 
 let addon: NativeModule | undefined
+let emulatedAddon: NativeModule | undefined
 
-/** The addon, loaded at first use: build/Release of a checkout, else the prebuilt binary of this platform. */
-export function native(): NativeModule {
-  if (addon) return addon
+/** The addon that has a device, loaded at first use: build/Release of a checkout, else the prebuilt binary of this platform. */
+export function native(device = 'cpu'): NativeModule {
+  if (device === 'emulated') {
+    emulatedAddon ??= loadEmulated()
+    return emulatedAddon
+  }
+  addon ??= loadAddon()
+  return addon
+}
+
+function loadAddon(): NativeModule {
   try {
-    addon = load(path.join(__dirname, '..')) as NativeModule
+    return load(path.join(__dirname, '..')) as NativeModule
   } catch (cause) {
     throw new M2Error(
       'DEVICE_UNAVAILABLE',
@@ -204,7 +227,19 @@ export function native(): NativeModule {
       { cause },
     )
   }
-  return addon
+}
+
+/** The CUDA sources over the emulator, an addon of its own for tests. */
+function loadEmulated(): NativeModule {
+  try {
+    return require('../build/emulated/addon.node') as NativeModule
+  } catch (cause) {
+    throw new M2Error(
+      'DEVICE_UNAVAILABLE',
+      `device "emulated": ${(cause as Error).message.split('\n')[0]}; it is for tests, and only in a checkout: run \`npm run build\` there`,
+      { cause },
+    )
+  }
 }
 
 /** Gives a native error (an Error with a string `code`) the class that users catch. */

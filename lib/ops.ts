@@ -137,7 +137,10 @@ export interface Ops {
 
 /** The ops of a backend of its own. `threads`: 0 for the number of physical cores. */
 export function createOps(device: string, threads: number): Ops {
-  return (native() as NativeModule & { createOps(device: string, threads: number): Ops }).createOps(device, threads)
+  return (native(device) as NativeModule & { createOps(device: string, threads: number): Ops }).createOps(
+    device,
+    threads,
+  )
 }
 
 /** How much was done, in bytes or operations, and how long it took. */

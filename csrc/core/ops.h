@@ -264,7 +264,10 @@ class Backend {
   virtual void do_sample(const SampleArgs&) = 0;
 };
 
-// threads: 0 for the number of physical cores. Throws DEVICE_UNAVAILABLE for a device this build or machine does not have.
+// Which GPU a device's name means: 0 for "cuda" and "emulated", n for "cuda:n". Throws DEVICE_UNAVAILABLE for a name that means none in this build.
+int device_ordinal(const std::string& device);
+
+// threads: 0 for the number of physical cores, of the CPU alone. Throws DEVICE_UNAVAILABLE for a device this build or machine does not have.
 std::unique_ptr<Backend> make_backend(const std::string& device, int threads);
 
 }  // namespace m2

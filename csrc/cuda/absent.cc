@@ -14,6 +14,8 @@ CudaProbe probe_cuda() {
   return probe;
 }
 
+DeviceMemory device_memory(int ordinal) { fail("DEVICE_UNAVAILABLE", "device \"cuda:", ordinal, "\": ", kReason); }
+
 std::unique_ptr<Backend> cuda::make_cuda_backend(int, const std::string& device) { fail("DEVICE_UNAVAILABLE", "device \"", device, "\": ", kReason); }
 
 }  // namespace m2

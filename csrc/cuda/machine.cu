@@ -5,8 +5,6 @@
 namespace m2::cuda {
 namespace {
 
-constexpr int kOldest = 80;  // compute capability: bf16 matrix units and asynchronous copies
-
 std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
 // Why there is no device, in words that say what to do.
@@ -61,7 +59,7 @@ Machine::Machine(int ordinal) : ordinal_(ordinal) {
   multiprocessors_ = properties.multiProcessorCount;
   shared_per_block_ = properties.sharedMemPerBlockOptin;
   memory_ = properties.totalGlobalMem;
-  if (architecture_ < kOldest)
+  if (architecture_ < kOldestArchitecture)
     unavailable(ordinal, name_ + " has compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", expected 8.0 or newer");
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
 }

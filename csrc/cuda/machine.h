@@ -8,6 +8,8 @@
 
 namespace m2::cuda {
 
+constexpr int kOldestArchitecture = 80;  // compute capability: bf16 matrix units and asynchronous copies
+
 // Device memory. Errors: OUT_OF_MEMORY with the bytes asked for and those that are free.
 Buffer allocate_device(size_t bytes);
 // Pinned host memory. Errors: OUT_OF_MEMORY.
