@@ -17,12 +17,6 @@ void start_histories(const Machine&, const StartHistoriesArgs&) { fail("DEVICE_E
 void sample(const Machine&, const SampleArgs&) { fail("DEVICE_ERROR", "sample is not written yet"); }
 size_t sample_scratch(const Workload&) { return 0; }
 
-void embed(const Machine&, const EmbedArgs&) { fail("DEVICE_ERROR", "embed is not written yet"); }
-void rms_norm(const Machine&, const RmsNormArgs&) { fail("DEVICE_ERROR", "rms_norm is not written yet"); }
-void qk_norm_rope_store(const Machine&, const QkNormRopeStoreArgs&) { fail("DEVICE_ERROR", "qk_norm_rope_store is not written yet"); }
 
-void route(const Machine&, const RouteArgs&) { fail("DEVICE_ERROR", "route is not written yet"); }
-size_t route_scratch(const Workload&) { return 0; }
-void unpermute(const Machine&, const UnpermuteArgs&) { fail("DEVICE_ERROR", "unpermute is not written yet"); }
 
 }  // namespace m2::cuda
