@@ -65,7 +65,7 @@ export interface ModelOptions {
   device: string // "cpu", "cuda:0" or "emulated"
   threads: number // 0: physical cores
   geometry: ModelGeometry
-  weights: WeightPlan
+  weights: WeightPlan | 'random' // the device makes them, for benches
   kvDtype: 'bf16' | 'f32'
   pageSize: number // tokens
   pages: number

@@ -55,7 +55,9 @@ std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
   return strings;
 }
 
-WeightPlan plan_of(const Napi::Object& o) {
+WeightPlan plan_of(const Napi::Value& value) {
+  if (value.IsString() && value.As<Napi::String>().Utf8Value() == "random") return {.files = {}, .tensors = {}, .random = true};
+  const Napi::Object o = value.ToObject();
   WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}};
   const std::vector<std::string> names = strings_of(o, "names");
   const auto column = [&](const char* name) {
@@ -204,7 +206,7 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
     const auto session = std::make_shared<Session>(env);
     auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
     return session->worker.run(env, [session, on_progress, device = string_of(o, "device"), threads = static_cast<int>(integer_of(o, "threads")),
-                                     geometry = geometry_of(o.Get("geometry").ToObject()), capacity = capacity_of(o), plan = plan_of(o.Get("weights").ToObject())]() -> Worker::Result {
+                                     geometry = geometry_of(o.Get("geometry").ToObject()), capacity = capacity_of(o), plan = plan_of(o.Get("weights"))]() -> Worker::Result {
       session->model = std::make_unique<Model>(make_backend(device, threads), geometry, capacity, plan, throttled(*session, on_progress));
       return [session](Napi::Env env) -> Napi::Value { return model_object(env, session); };
     });
