@@ -40,7 +40,7 @@ Capacity capacity_of(const Napi::Object& o) {
   if (kv != "bf16" && kv != "f32") fail("BAD_OPTION", "kvDtype is \"", kv, "\", expected \"bf16\" or \"f32\"");
   return {.kv_dtype = kv == "f32" ? DType::kF32 : DType::kBf16, .page_size = integer_of(o, "pageSize"), .pages = integer_of(o, "pages"),
           .max_context = integer_of(o, "maxContext"), .max_sequences = integer_of(o, "maxSequences"), .max_step_tokens = integer_of(o, "maxStepTokens"),
-          .banned_ids = copied<int32_t>(o, "bannedIds")};
+          .banned_ids = copied<int32_t>(o, "bannedIds"), .keep_routes = o.Get("keepRoutes").ToBoolean().Value()};
 }
 
 std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
@@ -92,6 +92,7 @@ Worker::Result step_result(StepResult result) {
     o.Set("logprobs", typed_array(env, result.logprobs));
     o.Set("topIds", typed_array(env, result.top_ids));
     o.Set("topLogprobs", typed_array(env, result.top_logprobs));
+    o.Set("routes", typed_array(env, result.routes));
     o.Set("startedAt", result.started_at);
     o.Set("endedAt", result.ended_at);
     return o;

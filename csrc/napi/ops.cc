@@ -81,8 +81,9 @@ class Call {
   bool has(const char* name) const { return !arguments_.Get(name).IsUndefined(); }
 
   View input(const char* name) {
-    View view = host_view(arguments_, name);
-    view.data = stage(name, view.data, static_cast<size_t>(view.numel()) * dtype_bytes(view.dtype));
+    const View host = host_view(arguments_, name);
+    View view = host;
+    view.data = stage(name, host.data, static_cast<size_t>(host.numel()) * dtype_bytes(host.dtype));
     return view;
   }
   View optional_input(const char* name) { return has(name) ? input(name) : View(); }
