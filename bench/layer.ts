@@ -55,7 +55,7 @@ function experts(ops: Ops): Case[] {
     const x = bf16(tokens, C)
     const hidden = bf16(rows, F)
     const out = f32(rows, C)
-    let routed = route(ops, tokens)
+    let routed = route(tokens)
     const shape = `${tokens} x ${A} of ${E} experts`
     const bytes = (weights: number) => Math.min(E, rows) * weights * 2
     return [
@@ -66,7 +66,7 @@ function experts(ops: Ops): Case[] {
         operations: 2 * rows * 2 * F * C,
         uses: 'multiplyBf16',
         run: () => {
-          routed = route(ops, tokens) // other experts than last time, or one token's would stay in the cache
+          routed = route(tokens) // other experts than last time, or one token's would stay in the cache
           const { source, offsets } = routed
           return ops.groupedGateUp({ x, source, offsets, weight: gateUp, out: hidden })
         },
@@ -92,12 +92,12 @@ function sameExperts(ops: Ops, n: number, k: number, layout: 'rows' | 'gateUp'):
 }
 
 /** Each expert equally often, as far as that goes, beginning at a random one. */
-function route(ops: Ops, tokens: number) {
+function route(tokens: number) {
   const first = Math.floor(E * Math.random())
-  const expertIds = i32([tokens, A], (i) => (first + i) % E)
-  const [offsets, source, target] = [i32([E + 1]), i32([tokens * A]), i32([tokens, A])]
-  ops.permute({ expertIds, offsets, source, target })
-  return { offsets, source }
+  const pairs = Array.from({ length: tokens * A }, (_, pair) => ({ pair, expert: (first + pair) % E }))
+  pairs.sort((a, b) => a.expert - b.expert || a.pair - b.pair)
+  const offsets = i32([E + 1], (e) => pairs.filter(({ expert }) => expert < e).length)
+  return { offsets, source: i32([tokens * A], (row) => pairs[row]!.pair) }
 }
 
 function attention(ops: Ops): Case[] {
@@ -123,6 +123,7 @@ function attention(ops: Ops): Case[] {
       rows: i32([count], (i) => i),
       cuSeqlensQ: i32([count + 1], (i) => i * queries),
       contextLens: i32([count], () => context),
+      maxQueries: queries,
       scale: D ** -0.5,
       out: f32(tokens, HEADS * D),
     }
@@ -152,12 +153,17 @@ function others(ops: Ops): Case[] {
     bias: { data: new Float32Array(256), shape: [256] },
     expertIds: i32([tokens, A]),
     weights: f32(tokens, A),
+    offsets: i32([257]),
+    source: i32([tokens * A]),
+    target: i32([tokens, A]),
   }
   const logits = f32(1, V, (i) => 5 * Math.sin(7 * i))
   const drawing = {
     logits,
     samplingFloats: Float32Array.of(1, 0.95, 0, 1, 0, 0),
     samplingInts: Int32Array.of(40, -1, 1, 0, 0, 0),
+    rows: i32([1]),
+    lastIds: i32([1]),
     ids: i32([1]),
   }
   return [

@@ -12,6 +12,7 @@ import {
 import type { EngineOptions, LoadProgress } from './options'
 
 export interface EngineSettings {
+  /** "auto" is still to be decided. */
   device: string
   /** 0: physical cores. */
   threads: number
@@ -55,7 +56,7 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
     throw notYet('weightDtype', `"${options.weightDtype}"`, '"bf16"')
   }
   return {
-    device: device === 'auto' ? 'cpu' : device,
+    device,
     threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,
     kvDtype: options.kvDtype === 'f32' ? 'f32' : 'bf16',
     pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,

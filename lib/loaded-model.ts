@@ -7,7 +7,7 @@ import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
 import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
-import { countParameters } from './model/parameters'
+import { countParameters, workspaceBytes } from './model/parameters'
 import { planWeights } from './model/weights'
 import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
 import { packageVersion } from './package-version'
@@ -64,8 +64,9 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
 
   // All sequences that run can decode in one step.
   const rows = Math.min(settings.maxSequences, settings.maxStepTokens)
-  const fit = planMemory(config, rows, settings)
-  const core = await loadCore(settings, {
+  const device = chooseDevice(settings.device)
+  const fit = planMemory(config, rows, device, settings)
+  const core = await loadCore(device, settings, {
     geometry: config,
     weights: plan,
     pages: fit.pages,
@@ -143,26 +144,49 @@ function controlTokens(tokenizer: Tokenizer): string[] {
   return tokenizer.addedTokens.map((token) => token.content)
 }
 
-function planMemory(config: ModelConfig, rows: number, settings: EngineSettings): MemoryFit {
+/** "auto": a GPU that this build can use, else the CPU. */
+function chooseDevice(device: string): string {
+  if (device !== 'auto') return device
+  return (
+    native()
+      .cudaProbe()
+      .devices.find(({ usable }) => usable)?.device ?? 'cpu'
+  )
+}
+
+function planMemory(config: ModelConfig, rows: number, device: string, settings: EngineSettings): MemoryFit {
+  const dedicated = device !== 'cpu'
+  const maxContext = settings.maxContext ?? config.maxPositionEmbeddings
   return fitMemory({
     config,
     kvDtype: settings.kvDtype,
     pageSize: settings.pageSize,
-    maxContext: settings.maxContext ?? config.maxPositionEmbeddings,
+    maxContext,
     mayCutContext: settings.maxContext === undefined,
     maxSequences: rows,
     kvMemory: settings.kvMemory,
-    available: availableMemory(),
+    available: dedicated ? freeMemory(device) : availableMemory(),
+    workspace: dedicated ? workspaceBytes(config, { stepTokens: settings.maxStepTokens, rows, maxContext }) : 0,
+    dedicated,
   })
+}
+
+function freeMemory(device: string): number {
+  try {
+    return native(device).deviceMemory(device).free
+  } catch (error) {
+    throw asM2Error(error)
+  }
 }
 
 type Sizes = Pick<ModelOptions, 'geometry' | 'weights' | 'pages' | 'maxContext' | 'maxSequences' | 'bannedIds'>
 
-async function loadCore(settings: EngineSettings, sizes: Sizes): Promise<NativeModel> {
-  const { device, threads, kvDtype, pageSize, maxStepTokens, onProgress } = settings
+async function loadCore(device: string, settings: EngineSettings, sizes: Sizes): Promise<NativeModel> {
+  const { threads, kvDtype, pageSize, maxStepTokens, onProgress } = settings
   try {
-    return await native().loadModel({ ...sizes, device, threads, kvDtype, pageSize, maxStepTokens }, (done, total) =>
-      onProgress({ phase: 'weights', done, total }),
+    return await native(device).loadModel(
+      { ...sizes, device, threads, kvDtype, pageSize, maxStepTokens },
+      (done, total) => onProgress({ phase: 'weights', done, total }),
     )
   } catch (error) {
     throw asM2Error(error)

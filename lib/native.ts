@@ -62,10 +62,10 @@ export interface WeightPlan {
 }
 
 export interface ModelOptions {
-  device: string // "cpu"
+  device: string // "cpu", "cuda:0" or "emulated"
   threads: number // 0: physical cores
   geometry: ModelGeometry
-  weights: WeightPlan
+  weights: WeightPlan | 'random' // the device makes them, for benches
   kvDtype: 'bf16' | 'f32'
   pageSize: number // tokens
   pages: number
@@ -73,6 +73,7 @@ export interface ModelOptions {
   maxSequences: number // rows of the persistent batch
   maxStepTokens: number
   bannedIds: Int32Array // never sampled
+  keepRoutes?: boolean // steps give back which experts their tokens went to; default false
 }
 
 /** One step: T tokens of B sequences, N ids to sample. Everything is copied at the call. */
@@ -125,6 +126,8 @@ export interface StepResult {
   /** [N, K], K the largest `logprobs` of the step: the most probable ids and their logprobs; empty when K is 0. */
   topIds: Int32Array
   topLogprobs: Float32Array
+  /** [L, T, A]: the experts of each token in each layer, best first; empty unless the model keeps routes. */
+  routes: Int32Array
   /** When the native step began and ended, in microseconds of one steady clock: what lies between two steps is time that the device waited. */
   startedAt: number
   endedAt: number
@@ -176,10 +179,22 @@ export interface CudaProbe {
   compiled: boolean
   /** The CUDA version that the driver supports: 13000 for 13.0; 0 without a driver. */
   driver: number
-  devices: number
-  names: string[] // [devices]
-  /** Why there is no device; absent when there is one. */
+  devices: CudaDevice[]
+  /** Why there is no device that can be used; absent when there is one. */
   reason?: string
+}
+
+export interface CudaDevice {
+  /** "cuda:0". */
+  device: string
+  /** As the driver has it, "NVIDIA H200". */
+  name: string
+  /** Compute capability, 90 for 9.0. */
+  architecture: number
+  /** Bytes of memory in all. */
+  memory: number
+  /** This build can run on it. */
+  usable: boolean
 }
 
 export interface NativeModule {
@@ -187,15 +202,26 @@ export interface NativeModule {
   loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
   createEncoder(options: EncoderOptions): NativeEncoder
   cudaProbe(): CudaProbe
+  /** Bytes of a GPU's memory. Throws DEVICE_UNAVAILABLE for a device that cannot be used. */
+  deviceMemory(device: string): { free: number; total: number }
 }
 
 let addon: NativeModule | undefined
+let emulatedAddon: NativeModule | undefined
 
-/** The addon, loaded at first use: build/Release of a checkout, else the prebuilt binary of this platform. */
-export function native(): NativeModule {
-  if (addon) return addon
+/** The addon that has a device, loaded at first use: build/Release of a checkout, else the prebuilt binary of this platform. */
+export function native(device = 'cpu'): NativeModule {
+  if (device === 'emulated') {
+    emulatedAddon ??= loadEmulated()
+    return emulatedAddon
+  }
+  addon ??= loadAddon()
+  return addon
+}
+
+function loadAddon(): NativeModule {
   try {
-    addon = load(path.join(__dirname, '..')) as NativeModule
+    return load(path.join(__dirname, '..')) as NativeModule
   } catch (cause) {
     throw new M2Error(
       'DEVICE_UNAVAILABLE',
@@ -204,7 +230,19 @@ export function native(): NativeModule {
       { cause },
     )
   }
-  return addon
+}
+
+/** The CUDA sources over the emulator, an addon of its own for tests. */
+function loadEmulated(): NativeModule {
+  try {
+    return require('../build/emulated/addon.node') as NativeModule
+  } catch (cause) {
+    throw new M2Error(
+      'DEVICE_UNAVAILABLE',
+      `device "emulated": ${(cause as Error).message.split('\n')[0]}; it is for tests, and only in a checkout: run \`npm run build\` there`,
+      { cause },
+    )
+  }
 }
 
 /** Gives a native error (an Error with a string `code`) the class that users catch. */

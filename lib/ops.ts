@@ -42,15 +42,13 @@ export interface KvShape {
   headDim: number
 }
 
-/** The tokens a row has seen, each [V]. */
-export interface TokenHistory {
-  generatedCounts: Int32Array
-  inPrompt: Uint8Array
-}
+/** The element type of activations, which the ops below call Act: f32 or bf16, as the backend says. */
+export type Act = F32 | Bf16
 
 export interface Ops {
   readonly device: string
   readonly description: string
+  readonly activations: 'f32' | 'bf16'
 
   allocateWeight(shape: WeightShape): PackedWeight
   /** Fills rows of one expert, from `firstRow` on, with source [rows, k]. */
@@ -66,11 +64,12 @@ export interface Ops {
   writeKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
   readKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
 
-  embed(args: { tokenIds: I32; table: Bf16; out: F32 }): number
-  rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: F32; outBf16?: Bf16 }): number
-  linear(args: { x: F32; weight: PackedWeight; out: F32; accumulate?: boolean }): number
+  /** A token id of -1 - r is `lastIds[r]`. */
+  embed(args: { tokenIds: I32; lastIds?: I32; table: Bf16; out: F32 }): number
+  rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: F32 | Bf16; outBf16?: Bf16 }): number
+  linear(args: { x: Act; weight: PackedWeight; out: F32 | Act; accumulate?: boolean }): number
   qkNormRopeStore(args: {
-    qkv: F32
+    qkv: Act
     qWeight: F32
     kWeight: F32
     eps: number
@@ -79,31 +78,51 @@ export interface Ops {
     slotMapping: I32
     kv: KvCache
     layer: number
-    q: F32
+    q: Act
   }): number
   attention(args: {
-    q: F32
+    q: Act
     kv: KvCache
     layer: number
     pageTables: I32
     rows: I32
     cuSeqlensQ: I32
     contextLens: I32
+    maxQueries: number
     scale: number
-    out: F32
+    out: Act
   }): number
-  route(args: { x: F32; gate: F32; bias: F32; expertIds: I32; weights: F32 }): number
-  permute(args: { expertIds: I32; offsets: I32; source: I32; target: I32 }): number
+  /** `live` [1]: how many tokens take part; all without it. */
+  route(args: {
+    x: F32
+    gate: F32
+    bias: F32
+    live?: I32
+    expertIds: I32
+    weights: F32
+    offsets: I32
+    source: I32
+    target: I32
+  }): number
   groupedGateUp(args: { x: Bf16; source: I32; offsets: I32; weight: PackedWeight; out: Bf16 }): number
-  groupedLinear(args: { x: Bf16; offsets: I32; weight: PackedWeight; out: F32 }): number
-  unpermute(args: { y: F32; target: I32; weights: F32; out: F32 }): number
-  /** `samplingFloats` and `samplingInts`: the columns SAMPLING_FLOATS and SAMPLING_INTS of lib/native, a row per row of logits. */
+  groupedLinear(args: { x: Bf16; offsets: I32; weight: PackedWeight; out: Act }): number
+  unpermute(args: { y: Act; target: I32; weights: F32; out: F32 }): number
+  /** `updates` [U, 3]: (row, index, page). */
+  setPages(args: { updates: I32; pageTables: I32 }): number
+  /** `history` [R, V]: twice how often an id was generated, and one more where the prompt holds it. */
+  startHistories(args: { rows: I32; offsets: I32; generated: I32; ids: I32; history: I32 }): number
+  /**
+   * `samplingFloats` and `samplingInts`: the columns SAMPLING_FLOATS and SAMPLING_INTS of lib/native, a row per row of logits. `rows`: who gets the
+   * ids; -1: nobody, nothing is drawn.
+   */
   sample(args: {
     logits: F32
     samplingFloats: Float32Array
     samplingInts: Int32Array
+    rows: I32
+    lastIds: I32
+    history?: I32
     banned?: I32
-    histories?: readonly (TokenHistory | null)[]
     biasOffsets?: I32
     biasIds?: I32
     biasValues?: F32
@@ -114,11 +133,25 @@ export interface Ops {
     topIds?: I32
     topLogprobs?: F32
   }): number
+
+  /**
+   * Microseconds that an op takes on the device itself, the mean of `repeats` runs behind each other. They take the sets of arguments in turn: enough of
+   * them, and none finds its own in a cache. Outputs stay on the device.
+   */
+  time<K extends OpName>(op: K, sets: Parameters<Ops[K]>[0][], repeats: number): number
 }
+
+export type OpName = Exclude<
+  keyof Ops,
+  'device' | 'description' | 'activations' | 'time' | 'allocateWeight' | 'pack' | 'createKv' | 'writeKv' | 'readKv'
+>
 
 /** The ops of a backend of its own. `threads`: 0 for the number of physical cores. */
 export function createOps(device: string, threads: number): Ops {
-  return (native() as NativeModule & { createOps(device: string, threads: number): Ops }).createOps(device, threads)
+  return (native(device) as NativeModule & { createOps(device: string, threads: number): Ops }).createOps(
+    device,
+    threads,
+  )
 }
 
 /** How much was done, in bytes or operations, and how long it took. */

@@ -1,14 +1,16 @@
 // The Backend: every operation of the layer list, one args record each, validated once in front (ops.cc), executed by exactly one level of
-// subclasses (cpu; later cuda, also compiled as "emulated").
+// subclasses (cpu; cuda, also compiled as "emulated").
 //
 // Letters: T tokens in step, B sequences, N rows to sample, C hidden, Hq and Hk query and KV heads, D head dim, R rotary dims, E experts, A experts per
 // token, F expert hidden, V vocabulary, P pages, S page size, L layers. Views are contiguous and row-major. C, F and every K are multiples of 32, D is
 // 32 to 256 in steps of 32.
 //
-// Numbers: the residual stream, norms, attention, router and all sums are float32, weights are bf16. Dense products take their input in float32: it is
-// around attention that rounding of activations costs most. Experts, where the arithmetic is, take it in bf16. Bit-identity: a row's result
-// does not depend on which other rows are in the call, nor on the number of threads: sums over K (and over the context) run in one fixed order.
+// Numbers: the residual stream, norms, softmax, router and all sums are float32, weights are bf16. What goes into a dense product or attention, and what
+// comes out of one that is not added to the residual stream, has the backend's own activation type ("act" below): float32 on the CPU, bf16 where the
+// matrix units want it. Experts, where the arithmetic is, take bf16 everywhere. Bit-identity: a row's result does not depend on which other rows are
+// in the call, nor on the number of threads: sums over K (and over the context) run in one fixed order.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -43,7 +45,8 @@ struct KvCache {
 
 // out[t] = table[token_ids[t]]
 struct EmbedArgs {
-  View token_ids;  // [T] i32, each in 0..V-1
+  View token_ids;  // [T] i32, each in 0..V-1, or -1 - r: the id last sampled for row r
+  View last_ids;   // [R] i32 or empty: all token ids are known
   View table;      // [V, C] bf16
   View out;        // [T, C] f32
 };
@@ -54,21 +57,21 @@ struct RmsNormArgs {
   View rows;     // [M] i32 or empty: which rows of x (M = T when empty)
   View weight;   // [C] f32
   float eps;
-  View out;      // [M, C] f32
-  View out_bf16; // [M, C] bf16 or empty: the same rounded, for the experts
+  View out;      // [M, C] f32 or bf16
+  View out_bf16; // [M, C] bf16 or empty: the f32 out rounded, for the experts
 };
 
 // out = x W^T, or out += x W^T
 struct LinearArgs {
-  View x;  // [T, K] f32
+  View x;  // [T, K] act
   const Weight* weight = nullptr;  // [1, N, K] kRows
-  View out;                        // [T, N] f32
+  View out;                        // [T, N] f32, or act where nothing is added
   bool accumulate = false;
 };
 
 // RMSNorm over the whole q and the whole k projection, half-split RoPE on the first R dims of each head (pairs (i, i + R/2)), then K and V go to their slots.
 struct QkNormRopeStoreArgs {
-  View qkv;           // [T, (Hq + 2 Hk) D] f32: q heads, k heads, v heads
+  View qkv;           // [T, (Hq + 2 Hk) D] act: q heads, k heads, v heads
   View q_weight;      // [Hq D] f32
   View k_weight;      // [Hk D] f32
   float eps;
@@ -77,40 +80,39 @@ struct QkNormRopeStoreArgs {
   View slot_mapping;  // [T] i32: page * S + offset, or -1: do not store
   KvCache kv;
   int64_t layer;
-  View q;             // out [T, Hq, D] f32
+  View q;             // out [T, Hq, D] act
 };
 
 // Causal grouped-query attention over the paged cache. Query j of sequence b stands at position context_lens[b] - q_len + j and sees itself and all before.
+// Tokens behind the last sequence's are of none, and their rows of out mean nothing.
 struct AttentionArgs {
-  View q;             // [T, Hq, D] f32
+  View q;             // [T, Hq, D] act
   KvCache kv;
   int64_t layer;
   View page_tables;   // [rows, pages per row] i32
   View rows;          // [B] i32: the page table row of each sequence
   View cu_seqlens_q;  // [B + 1] i32
   View context_lens;  // [B] i32, new tokens included
+  int64_t max_queries;  // of a sequence: no sequence has more
   float scale;
-  View out;           // [T, Hq D] f32
+  View out;           // [T, Hq D] act
 };
 
-// scores = sigmoid(x gate^T); the A experts with the largest scores + bias (ties: the lower index), in that order; weights = their scores / their sum
+// scores = sigmoid(x gate^T); the A experts with the largest scores + bias (ties: the lower index), in that order; weights = their scores / their sum.
+// Then the counting sort of the T*A (token, slot) pairs by expert, stable in t*A+a.
 struct RouteArgs {
   View x;           // [T, C] f32
   View gate;        // [E, C] f32
   View bias;        // [E] f32
+  View live;        // [1] i32 or empty: tokens from live[0] on go to no expert: -1 in expert_ids and target, 0 in weights
   View expert_ids;  // out [T, A] i32
   View weights;     // out [T, A] f32
-};
-
-// Counting sort of the T*A (token, slot) pairs by expert, stable in t*A+a.
-struct PermuteArgs {
-  View expert_ids;  // [T, A] i32
   View offsets;     // out [E + 1] i32: the rows of expert e are offsets[e] .. offsets[e+1]-1
-  View source;      // out [T*A] i32: permuted row -> t*A+a
+  View source;      // out [T*A] i32: permuted row -> t*A+a; what lies behind offsets[E] means nothing
   View target;      // out [T, A] i32: t*A+a -> permuted row
 };
 
-// out[row] = silu(x[t] W1^T) * (x[t] W3^T) with row's expert, t = source[row] / A
+// out[row] = silu(x[t] W1^T) * (x[t] W3^T) with row's expert, t = source[row] / A, for the rows below offsets[E]
 struct GroupedGateUpArgs {
   View x;        // [T, C] bf16
   View source;   // [T*A] i32
@@ -119,30 +121,42 @@ struct GroupedGateUpArgs {
   View out;                        // [T*A, F] bf16
 };
 
-// out[row] = x[row] W2^T with row's expert
+// out[row] = x[row] W2^T with row's expert, for the rows below offsets[E]
 struct GroupedLinearArgs {
   View x;        // [T*A, F] bf16
   View offsets;  // [E + 1] i32
   const Weight* weight = nullptr;  // [E, C, F] kRows
-  View out;                        // [T*A, C] f32
+  View out;                        // [T*A, C] act
 };
 
 // out[t] += sum over a (in the order of a) of weights[t, a] * y[target[t, a]]
 struct UnpermuteArgs {
-  View y;        // [T*A, C] f32
-  View target;   // [T, A] i32
+  View y;        // [T*A, C] act
+  View target;   // [T, A] i32; a token without experts has -1 and stays as it is
   View weights;  // [T, A] f32
   View out;      // [T, C] f32
 };
 
-// The tokens a row has seen, for the penalties. counts[v]: how often v was generated; in_prompt[v]: whether the prompt holds v.
-struct TokenHistory {
-  const int32_t* generated_counts = nullptr;  // [V] or null: no history
-  const uint8_t* in_prompt = nullptr;         // [V]
+// page_tables[row, index] = page for each (row, index, page)
+struct SetPagesArgs {
+  View updates;      // [U, 3] i32
+  View page_tables;  // [R, pages per row] i32
+};
+
+// A row's token history, for the penalties: 2 * (how often the id was generated) + (whether the prompt holds it). Rows start anew from their ids,
+// of which the last generated[h] were generated.
+struct StartHistoriesArgs {
+  View rows;       // [H] i32, all different
+  View offsets;    // [H + 1] i32
+  View generated;  // [H] i32
+  View ids;        // [..] i32
+  View history;    // [R, V] i32
 };
 
 // One sampled row's options. Neutral values: temperature 1, top_k 0, top_p 1, min_p 0, repetition 1, presence 0, frequency 0.
 struct SamplingOptions {
+  bool has_penalties() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }
+
   float temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int32_t top_k, logprobs;  // logprobs: -1 none, else how many alternatives
   uint64_t seed;
@@ -154,12 +168,15 @@ struct SamplingOptions {
 // temperature, top-k (0: off), top-p over what is left (the smallest set of most probable tokens whose sum reaches top_p, ties by id), min-p (probability
 // >= min_p * the largest), and one draw from the rest by Gumbel-max: argmax of logit/temperature - log(-log(u(id))), u from Philox4x32-10 with key seed
 // and counter (position, sample index, id / 4, 0), word id % 4, u = (word + 0.5) * 2^-32. The largest of perturbed logits does not depend on an order of
-// summation, so every device draws the same.
+// summation, so every device draws the same. A sampled id becomes its row's last id, and is counted in the row's history if the row has penalties; where
+// there is none (an id below 0) the last id is 0 and nothing is counted: the step planned ahead for the row must run, though nobody wants its result.
 struct SampleArgs {
   View logits;                                // [N, V] f32, not modified
   View banned;                                // [ceil(V/32)] i32 bitset or empty: ids never sampled
-  const SamplingOptions* options = nullptr;   // [N]
-  const TokenHistory* histories = nullptr;    // [N]
+  const SamplingOptions* options = nullptr;   // [N], in the device's memory
+  View rows;                                  // [N] i32: the row that gets the id, all different; -1: nothing is sampled, nor written
+  View last_ids;                              // in and out [R] i32
+  View history;                               // in and out [R, V] i32, as StartHistoriesArgs has it, or empty: no row has penalties
   View bias_offsets;                          // [N + 1] i32 or empty: logit bias of row n is entries offsets[n] .. offsets[n+1]-1 of:
   View bias_ids;                              // [..] i32
   View bias_values;                           // [..] f32
@@ -172,22 +189,52 @@ struct SampleArgs {
   View top_logprobs;                          // out [N, K] f32
 };
 
+// The largest calls that a model makes.
+struct Workload {
+  int64_t tokens, sequences, samples, max_context, heads, kv_heads, head_dim, experts, experts_per_token, vocab;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string device() const = 0;       // "cpu"
-  virtual std::string description() const = 0;  // for people: instruction set, threads
+  virtual std::string device() const = 0;       // "cpu", "cuda:0", "emulated"
+  virtual std::string description() const = 0;  // for people: instruction set and threads, or the GPU
 
   // What decides the bits of results besides the build: the kind of device and its instructions, not the number of threads.
   virtual std::string numerics() const = 0;
+  // The element type that this header calls act.
+  virtual DType activations() const = 0;
 
   // Device memory, uninitialised, aligned to 64 bytes. Errors: OUT_OF_MEMORY with the bytes.
   virtual Buffer allocate(size_t bytes) = 0;
+  // Host memory for the copies below that run later.
+  virtual Buffer allocate_host(size_t bytes) = 0;
+  // All work is done in the order of the calls. What these three copy from or to the host is done when they return.
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* device_to, const void* device_from, size_t bytes) = 0;
+  // These return at once: the memory, of allocate_host, is the device's until a mark set behind them is passed.
+  virtual void upload_later(void* device, const void* host, size_t bytes) = 0;
+  virtual void download_later(void* host, const void* device, size_t bytes) = 0;
+  virtual int64_t set_mark() = 0;
+  virtual bool passed(int64_t mark) = 0;
+  virtual void wait(int64_t mark) = 0;
+
+  // Fills f32 or bf16 memory with numbers of a uniform distribution over -scale .. scale, of the device's own making: for benches, which need weights and
+  // not what they say.
+  virtual void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) = 0;
+  // Microseconds that `body` takes on the device, the mean over `repeats` runs of it behind each other.
+  virtual double time(int repeats, const std::function<void(int repeat)>& body) = 0;
+
+  // Runs the ops of `body`, which are the same ops on the same views at every call with the same key: a device that can records them once and replays them.
+  virtual void replay(uint64_t /*key*/, const std::function<void()>& body) { body(); }
+  // To how many sequences a decode step is padded, so that few recordings serve all.
+  virtual int64_t padded_sequences(int64_t sequences) const { return sequences; }
+
   // Whether the host may read what views point to: the ops then also check the values of ids, slots, offsets and lengths.
   virtual bool host_memory() const { return false; }
+  // Allocates what ops need beside their arguments, for calls up to these sizes; larger ones allocate when they come.
+  virtual void reserve(const Workload&) {}
 
   // Packing: allocate the whole, then fill row ranges from host tensors [rows, k] of f32, bf16 or f16 (rounded to bf16).
   Weight allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout);
@@ -199,10 +246,11 @@ class Backend {
   void qk_norm_rope_store(const QkNormRopeStoreArgs&);
   void attention(const AttentionArgs&);
   void route(const RouteArgs&);
-  void permute(const PermuteArgs&);
   void grouped_gate_up(const GroupedGateUpArgs&);
   void grouped_linear(const GroupedLinearArgs&);
   void unpermute(const UnpermuteArgs&);
+  void set_pages(const SetPagesArgs&);
+  void start_histories(const StartHistoriesArgs&);
   void sample(const SampleArgs&);
 
  protected:
@@ -214,14 +262,18 @@ class Backend {
   virtual void do_qk_norm_rope_store(const QkNormRopeStoreArgs&) = 0;
   virtual void do_attention(const AttentionArgs&) = 0;
   virtual void do_route(const RouteArgs&) = 0;
-  virtual void do_permute(const PermuteArgs&) = 0;
   virtual void do_grouped_gate_up(const GroupedGateUpArgs&) = 0;
   virtual void do_grouped_linear(const GroupedLinearArgs&) = 0;
   virtual void do_unpermute(const UnpermuteArgs&) = 0;
+  virtual void do_set_pages(const SetPagesArgs&) = 0;
+  virtual void do_start_histories(const StartHistoriesArgs&) = 0;
   virtual void do_sample(const SampleArgs&) = 0;
 };
 
-// threads: 0 for the number of physical cores. Throws DEVICE_UNAVAILABLE for a device this build or machine does not have.
+// Which GPU a device's name means: 0 for "cuda" and "emulated", n for "cuda:n". Throws DEVICE_UNAVAILABLE for a name that means none in this build.
+int device_ordinal(const std::string& device);
+
+// threads: 0 for the number of physical cores, of the CPU alone. Throws DEVICE_UNAVAILABLE for a device this build or machine does not have.
 std::unique_ptr<Backend> make_backend(const std::string& device, int threads);
 
 }  // namespace m2

@@ -4,9 +4,11 @@
 #include "cpu/launchers.h"
 
 namespace m2::cpu {
+namespace {
 
-void route(Machine& m, const RouteArgs& a) {
-  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), width = a.x.size(1);
+// The experts of the first `tokens` tokens, and their weights.
+void choose(Machine& m, const RouteArgs& a, int64_t tokens) {
+  const int64_t experts = a.gate.size(0), width = a.x.size(1);
   const RouteTask task{a.x.as<float>(), a.gate.as<float>(), a.bias.as<float>(), width, experts, a.expert_ids.size(1), m.shared(tokens * experts),
                        a.expert_ids.as<int32_t>(), a.weights.as<float>()};
   const int64_t ns = std::max(tokens * experts * width / 24, experts * width / 6);
@@ -23,8 +25,9 @@ void route(Machine& m, const RouteArgs& a) {
   });
 }
 
-void permute(const PermuteArgs& a) {
-  const int64_t pairs = a.expert_ids.numel(), experts = a.offsets.size(0) - 1;
+// The first `pairs` (token, slot) pairs, sorted by expert.
+void permute(const RouteArgs& a, int64_t pairs) {
+  const int64_t experts = a.offsets.size(0) - 1;
   const int32_t* ids = a.expert_ids.as<int32_t>();
   int32_t *offsets = a.offsets.as<int32_t>(), *source = a.source.as<int32_t>(), *target = a.target.as<int32_t>();
   // offsets[e + 1] counts expert e, then is where its rows begin, and, once they are placed, where they end.
@@ -37,6 +40,17 @@ void permute(const PermuteArgs& a) {
     source[row] = static_cast<int32_t>(i);
     target[i] = row;
   }
+  std::fill(target + pairs, target + a.target.numel(), -1);
+}
+
+}  // namespace
+
+void route(Machine& m, const RouteArgs& a) {
+  const int64_t tokens = a.live ? *a.live.as<int32_t>() : a.x.size(0), chosen = tokens * a.expert_ids.size(1);
+  if (tokens > 0) choose(m, a, tokens);
+  std::fill(a.expert_ids.as<int32_t>() + chosen, a.expert_ids.as<int32_t>() + a.expert_ids.numel(), -1);
+  std::fill(a.weights.as<float>() + chosen, a.weights.as<float>() + a.weights.numel(), 0.0f);
+  permute(a, chosen);
 }
 
 void unpermute(Machine& m, const UnpermuteArgs& a) {

@@ -44,6 +44,7 @@ void dense(Machine& m, GemmTask task, int64_t rows, int64_t panels) {
 
 // Rows come sorted by expert: expert e has rows offsets[e] .. offsets[e+1]-1.
 void grouped(Machine& m, GemmTask task, const int32_t* offsets, int64_t experts, int64_t panels) {
+  if (offsets[experts] == 0) return;
   int64_t used = 0;
   for (int64_t e = 0; e < experts; e++) used += offsets[e + 1] > offsets[e];
   const int64_t rows = offsets[experts], ns = work(rows, used, panels, task.k);

@@ -67,7 +67,7 @@ struct NormTask {
   const float* weight;
   int64_t width;
   float eps;
-  float* out;
+  float* out;      // or null
   bf16* out_bf16;  // or null
 };
 

@@ -19,8 +19,12 @@ void grouped_linear(Machine&, const GroupedLinearArgs&);
 void attention(Machine&, const AttentionArgs&);
 // experts.cc
 void route(Machine&, const RouteArgs&);
-void permute(const PermuteArgs&);
 void unpermute(Machine&, const UnpermuteArgs&);
+// rows.cc
+void set_pages(const SetPagesArgs&);
+void start_histories(Machine&, const StartHistoriesArgs&);
+// fill.cc
+void fill_random(Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed);
 // sampling.cc
 void sample(Machine&, const SampleArgs&);
 

@@ -102,19 +102,22 @@ void keep_allowed(const int32_t* mask, const int32_t* banned, float* x, int64_t 
   std::copy_n(last.data(), rest, x + whole * 32);
 }
 
+// What the row of sample n has seen, [V].
+int32_t* history_of(const SampleArgs& a, int64_t n) { return a.history.as<int32_t>() + a.rows.as<int32_t>()[n] * a.history.size(1); }
+
 // Bias, penalties, then mask and bans.
 void adjust(const SampleArgs& a, int64_t n, float* x) {
   const SamplingOptions& o = a.options[n];
-  const TokenHistory& history = a.histories[n];
   const int64_t vocab = a.logits.size(1);
   if (a.bias_offsets) {
     const int32_t *offsets = a.bias_offsets.as<int32_t>(), *ids = a.bias_ids.as<int32_t>();
     for (int32_t i = offsets[n]; i < offsets[n + 1]; i++) x[ids[i]] += a.bias_values.as<float>()[i];
   }
-  if (history.generated_counts && (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0)) {
+  if (o.has_penalties()) {
+    const int32_t* history = history_of(a, n);
     for (int64_t v = 0; v < vocab; v++) {
-      const int32_t count = history.generated_counts[v];
-      if (count == 0 && !history.in_prompt[v]) continue;
+      if (history[v] == 0) continue;
+      const int32_t count = history[v] / 2;
       x[v] = x[v] > 0 ? x[v] / o.repetition_penalty : x[v] * o.repetition_penalty;
       if (count > 0) x[v] -= o.presence_penalty + o.frequency_penalty * static_cast<float>(count);
     }
@@ -126,7 +129,7 @@ void adjust(const SampleArgs& a, int64_t n, float* x) {
 bool adjusts(const SampleArgs& a, int64_t n) {
   const SamplingOptions& o = a.options[n];
   return a.banned || mask_of(a, n) || (a.bias_offsets && a.bias_offsets.as<int32_t>()[n] != a.bias_offsets.as<int32_t>()[n + 1]) ||
-         (a.histories[n].generated_counts && (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0));
+         o.has_penalties();
 }
 
 // Gumbel noise of a token; four ids share a Philox block.
@@ -277,7 +280,11 @@ void sample(Machine& m, const SampleArgs& a) {
   const float* logits = a.logits.as<float>();
   float* scores = m.shared(m.pool.threads() * vocab);
   m.pool.run(rows, rows * vocab, [&](int64_t n, int worker) {
-    a.ids.as<int32_t>()[n] = sample_row(a, n, {m.kernels, logits + n * vocab, vocab}, scores + worker * vocab);
+    if (a.rows.as<int32_t>()[n] < 0) return;
+    const int32_t id = sample_row(a, n, {m.kernels, logits + n * vocab, vocab}, scores + worker * vocab);
+    a.ids.as<int32_t>()[n] = id;
+    a.last_ids.as<int32_t>()[a.rows.as<int32_t>()[n]] = std::max(id, 0);
+    if (id >= 0 && a.options[n].has_penalties()) history_of(a, n)[id] += 2;
   });
 }
 

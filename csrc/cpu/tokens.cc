@@ -14,18 +14,23 @@ void in_parts(Machine& m, int64_t rows, int64_t ns, const Body& body) {
 }  // namespace
 
 void embed(Machine& m, const EmbedArgs& a) {
-  const int32_t* ids = a.token_ids.as<int32_t>();
+  const int32_t *ids = a.token_ids.as<int32_t>(), *last_ids = a.last_ids.rank ? a.last_ids.as<int32_t>() : nullptr;
   const bf16* table = a.table.as<bf16>();
   float* out = a.out.as<float>();
   const int64_t width = a.table.size(1);
   in_parts(m, a.token_ids.size(0), width / 8, [&](int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; t++) m.kernels.embed_row(table + ids[t] * width, width, out + t * width);
+    for (int64_t t = first; t < last; t++) {
+      const int64_t id = ids[t] < 0 ? last_ids[-1 - ids[t]] : ids[t];
+      m.kernels.embed_row(table + id * width, width, out + t * width);
+    }
   });
 }
 
 void rms_norm(Machine& m, const RmsNormArgs& a) {
-  const NormTask task{a.x.as<float>(), a.rows ? a.rows.as<int32_t>() : nullptr, a.weight.as<float>(), a.x.size(1), a.eps, a.out.as<float>(),
-                      a.out_bf16 ? a.out_bf16.as<bf16>() : nullptr};
+  NormTask task{a.x.as<float>(), a.rows ? a.rows.as<int32_t>() : nullptr, a.weight.as<float>(), a.x.size(1), a.eps, nullptr, nullptr};
+  if (a.out.dtype == DType::kF32) task.out = a.out.as<float>();
+  else task.out_bf16 = a.out.as<bf16>();
+  if (a.out_bf16) task.out_bf16 = a.out_bf16.as<bf16>();
   in_parts(m, a.out.size(0), task.width / 6, [&](int64_t first, int64_t last) { m.kernels.rms_norm(task, first, last); });
 }
 

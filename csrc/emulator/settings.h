@@ -7,6 +7,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace m2::emulator {
 
@@ -16,6 +17,7 @@ struct Settings {
   int architecture = 90;
   size_t memory = size_t{4} << 30;
   int multiprocessors = 4;
+  std::string mistake;  // in the environment: there is no device then
 
   size_t shared_per_block() const { return architecture >= 90 ? 227 << 10 : 163 << 10; }
   size_t shared_per_multiprocessor() const { return architecture >= 90 ? 228 << 10 : 164 << 10; }

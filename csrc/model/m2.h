@@ -1,5 +1,6 @@
 // MiniMax-M2 on a backend: weights, cache, rows, and the layer list.
 #pragma once
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 #include "model/geometry.h"
 #include "model/kv_pool.h"
 #include "model/row_state.h"
+#include "model/step.h"
 #include "model/weights.h"
 
 namespace m2 {
@@ -17,7 +19,13 @@ class Model {
  public:
   Model(std::unique_ptr<Backend>, const Geometry&, const Capacity&, const WeightPlan&, const Progress&);
 
-  StepResult forward(Batch);
+  // Hands a step to the device. At most kStepsInFlight are there at a time; they finish in the order in which they were started.
+  // Throws DEVICE_ERROR for a batch that does not hold together, before anything is done.
+  void start(const Batch&);
+  // Whether the oldest step is done, so that `finish` does not wait.
+  bool ready();
+  StepResult finish();
+
   void copy_pages(const std::vector<int32_t>& from, const std::vector<int32_t>& to);
   // Whole pages, one after another, as the pool has them. Throws DEVICE_ERROR before anything is done for pages that are not there or bytes that do not fit.
   void read_pages(const std::vector<int32_t>& pages, std::span<uint8_t> to) const;
@@ -31,18 +39,24 @@ class Model {
   std::string numerics() const { return ops_->numerics(); }
 
  private:
-  // The step on the device: its integers, and the activations between the operations. Carved once, for the largest step.
+  // The activations between the operations. Carved once, for the largest step.
   struct Workspace {
-    Buffer token_ids, positions, slots, cu_seqlens_q, context_lens, rows, sample_at;
-    Buffer x, h, h_bf16, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, act, y, last, logits;
-    Buffer bias_offsets, mask_index, ids, logprobs;
+    Buffer x, h_f32, h_bf16, qkv, q, attended, expert_ids, expert_weights, offsets, source, target, swiglu, y, logits;
   };
-  struct Step;
+  // A step that the device has.
+  struct Flight {
+    int slot;
+    int64_t padded_tokens, tokens, samples;
+    bool wants_logprobs;
+    int64_t mark;
+    double started_at;
+  };
 
   void check_pages(const char* call, const std::vector<int32_t>& pages, size_t bytes) const;
+  void carve_workspace();
+  void run(Step&, int slot);
   void run_layers(const Step&);
-  StepResult sample(const Batch&, const Step&);
-  Step upload(const Batch&);
+  void sample(const Step&, int slot);
 
   std::unique_ptr<Backend> ops_;
   Geometry g_;
@@ -53,6 +67,11 @@ class Model {
   Buffer rope_;    // [max_context, R] f32
   Buffer banned_;  // bitset over V, or empty
   Workspace w_;
+  StepInputs inputs_;
+  StepOutputs outputs_;
+  std::deque<Flight> flights_;
+  int slot_ = 0;
+  double last_ended_at_ = 0;
 };
 
 }  // namespace m2

@@ -1,4 +1,5 @@
-// What a row of the persistent batch keeps between steps: its page table, the id last sampled for it, and its token history when it has penalties.
+// What a row of the persistent batch keeps between steps, on the device: its page table, the id last sampled for it, and its token history. The host
+// keeps what it needs to refuse a step that counts on something that is not there.
 #pragma once
 #include <vector>
 
@@ -12,29 +13,25 @@ class RowState {
  public:
   RowState(Backend&, const Geometry&, const Capacity&);
 
-  // Applies page updates and new histories, and puts the last sampled ids in the place of -1.
-  void begin_step(Batch&);
-  // Keeps the sampled ids and counts them. A row without one (an id below 0) goes on with id 0 and counts nothing: the step planned ahead for it must run,
-  // though nobody wants its result.
-  void end_step(const Batch&, const std::vector<int32_t>& ids);
+  // Notes what the step sets. Throws DEVICE_ERROR for a step that reads a page, id or history that nobody has set.
+  void plan(const Batch&);
+  // The token ids of a batch, with -1 - row in the place of -1.
+  static std::vector<int32_t> token_ids(const Batch&);
 
-  View page_tables() const;  // [max_sequences, pages_per_row] i32 on the device
-  TokenHistory history(int32_t row, const SamplingOptions&) const;
+  View page_tables() const;  // [R, pages per row] i32
+  View last_ids() const;     // [R] i32
+  View history() const;      // [R, V] i32
 
  private:
-  struct History {
-    std::vector<int32_t> generated_counts;  // [V], or empty: the row has no penalties
-    std::vector<uint8_t> in_prompt;         // [V]
-  };
   void check_pages(const Batch&) const;
-  void restart_histories(const Batch&);
+  void check_ids(const Batch&) const;
+  void check_histories(const Batch&) const;
 
-  Backend& ops_;
-  int64_t vocab_, pages_per_row_, max_sequences_, page_size_;
-  std::vector<int32_t> pages_;     // host mirror of the page tables; -1: never set
-  Buffer device_pages_;
-  std::vector<int32_t> last_ids_;  // [max_sequences]; -1: nothing sampled yet
-  std::vector<History> histories_;
+  int64_t vocab_, pages_per_row_, rows_, page_size_;
+  Buffer page_tables_, last_ids_, history_;
+  std::vector<bool> has_page_;              // [R, pages per row]
+  std::vector<int64_t> pages_;              // [R] of a row from its first on, without a gap
+  std::vector<bool> has_id_, has_history_;  // [R]
 };
 
 }  // namespace m2

@@ -6,7 +6,8 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
-#include <optional>
+#include <functional>
+#include <map>
 
 #include "napi/convert.h"
 
@@ -80,8 +81,9 @@ class Call {
   bool has(const char* name) const { return !arguments_.Get(name).IsUndefined(); }
 
   View input(const char* name) {
-    View view = host_view(arguments_, name);
-    view.data = stage(name, view.data, static_cast<size_t>(view.numel()) * dtype_bytes(view.dtype));
+    const View host = host_view(arguments_, name);
+    View view = host;
+    view.data = stage(name, host.data, static_cast<size_t>(host.numel()) * dtype_bytes(host.dtype));
     return view;
   }
   View optional_input(const char* name) { return has(name) ? input(name) : View(); }
@@ -106,18 +108,14 @@ class Call {
     return staged.memory.data();
   }
 
-  template <class Op>
-  double run(Op&& op) {
-    const auto begin = std::chrono::steady_clock::now();
-    op();
-    const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+  // Outputs return into the caller's arrays.
+  void fetch() {
     for (const Staged& s : staged_) {
       std::array<unsigned char, kGuardBytes> after;
       backend_.download(after.data(), static_cast<char*>(s.memory.data()) + s.bytes, kGuardBytes);
       expect(after == guard(), "the op wrote past the end of ", s.name);
       if (s.output) backend_.download(s.output, s.memory.data(), s.bytes);
     }
-    return elapsed.count();
   }
 
  private:
@@ -142,30 +140,34 @@ class Call {
   std::deque<Staged> staged_;
 };
 
-double embed(Backend& backend, Call& call) {
-  const EmbedArgs a{.token_ids = call.input("tokenIds"), .table = call.input("table"), .out = call.output("out")};
-  return call.run([&] { backend.embed(a); });
+// The op of a call, its arguments on the device.
+using Op = std::function<void()>;
+
+Op embed(Backend& backend, Call& call) {
+  const EmbedArgs a{
+      .token_ids = call.input("tokenIds"), .last_ids = call.optional_input("lastIds"), .table = call.input("table"), .out = call.output("out")};
+  return [&backend, a] { backend.embed(a); };
 }
 
-double rms_norm(Backend& backend, Call& call) {
+Op rms_norm(Backend& backend, Call& call) {
   const RmsNormArgs a{.x = call.input("x"),
                       .rows = call.optional_input("rows"),
                       .weight = call.input("weight"),
                       .eps = call.number("eps"),
                       .out = call.output("out"),
                       .out_bf16 = call.optional_output("outBf16")};
-  return call.run([&] { backend.rms_norm(a); });
+  return [&backend, a] { backend.rms_norm(a); };
 }
 
-double linear(Backend& backend, Call& call) {
+Op linear(Backend& backend, Call& call) {
   const LinearArgs a{.x = call.input("x"),
                      .weight = call.weight(),
                      .out = call.output("out"),
                      .accumulate = call.arguments().Get("accumulate").ToBoolean().Value()};
-  return call.run([&] { backend.linear(a); });
+  return [&backend, a] { backend.linear(a); };
 }
 
-double qk_norm_rope_store(Backend& backend, Call& call) {
+Op qk_norm_rope_store(Backend& backend, Call& call) {
   const QkNormRopeStoreArgs a{.qkv = call.input("qkv"),
                               .q_weight = call.input("qWeight"),
                               .k_weight = call.input("kWeight"),
@@ -176,10 +178,10 @@ double qk_norm_rope_store(Backend& backend, Call& call) {
                               .kv = call.kv(),
                               .layer = call.integer("layer"),
                               .q = call.output("q")};
-  return call.run([&] { backend.qk_norm_rope_store(a); });
+  return [&backend, a] { backend.qk_norm_rope_store(a); };
 }
 
-double attention(Backend& backend, Call& call) {
+Op attention(Backend& backend, Call& call) {
   const AttentionArgs a{.q = call.input("q"),
                         .kv = call.kv(),
                         .layer = call.integer("layer"),
@@ -187,76 +189,68 @@ double attention(Backend& backend, Call& call) {
                         .rows = call.input("rows"),
                         .cu_seqlens_q = call.input("cuSeqlensQ"),
                         .context_lens = call.input("contextLens"),
+                        .max_queries = call.integer("maxQueries"),
                         .scale = call.number("scale"),
                         .out = call.output("out")};
-  return call.run([&] { backend.attention(a); });
+  return [&backend, a] { backend.attention(a); };
 }
 
-double route(Backend& backend, Call& call) {
+Op route(Backend& backend, Call& call) {
   const RouteArgs a{.x = call.input("x"),
                     .gate = call.input("gate"),
                     .bias = call.input("bias"),
+                    .live = call.optional_input("live"),
                     .expert_ids = call.output("expertIds"),
-                    .weights = call.output("weights")};
-  return call.run([&] { backend.route(a); });
+                    .weights = call.output("weights"),
+                    .offsets = call.output("offsets"),
+                    .source = call.output("source"),
+                    .target = call.output("target")};
+  return [&backend, a] { backend.route(a); };
 }
 
-double permute(Backend& backend, Call& call) {
-  const PermuteArgs a{.expert_ids = call.input("expertIds"),
-                      .offsets = call.output("offsets"),
-                      .source = call.output("source"),
-                      .target = call.output("target")};
-  return call.run([&] { backend.permute(a); });
-}
-
-double grouped_gate_up(Backend& backend, Call& call) {
+Op grouped_gate_up(Backend& backend, Call& call) {
   const GroupedGateUpArgs a{.x = call.input("x"),
                             .source = call.input("source"),
                             .offsets = call.input("offsets"),
                             .weight = call.weight(),
                             .out = call.output("out")};
-  return call.run([&] { backend.grouped_gate_up(a); });
+  return [&backend, a] { backend.grouped_gate_up(a); };
 }
 
-double grouped_linear(Backend& backend, Call& call) {
+Op grouped_linear(Backend& backend, Call& call) {
   const GroupedLinearArgs a{.x = call.input("x"), .offsets = call.input("offsets"), .weight = call.weight(), .out = call.output("out")};
-  return call.run([&] { backend.grouped_linear(a); });
+  return [&backend, a] { backend.grouped_linear(a); };
 }
 
-double unpermute(Backend& backend, Call& call) {
+Op unpermute(Backend& backend, Call& call) {
   const UnpermuteArgs a{.y = call.input("y"), .target = call.input("target"), .weights = call.input("weights"), .out = call.output("out")};
-  return call.run([&] { backend.unpermute(a); });
+  return [&backend, a] { backend.unpermute(a); };
 }
 
-// histories: per row null or { generatedCounts, inPrompt }
-std::vector<TokenHistory> histories_of(Call& call, size_t rows, size_t vocab) {
-  std::vector<TokenHistory> histories(rows);
-  if (!call.has("histories")) return histories;
-  const auto given = call.arguments().Get("histories").As<Napi::Array>();
-  expect(given.Length() == rows, "histories must have ", rows, " entries, found ", given.Length());
-  for (uint32_t n = 0; n < rows; n++) {
-    const Napi::Value entry = given.Get(n);
-    if (entry.IsNull()) continue;
-    const auto counts = span_of<int32_t>(entry.As<Napi::Object>(), "generatedCounts");
-    const auto in_prompt = span_of<uint8_t>(entry.As<Napi::Object>(), "inPrompt");
-    expect(counts.size() == vocab && in_prompt.size() == vocab, "histories[", n, "] must have ", vocab, " entries each, found ", counts.size(), " and ",
-           in_prompt.size());
-    histories[n] = {static_cast<const int32_t*>(call.stage("generatedCounts", counts.data(), counts.size_bytes())),
-                    static_cast<const uint8_t*>(call.stage("inPrompt", in_prompt.data(), in_prompt.size()))};
-  }
-  return histories;
+Op set_pages(Backend& backend, Call& call) {
+  const SetPagesArgs a{.updates = call.input("updates"), .page_tables = call.output("pageTables")};
+  return [&backend, a] { backend.set_pages(a); };
 }
 
-double sample(Backend& backend, Call& call) {
+Op start_histories(Backend& backend, Call& call) {
+  const StartHistoriesArgs a{.rows = call.input("rows"),
+                             .offsets = call.input("offsets"),
+                             .generated = call.input("generated"),
+                             .ids = call.input("ids"),
+                             .history = call.output("history")};
+  return [&backend, a] { backend.start_histories(a); };
+}
+
+Op sample(Backend& backend, Call& call) {
   const View logits = call.input("logits");
-  expect(logits.rank == 2, "logits must have 2 dimensions, found ", logits.rank);
   const auto options = sampling_options(span_of<float>(call.arguments(), "samplingFloats"), span_of<int32_t>(call.arguments(), "samplingInts"));
-  expect(static_cast<int64_t>(options.size()) == logits.size(0), "sampling columns must have ", logits.size(0), " rows, found ", options.size());
-  const auto histories = histories_of(call, options.size(), static_cast<size_t>(logits.size(1)));
+  expect(logits.rank == 2 && static_cast<int64_t>(options.size()) == logits.size(0), "sampling columns must have a row for each row of logits, found ", options.size());
   const SampleArgs a{.logits = logits,
                      .banned = call.optional_input("banned"),
-                     .options = options.data(),
-                     .histories = histories.data(),
+                     .options = static_cast<const SamplingOptions*>(call.stage("sampling", options.data(), options.size() * sizeof(SamplingOptions))),
+                     .rows = call.input("rows"),
+                     .last_ids = call.output("lastIds"),
+                     .history = call.optional_output("history"),
                      .bias_offsets = call.optional_input("biasOffsets"),
                      .bias_ids = call.optional_input("biasIds"),
                      .bias_values = call.optional_input("biasValues"),
@@ -266,7 +260,7 @@ double sample(Backend& backend, Call& call) {
                      .logprobs = call.optional_output("logprobs"),
                      .top_ids = call.optional_output("topIds"),
                      .top_logprobs = call.optional_output("topLogprobs")};
-  return call.run([&] { backend.sample(a); });
+  return [&backend, a] { backend.sample(a); };
 }
 
 using Info = const Napi::CallbackInfo&;
@@ -320,12 +314,54 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
   return info.Env().Undefined();
 }
 
+using MakeOp = Op (*)(Backend&, Call&);
+const std::map<std::string, MakeOp> kOps = {
+    {"embed", embed},
+    {"rmsNorm", rms_norm},
+    {"linear", linear},
+    {"qkNormRopeStore", qk_norm_rope_store},
+    {"attention", attention},
+    {"route", route},
+    {"groupedGateUp", grouped_gate_up},
+    {"groupedLinear", grouped_linear},
+    {"unpermute", unpermute},
+    {"setPages", set_pages},
+    {"startHistories", start_histories},
+    {"sample", sample},
+};
+
+// (arguments): microseconds of the op, seen from the host
+Napi::Value run_op(Backend& backend, MakeOp make, Info info) {
+  Call call(backend, info[0].As<Napi::Object>());
+  const Op op = make(backend, call);
+  const auto begin = std::chrono::steady_clock::now();
+  op();
+  backend.wait(backend.set_mark());
+  const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+  call.fetch();
+  return Napi::Number::New(info.Env(), elapsed.count());
+}
+
+// (name, [arguments, ..], repeats): microseconds of the op on the device, over sets of arguments in turn, so that none finds its own in a cache
+Napi::Value time_op(std::shared_ptr<Backend> backend, Info info) {
+  const std::string name = info[0].As<Napi::String>();
+  const auto made = kOps.find(name);
+  expect(made != kOps.end(), "time: there is no op ", name);
+  const auto sets = info[1].As<Napi::Array>();
+  std::deque<Call> calls;
+  std::vector<Op> ops;
+  for (uint32_t i = 0; i < sets.Length(); i++) ops.push_back(made->second(*backend, calls.emplace_back(*backend, Napi::Value(sets[i]).As<Napi::Object>())));
+  expect(!ops.empty(), "time needs at least one set of arguments");
+  return Napi::Number::New(info.Env(), backend->time(info[2].As<Napi::Number>().Int32Value(), [&](int repeat) { ops[repeat % ops.size()](); }));
+}
+
 Napi::Value create_ops(Info info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<Backend> backend = make_backend(info[0].As<Napi::String>(), info[1].As<Napi::Number>().Int32Value());
   Napi::Object ops = Napi::Object::New(env);
   ops.Set("device", backend->device());
   ops.Set("description", backend->description());
+  ops.Set("activations", dtype_name(backend->activations()));
 
   const auto add = [&](const char* name, auto body) {
     ops.Set(name, Napi::Function::New(env, [backend, body](Info call) { return guarded(call.Env(), [&] { return body(backend, call); }); }, name));
@@ -336,23 +372,10 @@ Napi::Value create_ops(Info info) {
   add("writeKv", copy_kv<true>);
   add("readKv", copy_kv<false>);
 
-  const auto add_op = [&](const char* name, double (*op)(Backend&, Call&)) {
-    add(name, [op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value {
-      Call call(*on, info[0].As<Napi::Object>());
-      return Napi::Number::New(info.Env(), op(*on, call));
-    });
-  };
-  add_op("embed", embed);
-  add_op("rmsNorm", rms_norm);
-  add_op("linear", linear);
-  add_op("qkNormRopeStore", qk_norm_rope_store);
-  add_op("attention", attention);
-  add_op("route", route);
-  add_op("permute", permute);
-  add_op("groupedGateUp", grouped_gate_up);
-  add_op("groupedLinear", grouped_linear);
-  add_op("unpermute", unpermute);
-  add_op("sample", sample);
+  for (const auto& [name, op] : kOps) {
+    add(name.c_str(), [op = op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value { return run_op(*on, op, info); });
+  }
+  add("time", time_op);
   return ops;
 }
 

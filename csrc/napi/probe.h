@@ -1,4 +1,4 @@
-// cudaProbe: the door to core/cuda_probe.h.
+// cudaProbe and deviceMemory: the doors to core/cuda_probe.h.
 #pragma once
 #include <napi.h>
 

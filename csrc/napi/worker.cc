@@ -1,15 +1,41 @@
 #include "napi/worker.h"
 
+#include <chrono>
+
 #include "napi/convert.h"
 
 namespace m2::napi {
 
 struct Worker::Job {
   Napi::Promise::Deferred deferred;
-  std::function<Result()> work;
+  std::function<Begun()> begin;
+  bool alone = false;  // begins when all before it is done
+  Begun begun{};
+  std::exception_ptr error{};  // why it did not begin
+
+  void start() {
+    try {
+      begun = begin();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  bool ready() {
+    try {
+      return error || begun.ready();
+    } catch (...) {
+      return true;  // `result` will throw it
+    }
+  }
+  Result result() {
+    if (error) std::rethrow_exception(error);
+    return begun.finish();
+  }
 };
 
 namespace {
+// How long the thread sleeps between two looks at whether a device is done.
+constexpr auto kGlance = std::chrono::microseconds(50);
 void stop_worker(void* worker) { static_cast<Worker*>(worker)->stop(); }
 }  // namespace
 
@@ -39,10 +65,21 @@ void Worker::stop() {
   const auto undelivered = std::move(undelivered_);
 }
 
+Napi::Promise Worker::begin(Napi::Env env, std::function<Begun()> begin) {
+  return add(std::make_unique<Job>(Job{Napi::Promise::Deferred::New(env), std::move(begin)}));
+}
+
 Napi::Promise Worker::run(Napi::Env env, std::function<Result()> work) {
-  auto job = std::make_unique<Job>(Job{Napi::Promise::Deferred::New(env), std::move(work)});
+  auto job = std::make_unique<Job>(Job{Napi::Promise::Deferred::New(env), [work = std::move(work)]() -> Begun {
+                                         return {[] { return true; }, [result = work()] { return result; }};
+                                       }});
+  job->alone = true;
+  return add(std::move(job));
+}
+
+Napi::Promise Worker::add(std::unique_ptr<Job> job) {
   Napi::Promise promise = job->deferred.Promise();
-  if (in_flight_++ == 0) channel_.Ref(env);
+  if (in_flight_++ == 0) channel_.Ref(env_);
   {
     std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(job));
@@ -54,24 +91,44 @@ Napi::Promise Worker::run(Napi::Env env, std::function<Result()> work) {
 void Worker::report(std::function<void(Napi::Env)> report) { send(std::make_unique<Message>(Message{std::move(report), false})); }
 
 void Worker::loop() {
+  std::deque<std::shared_ptr<Job>> begun;
+  const auto settle_oldest = [&] {
+    std::shared_ptr<Job> job = std::move(begun.front());
+    begun.pop_front();
+    settle(std::move(job));
+  };
   for (;;) {
+    if (begun.size() == kBegun || (!begun.empty() && begun.front()->ready())) {
+      settle_oldest();
+      continue;
+    }
     std::shared_ptr<Job> job;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
-      if (stopping_) return;
+      const auto called = [this] { return stopping_ || !waiting_.empty(); };
+      if (begun.empty()) wake_.wait(lock, called);
+      else wake_.wait_for(lock, kGlance, called);
+      if (stopping_) break;
+      if (waiting_.empty()) continue;
       job = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    std::function<void(Napi::Env)> settle;
-    try {
-      settle = [job, result = job->work()](Napi::Env env) { job->deferred.Resolve(result(env)); };
-    } catch (...) {
-      settle = [job, thrown = std::current_exception()](Napi::Env env) { job->deferred.Reject(js_error(env, thrown).Value()); };
-    }
-    job.reset();  // the message now holds the last reference, and dies on the JavaScript thread
-    send(std::make_unique<Message>(Message{std::move(settle), true}));
+    while (job->alone && !begun.empty()) settle_oldest();
+    job->start();
+    begun.push_back(std::move(job));
   }
+  while (!begun.empty()) settle_oldest();
+}
+
+void Worker::settle(std::shared_ptr<Job> job) {
+  std::function<void(Napi::Env)> deliver;
+  try {
+    deliver = [job, result = job->result()](Napi::Env env) { job->deferred.Resolve(result(env)); };
+  } catch (...) {
+    deliver = [job, thrown = std::current_exception()](Napi::Env env) { job->deferred.Reject(js_error(env, thrown).Value()); };
+  }
+  job.reset();  // the message now holds the last reference, and dies on the JavaScript thread
+  send(std::make_unique<Message>(Message{std::move(deliver), true}));
 }
 
 void Worker::send(std::unique_ptr<Message> message) {

@@ -1,4 +1,4 @@
-/** Memory fit on a CPU: how many KV pages a model gets beside its weights, decided before anything is loaded. */
+/** Memory fit: how many KV pages a model gets beside its weights, decided before anything is loaded. */
 import os from 'node:os'
 import { M2Error } from '../errors'
 import type { ModelGeometry } from '../native'
@@ -17,8 +17,12 @@ export interface FitRequest {
   maxSequences: number
   /** The user's option: bytes or "2GiB". Absent: what fits. */
   kvMemory?: number | string
-  /** Bytes that the machine can give: `availableMemory()`. */
+  /** Bytes that the device can give: `availableMemory()`, or what a GPU has free. */
   available: number
+  /** Bytes of `available` that are neither weights nor KV: 0 on the CPU, whose shares below leave room. */
+  workspace: number
+  /** The memory is the model's own, as a GPU's is: pages take all that is left. */
+  dedicated: boolean
 }
 
 export interface MemoryFit {
@@ -42,12 +46,13 @@ const MAX_SLOTS = 0x7fff_ffff
  * @throws {M2Error} OUT_OF_MEMORY with the bytes needed and available; BAD_OPTION for a kvMemory that is not a size.
  */
 export function fitMemory(request: FitRequest): MemoryFit {
-  const { config, pageSize, maxSequences, available } = request
+  const { config, pageSize, maxSequences, available, workspace, dedicated } = request
   const pageBytes = pageSize * kvBytesPerToken(config, request.kvDtype)
   const weights = weightBytes(config)
-  const left = Math.max(0, available - weights)
+  const left = Math.max(0, available - weights - workspace)
+  const largestShare = dedicated ? 1 : LARGEST_SHARE
   const asked = request.kvMemory === undefined ? undefined : parseByteSize('kvMemory', request.kvMemory)
-  const mostPages = Math.max(1, Math.floor((asked ?? left * LARGEST_SHARE) / pageBytes))
+  const mostPages = Math.max(1, Math.floor((asked ?? left * largestShare) / pageBytes))
   const maxContext = request.mayCutContext ? Math.min(request.maxContext, mostPages * pageSize) : request.maxContext
   const contextBytes = Math.ceil(maxContext / pageSize) * pageBytes
   if (asked !== undefined && asked < contextBytes) {
@@ -58,12 +63,14 @@ export function fitMemory(request: FitRequest): MemoryFit {
     )
   }
   const needed = asked ?? contextBytes
-  if (needed > left * LARGEST_SHARE) {
+  if (needed > left * largestShare) {
     const what = asked === undefined ? `the KV of one sequence of ${maxContext} tokens` : 'kvMemory'
-    const parts = `${formatBytes(weights)} of weights and ${formatBytes(needed)} for ${what}`
+    const steps = workspace > 0 ? `, ${formatBytes(workspace)} for steps` : ''
+    const parts = `${formatBytes(weights)} of weights${steps} and ${formatBytes(needed)} for ${what}`
     throw new M2Error('OUT_OF_MEMORY', `memory: expected room for ${parts}, found ${formatBytes(available)} available`)
   }
-  const budget = asked ?? Math.min(maxSequences * contextBytes, Math.max(left * COMFORTABLE_SHARE, contextBytes))
+  const comfortable = dedicated ? left : Math.max(left * COMFORTABLE_SHARE, contextBytes)
+  const budget = asked ?? Math.min(maxSequences * contextBytes, comfortable)
   const pages = Math.min(Math.floor(budget / pageBytes), Math.floor(MAX_SLOTS / pageSize))
   return { maxContext, pages, kvBytes: pages * pageBytes, weightBytes: weights }
 }

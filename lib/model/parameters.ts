@@ -19,6 +19,40 @@ export function weightBytes(config: ModelGeometry): number {
   return 2 * matrixParameters(config, 2) + 4 * floatParameters(config)
 }
 
+/** What of a step decides the memory that it works in. */
+export interface StepSizes {
+  /** Tokens of the largest step. */
+  stepTokens: number
+  /** Rows of the persistent batch. */
+  rows: number
+  /** Tokens of a sequence. */
+  maxContext: number
+}
+
+/**
+ * Bytes that the core works in beside weights and KV on a GPU: activations of the largest step, logits, scores and token histories of every row, the
+ * rotary table, the states of attention over a split context, and staging. csrc/model/m2.cc carves the first, the backend's launchers the last.
+ */
+export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxContext }: StepSizes): number {
+  const { hiddenSize: C, heads, kvHeads, headDim: D, experts: E, expertsPerToken: A, expertHidden: F } = config
+  const perToken = 10 * C + 2 * (3 * heads + 2 * kvHeads) * D + A * (2 * F + 2 * C + 16) + 4 * E
+  const chunks = contextChunks(maxContext)
+  const perRow = 4 * 3 * config.vocabSize + 4 * heads * (D + 4) * chunks
+  return Math.max(stepTokens, rows) * perToken + rows * perRow + 4 * config.rotaryDim * maxContext + STAGING_BYTES
+}
+
+/** Two buffers of weights on their way, the CUDA context's own growth, recorded steps. */
+const STAGING_BYTES = 256 * 2 ** 20
+
+/** Parts that attention on a GPU splits a context into: csrc/cuda/attention. */
+function contextChunks(tokens: number): number {
+  return (
+    Math.ceil(Math.min(tokens, 1024) / 64) +
+    Math.ceil(Math.max(0, Math.min(tokens, 8192) - 1024) / 256) +
+    Math.ceil(Math.max(0, tokens - 8192) / 1024)
+  )
+}
+
 /** Bytes of keys and values that one token of context takes. */
 export function kvBytesPerToken(config: ModelGeometry, kvDtype: 'bf16' | 'f32'): number {
   return 2 * config.layers * config.kvHeads * config.headDim * (kvDtype === 'f32' ? 4 : 2)

@@ -8,7 +8,7 @@ describe('the backend factory', () => {
     expect(ops.description).toMatch(/2 threads/)
   })
 
-  it.each(['cuda', 'cuda:1', 'tpu', ''])('refuses device "%s" by name', (device) => {
+  it.each(['cuda:99', 'cuda:', 'cuda:x', 'cuda:1234', 'tpu', ''])('refuses device "%s" by name', (device) => {
     expect(() => createOps(device, 0)).toThrow(
       expect.objectContaining({ code: 'DEVICE_UNAVAILABLE', message: expect.stringContaining(`"${device}"`) }),
     )

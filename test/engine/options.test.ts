@@ -31,7 +31,7 @@ describe('engine options', () => {
   it('have their defaults', () => {
     const { onProgress, ...settings } = engine({})
     expect(settings).toEqual({
-      device: 'cpu',
+      device: 'auto',
       threads: 0,
       kvDtype: 'bf16',
       pageSize: 64,

@@ -98,6 +98,8 @@ describe('fitMemory', () => {
     mayCutContext: false,
     maxSequences: 8,
     available: 4 * GiB,
+    workspace: 0,
+    dedicated: false,
   }
   const pageBytes = 64 * kvBytesPerToken(NANO, 'bf16')
 
@@ -114,6 +116,12 @@ describe('fitMemory', () => {
     const fit = fitMemory({ ...request, maxSequences: 100_000 })
     const left = 4 * GiB - weightBytes(NANO)
     expect(fit.pages).toBe(Math.floor(left / 2 / pageBytes))
+  })
+
+  it('takes all that weights and steps leave of a memory of its own', () => {
+    const fit = fitMemory({ ...request, maxSequences: 100_000, dedicated: true, workspace: GiB })
+    expect(fit.pages).toBe(Math.floor((3 * GiB - weightBytes(NANO)) / pageBytes))
+    expect(fitMemory({ ...request, dedicated: true, workspace: GiB })).toEqual(fitMemory(request))
   })
 
   it('holds at least one sequence, be it with more than half', () => {

@@ -1,5 +1,6 @@
 /** Ragged paged attention problems, and their float64 truth. */
-import { bf16, f32, i32, opsFor, Random, round, toBf16 } from './helpers'
+import type { Act } from '../../lib/ops'
+import { activations, bf16, bytesOf, f32, i32, opsFor, Random, round, taken, toBf16 } from './helpers'
 
 export interface Sequence {
   queries: number // the last ones of the context
@@ -18,7 +19,7 @@ export interface AttentionShape {
 const [LAYERS, LAYER] = [2, 1]
 
 /** Random q, K and V; the pages of the sequences are shuffled among each other and everything not visible is NaN. */
-export function problem(shape: AttentionShape) {
+export function problem(device: string, shape: AttentionShape) {
   const { heads, kvHeads, dim, pageSize, dtype, sequences } = shape
   const random = new Random(dim * 100 + heads * 10 + pageSize)
   const pagesOf = (s: Sequence) => Math.ceil(s.context / pageSize)
@@ -41,7 +42,7 @@ export function problem(shape: AttentionShape) {
         cache.set(values.subarray(from, from + dim), offset(page, 1, head, at % pageSize))
       }
     const stored = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
-    return { keys: stored(keys), values: stored(values), q: random.normals(s.queries * heads * dim) }
+    return { keys: stored(keys), values: stored(values), q: taken(device, random.normals(s.queries * heads * dim)) }
   })
   return {
     ...shape,
@@ -56,8 +57,8 @@ export function problem(shape: AttentionShape) {
 }
 export type Problem = ReturnType<typeof problem>
 
-/** softmax(q K^T scale) V over everything up to each query's own position. */
-export function truth(p: Problem, b: number): Float64Array {
+/** softmax(q K^T scale) V over everything up to each query's own position; `r` rounds what naive bf16 would. */
+export function truth(p: Problem, b: number, r: (v: number) => number = (v) => v): Float64Array {
   const { queries, context } = p.sequences[b]!
   const { keys, values, q } = p.content[b]!
   const { heads, kvHeads, dim } = p
@@ -69,15 +70,15 @@ export function truth(p: Problem, b: number): Float64Array {
       const scores = Array.from({ length: context - queries + j + 1 }, (_, i) => {
         let dot = 0
         for (let d = 0; d < dim; d++) dot += q[at + d]! * keys[(i * kvHeads + kvHead) * dim + d]!
-        return dot * p.scale
+        return r(dot * p.scale)
       })
       const max = Math.max(...scores)
       const weights = scores.map((s) => Math.exp(s - max))
       const sum = weights.reduce((a, w) => a + w, 0)
       for (const [i, weight] of weights.entries())
-        for (let d = 0; d < dim; d++) out[at + d]! += (weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
+        for (let d = 0; d < dim; d++) out[at + d]! += r(weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
     }
-  return out
+  return out.map(r)
 }
 
 /** Queries first..first+count-1 of sequence b. */
@@ -88,9 +89,9 @@ export interface Part {
 }
 
 /** A backend whose cache holds the problem's: runs parts in one call, one result per part. */
-export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) => Float32Array[] {
+export function runner(device: string, p: Problem, threads = 2): (parts: Part[]) => Act[] {
   const { heads, kvHeads, dim, pageSize } = p
-  const ops = opsFor(isa, threads)
+  const ops = opsFor(device, threads)
   const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
   const shape = [p.pages, LAYERS * 2, kvHeads, pageSize * dim]
   ops.writeKv(kv, { data: p.cache instanceof Uint16Array ? bf16(shape, p.cache) : f32(shape, p.cache) })
@@ -106,30 +107,25 @@ export function runner(isa: string, p: Problem, threads = 2): (parts: Part[]) =>
       ({ b, first, count }) => p.sequences[b]!.context - p.sequences[b]!.queries + first + count,
     )
     const rows = parts.map((part) => p.rows[part.b]!)
-    const out = f32([tokens, width])
+    const out = activations(device, [tokens, width])
     ops.attention({
-      q: f32([tokens, heads, dim], q),
+      q: activations(device, [tokens, heads, dim], q),
       kv,
       layer: LAYER,
       pageTables: i32([p.pageTables.length / p.pagesPerRow, p.pagesPerRow], p.pageTables),
       rows: i32([rows.length], rows),
       cuSeqlensQ: i32([cu.length], cu),
       contextLens: i32([contexts.length], contexts),
+      maxQueries: parts.reduce((most, part) => Math.max(most, part.count), 0),
       scale: p.scale,
       out,
     })
-    return parts.map((_, i) => out.data.slice(cu[i]! * width, cu[i + 1]! * width))
+    return parts.map(
+      ({ count }, i) => ({ shape: [count, width], data: out.data.slice(cu[i]! * width, cu[i + 1]! * width) }) as Act,
+    )
   }
 }
 
 export const whole = (p: Problem): Part[] => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
 
-export function joined(chunks: Float32Array[]): Float32Array {
-  const out = new Float32Array(chunks.reduce((sum, c) => sum + c.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    out.set(chunk, at)
-    at += chunk.length
-  }
-  return out
-}
+export const joined = (chunks: Act[]): Buffer => Buffer.concat(chunks.map((chunk) => bytesOf(chunk.data)))

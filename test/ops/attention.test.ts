@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest'
-import { type AttentionShape, joined, problem, runner, type Sequence, truth, whole } from './attention.helpers'
-import { expectF32Accurate, expectSameBytes, ISAS, once, THREADS } from './helpers'
+import type { Act } from '../../lib/ops'
+import {
+  type AttentionShape,
+  joined,
+  type Problem,
+  problem,
+  runner,
+  type Sequence,
+  truth,
+  whole,
+} from './attention.helpers'
+import { DEVICES, expectAccurate, expectSameBytes, once, opsFor, round, threadsOf } from './helpers'
 
 const prefill = (context: number): Sequence => ({ queries: context, context })
 const decode = (context: number): Sequence => ({ queries: 1, context })
@@ -48,14 +58,26 @@ const title = (s: AttentionShape) =>
  */
 const ACCURACY = 3e-6
 
-/** A problem with its truth, computed once for all instruction sets. */
+/** A problem with its truth, computed once for all devices that take the same values. */
 function judged(shape: AttentionShape) {
-  const p = problem(shape)
-  const truths = once(() => p.sequences.map((_, b) => truth(p, b)))
-  const judge = (got: Float32Array[]) => {
-    for (const [b, exact] of truths().entries()) expectF32Accurate(got[b]!, exact, ACCURACY)
+  const byType = new Map<string, () => { p: Problem; truths: Float64Array[]; naive: () => Float64Array[] }>()
+  return (device: string) => {
+    const type = opsFor(device).activations
+    const compute = () => {
+      const p = problem(device, shape)
+      return {
+        p,
+        truths: p.sequences.map((_, b) => truth(p, b)),
+        naive: once(() => p.sequences.map((_, b) => truth(p, b, round))),
+      }
+    }
+    if (!byType.has(type)) byType.set(type, once(compute))
+    const { p, truths, naive } = byType.get(type)!()
+    const judge = (got: Act[]) => {
+      for (const [b, exact] of truths.entries()) expectAccurate(device, got[b]!, exact, () => naive()[b]!, ACCURACY)
+    }
+    return { p, judge }
   }
-  return { p, judge }
 }
 const problems = SHAPES.map((shape) => [title(shape), judged(shape)] as const)
 const everyContext = judged({
@@ -67,23 +89,25 @@ const everyContext = judged({
   sequences: Array.from({ length: 140 }, (_, i) => decode(i + 1)),
 })
 
-describe.each(ISAS)('attention on %s', (isa) => {
-  it.each(problems)('agrees with float64: %s', (_, { p, judge }) => {
-    judge(runner(isa, p)(whole(p)))
+describe.each(DEVICES)('attention on %s', (device) => {
+  it.each(problems)('agrees with float64: %s', (_, problemOn) => {
+    const { p, judge } = problemOn(device)
+    judge(runner(device, p)(whole(p)))
   })
 
   it('agrees with float64 at every context from 1 to 140', () => {
-    everyContext.judge(runner(isa, everyContext.p)(whole(everyContext.p)))
+    const { p, judge } = everyContext(device)
+    judge(runner(device, p)(whole(p)))
   })
 
   it('gives the value itself where one key has all the weight, however large the scores', () => {
-    const p = problem({ heads: 2, kvHeads: 1, dim: 32, pageSize: 16, dtype: 'f32', sequences: [decode(70)] })
+    const p = problem(device, { heads: 2, kvHeads: 1, dim: 32, pageSize: 16, dtype: 'f32', sequences: [decode(70)] })
     p.scale = 1e4
-    expectF32Accurate(runner(isa, p)(whole(p))[0]!, truth(p, 0), ACCURACY)
+    expectAccurate(device, runner(device, p)(whole(p))[0]!, truth(p, 0), () => truth(p, 0, round), ACCURACY)
   })
 
   it('passes over a sequence without queries', () => {
-    const p = problem({
+    const p = problem(device, {
       heads: 2,
       kvHeads: 1,
       dim: 64,
@@ -91,25 +115,27 @@ describe.each(ISAS)('attention on %s', (isa) => {
       dtype: 'bf16',
       sequences: [decode(20), decode(30)],
     })
-    const run = runner(isa, p)
+    const run = runner(device, p)
     const want = run(whole(p))
     const [first, none, second] = run([
       { b: 0, first: 0, count: 1 },
       { b: 1, first: 0, count: 0 },
       { b: 1, first: 0, count: 1 },
     ])
-    expect(none!.length).toBe(0)
-    expectSameBytes(first!, want[0]!)
-    expectSameBytes(second!, want[1]!)
+    expect(none!.data.length).toBe(0)
+    expectSameBytes(first!.data, want[0]!.data)
+    expectSameBytes(second!.data, want[1]!.data)
   })
 
-  it.each(problems)('gives the same bytes alone, in a batch and with any number of threads: %s', (_, { p }) => {
-    const run = runner(isa, p)
+  it.each(problems)('gives the same bytes alone, in a batch and with any number of threads: %s', (_, problemOn) => {
+    const { p } = problemOn(device)
+    const run = runner(device, p)
     const together = run(whole(p))
-    for (const threads of THREADS) {
-      for (const [b, got] of runner(isa, p, threads)(whole(p)).entries()) expectSameBytes(got, together[b]!)
+    for (const threads of threadsOf(device)) {
+      for (const [b, got] of runner(device, p, threads)(whole(p)).entries())
+        expectSameBytes(got.data, together[b]!.data)
     }
-    for (const [b, part] of whole(p).entries()) expectSameBytes(run([part])[0]!, together[b]!)
+    for (const [b, part] of whole(p).entries()) expectSameBytes(run([part])[0]!.data, together[b]!.data)
   })
 
   it.each([
@@ -118,15 +144,22 @@ describe.each(ISAS)('attention on %s', (isa) => {
   ] as const)(
     'gives the same bytes in one shot, in chunks and one token at a time: head dim %i, pages of %i, %s',
     (dim, pageSize, dtype) => {
-      const p = problem({ heads: 6, kvHeads: 2, dim, pageSize, dtype, sequences: [prefill(200), chunk(120, 300)] })
-      const run = runner(isa, p)
+      const p = problem(device, {
+        heads: 6,
+        kvHeads: 2,
+        dim,
+        pageSize,
+        dtype,
+        sequences: [prefill(200), chunk(120, 300)],
+      })
+      const run = runner(device, p)
       const together = run(whole(p))
       for (const [b, { queries }] of p.sequences.entries())
         for (const size of [1, 7, 64, 65, 100]) {
-          const chunks: Float32Array[] = []
+          const chunks: Act[] = []
           for (let first = 0; first < queries; first += size)
             chunks.push(...run([{ b, first, count: Math.min(size, queries - first) }]))
-          expectSameBytes(joined(chunks), together[b]!)
+          expectSameBytes(joined(chunks), together[b]!.data)
         }
     },
   )

@@ -2,15 +2,15 @@ import { describe, it } from 'vitest'
 import { packWeight } from '../../lib/ops'
 import {
   bf16,
+  DEVICES,
   expectSameBytes,
   expectWithinTwiceNaive,
   f32,
-  ISAS,
   i32,
   opsFor,
   Random,
   round,
-  THREADS,
+  threadsOf,
   toBf16,
   valuesOf,
 } from './helpers'
@@ -48,9 +48,9 @@ function truth(p: Problem, r: (v: number) => number = (v) => v): Float64Array {
   return out
 }
 
-function run(isa: string, p: Problem, threads = 2, weight = pack(isa, p, threads)): Uint16Array {
+function run(device: string, p: Problem, threads = 2, weight = pack(device, p, threads)): Uint16Array {
   const out = bf16([p.source.length, p.hidden])
-  opsFor(isa, threads).groupedGateUp({
+  opsFor(device, threads).groupedGateUp({
     x: bf16([p.tokens, p.width], p.x),
     source: i32([p.source.length], p.source),
     offsets: i32([p.experts + 1], p.offsets),
@@ -61,8 +61,8 @@ function run(isa: string, p: Problem, threads = 2, weight = pack(isa, p, threads
 }
 
 const shapeOf = (p: Problem) => ({ experts: p.experts, n: 2 * p.hidden, k: p.width, layout: 'gateUp' as const })
-const pack = (isa: string, p: Problem, threads = 2) =>
-  packWeight(opsFor(isa, threads), shapeOf(p), bf16([p.experts, 2 * p.hidden, p.width], p.w))
+const pack = (device: string, p: Problem, threads = 2) =>
+  packWeight(opsFor(device, threads), shapeOf(p), bf16([p.experts, 2 * p.hidden, p.width], p.w))
 
 /** The same weights with another set of tokens: those of `tokens`. */
 function subset(p: Problem, tokens: number[]): Problem {
@@ -74,7 +74,7 @@ function subset(p: Problem, tokens: number[]): Problem {
   return { ...p, ...r, ...permutation(r), x: Uint16Array.from(pick(p.x, width)) }
 }
 
-describe.each(ISAS)('grouped_gate_up on %s', (isa) => {
+describe.each(DEVICES)('grouped_gate_up on %s', (device) => {
   it.each<[number, number, number, number, number, Spread]>([
     [1, 1, 1, 32, 32, 'random'],
     [1, 8, 2, 96, 32, 'random'],
@@ -84,12 +84,12 @@ describe.each(ISAS)('grouped_gate_up on %s', (isa) => {
     [130, 4, 1, 32, 32, 'oneTakesAll'],
   ])('agrees with float64: %i tokens, %i experts, %i active, C %i, F %i, %s', (...shape) => {
     const p = problem(...shape)
-    expectWithinTwiceNaive(valuesOf(run(isa, p)), truth(p), truth(p, round))
+    expectWithinTwiceNaive(valuesOf(run(device, p)), truth(p), truth(p, round))
   })
 
   it('takes gate rows and up rows packed apart', () => {
     const p = problem(5, 3, 2, 64, 96, 'random')
-    const ops = opsFor(isa)
+    const ops = opsFor(device)
     const weight = ops.allocateWeight(shapeOf(p))
     const values = Float32Array.from(valuesOf(p.w))
     for (let e = 2; e >= 0; e--)
@@ -101,16 +101,16 @@ describe.each(ISAS)('grouped_gate_up on %s', (isa) => {
         const from = (e * 192 + first) * 64
         ops.pack(weight, e, first, { source: f32([count, 64], values.subarray(from, from + count * 64)) })
       }
-    expectSameBytes(run(isa, p, 2, weight), run(isa, p))
+    expectSameBytes(run(device, p, 2, weight), run(device, p))
   })
 
   it('gives a row the same bytes alone, in any batch and with any number of threads', () => {
     const p = problem(60, 5, 2, 224, 96, 'random')
-    const together = run(isa, p)
-    for (const threads of THREADS) expectSameBytes(run(isa, p, threads), together)
+    const together = run(device, p)
+    for (const threads of threadsOf(device)) expectSameBytes(run(device, p, threads), together)
     for (const tokens of [[0], [59], [3, 30], Array.from({ length: 23 }, (_, i) => 2 * i)]) {
       const part = subset(p, tokens)
-      const got = run(isa, part)
+      const got = run(device, part)
       part.source.forEach((pair, row) => {
         const original = p.target[tokens[Math.floor(pair / 2)]! * 2 + (pair % 2)]!
         expectSameBytes(got.slice(row * 96, (row + 1) * 96), together.slice(original * 96, (original + 1) * 96))

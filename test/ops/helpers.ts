@@ -1,6 +1,6 @@
-/** What the op tests share: seeded random arrays, bf16 as numbers, tensors, error measures, and a backend per instruction set and thread count. */
+/** What the op tests share: seeded random arrays, bf16 as numbers, tensors, error measures, and the devices that ops run on. */
 import { expect } from 'vitest'
-import { type Bf16, createOps, type F32, type I32, type Ops } from '../../lib/ops'
+import { type Act, type Bf16, createOps, type F32, type I32, type Ops } from '../../lib/ops'
 import { bf16Bits, fromBf16Bits } from '../reference/number-formats'
 import { Random as Generator } from '../reference/random'
 
@@ -76,15 +76,18 @@ export function expectSameBytes(a: ArrayBufferView, b: ArrayBufferView): void {
   expect(bytesOf(a).equals(bytesOf(b)), 'the same bytes').toBe(true)
 }
 
+const CPU_ISAS = ['avx512', 'avx2', 'plain'] as const
+const isIsa = (device: string): boolean => (CPU_ISAS as readonly string[]).includes(device)
+
 const cache = new Map<string, Ops>()
-/** The CPU backend of one instruction set (avx512, avx2, plain) and thread count. */
-export function opsFor(isa: string, threads = 2): Ops {
-  const key = `${isa} ${threads}`
+/** The backend of a device: an instruction set of the CPU with so many threads, "emulated" or "cuda". */
+export function opsFor(device: string, threads = 2): Ops {
+  const key = isIsa(device) ? `${device} ${threads}` : device
   const known = cache.get(key)
   if (known) return known
-  process.env.M2_CPU_ISA = isa
+  if (isIsa(device)) process.env.M2_CPU_ISA = device
   try {
-    const ops = createOps('cpu', threads)
+    const ops = createOps(isIsa(device) ? 'cpu' : device, threads)
     cache.set(key, ops)
     return ops
   } finally {
@@ -92,16 +95,44 @@ export function opsFor(isa: string, threads = 2): Ops {
   }
 }
 
-/** The instruction sets of this machine. Plain code is always there. */
-export const ISAS = ['avx512', 'avx2', 'plain'].filter((isa) => {
+/** What the op tests run on: the instruction sets of this machine (plain code is always there), the emulated GPU, and a GPU where there is one. */
+export const DEVICES = [...CPU_ISAS, 'emulated', 'cuda'].filter((device) => {
   try {
-    return isa === 'plain' || opsFor(isa)
+    return device === 'plain' || opsFor(device)
   } catch (error) {
     if ((error as { code?: string }).code === 'DEVICE_UNAVAILABLE') return false
     throw error
   }
 })
-export const THREADS = [1, 2, 3]
+/** Numbers of threads that must not matter; a GPU has none. */
+export const threadsOf = (device: string): number[] => (isIsa(device) ? [1, 2, 3] : [1])
+
+/** Values as a device takes them: its activations may be bf16. */
+export function taken(device: string, values: Float32Array): Float32Array {
+  return opsFor(device).activations === 'bf16' ? values.map(round) : values
+}
+/** A tensor of a device's activations, of values that it can hold; poisoned without. */
+export function activations(device: string, shape: number[], values?: Float32Array): Act {
+  if (opsFor(device).activations === 'f32') return f32(shape, values)
+  return bf16(shape, values && toBf16(values))
+}
+
+/**
+ * For sums in f32 over K of a device's activations. Tensor cores cut off, where they add the products of one instruction, what lies below the largest
+ * by some 24 bits, and so err more than rounding does, and to one side.
+ */
+export function expectSums(device: string, got: Numbers, truth: Numbers, k: number): void {
+  expectF32Accurate(got, truth, device === 'cuda' ? 1e-5 : Math.max(1e-6, 4e-8 * Math.sqrt(k / 2)))
+}
+
+/**
+ * For results in a device's activations. Where those are f32 as `expectF32Accurate`; where they are bf16 at most twice the error of the same maths
+ * in naive bf16, `naive`.
+ */
+export function expectAccurate(device: string, got: Act, truth: Numbers, naive: () => Numbers, bound?: number): void {
+  if (opsFor(device).activations === 'f32') expectF32Accurate(valuesOf(got.data), truth, bound)
+  else expectWithinTwiceNaive(valuesOf(got.data), truth, naive())
+}
 
 /** A value computed at first use and kept. */
 export function once<T>(compute: () => T): () => T {

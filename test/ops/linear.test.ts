@@ -2,15 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { type PackedWeight, packWeight } from '../../lib/ops'
 import { f16Bits } from '../reference/number-formats'
 import {
+  activations,
   bf16,
-  expectF32Accurate,
+  DEVICES,
   expectSameBytes,
+  expectSums,
   f32,
-  ISAS,
   opsFor,
   Random,
   round,
-  THREADS,
+  taken,
+  threadsOf,
   toBf16,
   valuesOf,
 } from './helpers'
@@ -23,9 +25,9 @@ interface Problem {
   w: Uint16Array
 }
 
-function problem(m: number, n: number, k: number): Problem {
+function problem(device: string, m: number, n: number, k: number): Problem {
   const random = new Random(m * 1000 + n * 10 + k)
-  return { m, n, k, x: random.normals(m * k), w: toBf16(random.normals(n * k, k ** -0.5)) }
+  return { m, n, k, x: taken(device, random.normals(m * k)), w: toBf16(random.normals(n * k, k ** -0.5)) }
 }
 
 function truth({ m, n, k, x, w }: Problem, base?: Float32Array): Float64Array {
@@ -38,24 +40,29 @@ function truth({ m, n, k, x, w }: Problem, base?: Float32Array): Float64Array {
   })
 }
 
-const pack = (isa: string, { n, k, w }: Problem, threads = 2) =>
-  packWeight(opsFor(isa, threads), { experts: 1, n, k, layout: 'rows' }, bf16([1, n, k], w))
+const pack = (device: string, { n, k, w }: Problem, threads = 2) =>
+  packWeight(opsFor(device, threads), { experts: 1, n, k, layout: 'rows' }, bf16([1, n, k], w))
 
 function run(
-  isa: string,
+  device: string,
   p: Problem,
   options: { threads?: number; weight?: PackedWeight; base?: Float32Array } = {},
 ): Float32Array {
   const { threads = 2, base } = options
-  const weight = options.weight ?? pack(isa, p, threads)
+  const weight = options.weight ?? pack(device, p, threads)
   const out = f32([p.m, p.n], base?.slice())
-  opsFor(isa, threads).linear({ x: f32([p.m, p.k], p.x), weight, out, accumulate: base !== undefined })
+  opsFor(device, threads).linear({
+    x: activations(device, [p.m, p.k], p.x),
+    weight,
+    out,
+    accumulate: base !== undefined,
+  })
   return out.data
 }
 
 const rowOf = (p: Problem, row: number): Problem => ({ ...p, m: 1, x: p.x.slice(row * p.k, (row + 1) * p.k) })
 
-describe.each(ISAS)('linear on %s', (isa) => {
+describe.each(DEVICES)('linear on %s', (device) => {
   it.each([
     [1, 1, 32],
     [1, 15, 32],
@@ -70,23 +77,38 @@ describe.each(ISAS)('linear on %s', (isa) => {
     [65, 130, 288],
     [512, 70, 544],
     [513, 33, 64],
+    [2, 20, 3200],
+    [20, 40, 6176],
   ])('agrees with float64: %i rows, N %i, K %i', (m, n, k) => {
-    const p = problem(m, n, k)
-    expectF32Accurate(run(isa, p), truth(p))
+    const p = problem(device, m, n, k)
+    expectSums(device, run(device, p), truth(p), p.k)
   })
 
   it('agrees with float64 at every number of rows from 1 to 70', () => {
-    const all = problem(70, 37, 96)
+    const all = problem(device, 70, 37, 96)
     const want = truth(all)
-    const weight = pack(isa, all)
+    const weight = pack(device, all)
     for (let m = 1; m <= 70; m++)
-      expectF32Accurate(run(isa, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }), want.subarray(0, m * 37))
+      expectSums(
+        device,
+        run(device, { ...all, m, x: all.x.slice(0, m * 96) }, { weight }),
+        want.subarray(0, m * 37),
+        96,
+      )
+  })
+
+  it.each([1, 20, 40])('gives results in activations as those in f32, rounded, %i rows', (m) => {
+    const p = problem(device, m, 45, 64)
+    const out = activations(device, [m, 45])
+    opsFor(device).linear({ x: activations(device, [m, 64], p.x), weight: pack(device, p), out })
+    const exact = run(device, p)
+    expectSameBytes(out.data, out.data instanceof Uint16Array ? toBf16(exact) : exact)
   })
 
   it.each([1, 5, 40])('adds to what is there when it accumulates, %i rows', (m) => {
-    const p = problem(m, 45, 64)
+    const p = problem(device, m, 45, 64)
     const base = new Random(7).normals(m * 45)
-    expectF32Accurate(run(isa, p, { base }), truth(p, base))
+    expectSums(device, run(device, p, { base }), truth(p, base), p.k)
   })
 
   it('packs rows in any ranges, from f32, bf16 and f16, to the same weight', () => {
@@ -95,15 +117,15 @@ describe.each(ISAS)('linear on %s', (isa) => {
     // Few enough bits that all three dtypes hold the numbers exactly.
     const values = Float32Array.from({ length: n * k }, () => (random.integer(255) - 127) / 64)
     const half = Uint16Array.from(values, f16Bits)
-    const p: Problem = { m: 4, n, k, x: random.normals(4 * k), w: toBf16(values) }
-    const ops = opsFor(isa)
-    const want = run(isa, p)
-    expectF32Accurate(want, truth(p))
+    const p: Problem = { m: 4, n, k, x: taken(device, random.normals(4 * k)), w: toBf16(values) }
+    const ops = opsFor(device)
+    const want = run(device, p)
+    expectSums(device, want, truth(p), p.k)
     for (const cut of [1, 7, 16, 17, 32, 52]) {
       const weight = ops.allocateWeight({ experts: 1, n, k, layout: 'rows' })
       ops.pack(weight, 0, cut, { source: { data: half.subarray(cut * k), shape: [n - cut, k], dtype: 'f16' } })
       ops.pack(weight, 0, 0, { source: { data: values.subarray(0, cut * k), shape: [cut, k] } })
-      expectSameBytes(run(isa, p, { weight }), want)
+      expectSameBytes(run(device, p, { weight }), want)
     }
   })
 
@@ -112,21 +134,21 @@ describe.each(ISAS)('linear on %s', (isa) => {
     const values = new Random(5).normals(n * k)
     values[0] = 1 + 2 ** -8 // a tie: to even, down
     values[1] = 1 + 3 * 2 ** -8 // a tie: to even, up
-    const ops = opsFor(isa)
+    const ops = opsFor(device)
     const weight = packWeight(ops, { experts: 1, n, k, layout: 'rows' }, f32([1, n, k], values))
     const x = Float32Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 1 : 0))
     const out = f32([k, n])
-    ops.linear({ x: f32([k, k], x), weight, out })
+    ops.linear({ x: activations(device, [k, k], x), weight, out })
     for (let row = 0; row < n; row++)
       for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
   })
 
   it('lets infinities and NaN of one row stay in that row', () => {
-    const p = problem(6, 20, 64)
-    const clean = run(isa, p)
+    const p = problem(device, 6, 20, 64)
+    const clean = run(device, p)
     p.x.fill(Number.NaN, 2 * 64, 3 * 64)
     p.x[3 * 64] = Number.POSITIVE_INFINITY
-    const got = run(isa, p)
+    const got = run(device, p)
     expect(got.subarray(2 * 20, 3 * 20).every(Number.isNaN)).toBe(true)
     expect(got.subarray(3 * 20, 4 * 20).some(Number.isFinite)).toBe(false)
     expectSameBytes(got.slice(0, 40), clean.slice(0, 40))
@@ -136,12 +158,13 @@ describe.each(ISAS)('linear on %s', (isa) => {
   it.each([
     [70, 130, 1056],
     [70, 37, 96],
+    [40, 20, 3200],
   ])('gives a row the same bytes alone and in any batch: %i rows, N %i, K %i', (m, n, k) => {
-    const p = problem(m, n, k)
-    const weight = pack(isa, p)
-    const together = run(isa, p, { weight })
+    const p = problem(device, m, n, k)
+    const weight = pack(device, p)
+    const together = run(device, p, { weight })
     for (let row = 0; row < m; row++)
-      expectSameBytes(run(isa, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
+      expectSameBytes(run(device, rowOf(p, row), { weight }), together.slice(row * n, (row + 1) * n))
     for (const [first, count] of [
       [0, 2],
       [1, 7],
@@ -149,18 +172,19 @@ describe.each(ISAS)('linear on %s', (isa) => {
       [5, 33],
       [0, 69],
     ] as const) {
-      const part = run(isa, { ...p, m: count, x: p.x.slice(first * k, (first + count) * k) }, { weight })
+      if (first + count > m) continue
+      const part = run(device, { ...p, m: count, x: p.x.slice(first * k, (first + count) * k) }, { weight })
       expectSameBytes(part, together.slice(first * n, (first + count) * n))
     }
   })
 
   it.each([1, 6, 70])('gives the same bytes with any number of threads, %i rows', (m) => {
-    const p = problem(m, 333, 544)
+    const p = problem(device, m, 333, 544)
     const base = new Random(1).normals(m * 333)
-    const [plain, added] = [run(isa, p), run(isa, p, { base })]
-    for (const threads of THREADS) {
-      expectSameBytes(run(isa, p, { threads }), plain)
-      expectSameBytes(run(isa, p, { threads, base }), added)
+    const [plain, added] = [run(device, p), run(device, p, { base })]
+    for (const threads of threadsOf(device)) {
+      expectSameBytes(run(device, p, { threads }), plain)
+      expectSameBytes(run(device, p, { threads, base }), added)
     }
   })
 })

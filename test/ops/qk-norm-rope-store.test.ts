@@ -1,14 +1,18 @@
 import { describe, expect, it } from 'vitest'
 import {
+  activations,
   bf16,
+  DEVICES,
+  expectAccurate,
   expectF32Accurate,
   expectSameBytes,
   f32,
-  ISAS,
   i32,
   opsFor,
   Random,
-  THREADS,
+  round,
+  taken,
+  threadsOf,
   toBf16,
   valuesOf,
 } from './helpers'
@@ -26,7 +30,7 @@ interface Shape {
 }
 
 /** Tokens of several sequences, mid-way in them: any positions, shuffled slots, every third token not stored. */
-function problem(shape: Shape) {
+function problem(device: string, shape: Shape) {
   const { tokens, heads, kvHeads, dim, rotary, pageSize } = shape
   const random = new Random(tokens + dim + heads)
   const maxPositions = 400
@@ -42,7 +46,7 @@ function problem(shape: Shape) {
     ...shape,
     maxPositions,
     rope,
-    qkv: random.normals(tokens * (heads + 2 * kvHeads) * dim, 2),
+    qkv: taken(device, random.normals(tokens * (heads + 2 * kvHeads) * dim, 2)),
     qWeight: random.normals(heads * dim, 0.2, 1),
     kWeight: random.normals(kvHeads * dim, 0.2, 1),
     positions: Int32Array.from({ length: tokens }, () => random.integer(maxPositions)),
@@ -51,25 +55,31 @@ function problem(shape: Shape) {
 }
 type Problem = ReturnType<typeof problem>
 
-/** RMSNorm over the whole projection, then rotation of the pairs (i, i + R/2) of every head. */
-function normAndRope(p: Problem, token: number, first: number, weight: Float32Array): Float64Array {
+/** RMSNorm over the whole projection, then rotation of the pairs (i, i + R/2) of every head; `r` rounds what naive bf16 would. */
+function normAndRope(
+  p: Problem,
+  token: number,
+  first: number,
+  weight: Float32Array,
+  r: (v: number) => number = (v) => v,
+): Float64Array {
   const row = p.qkv.subarray(token * (p.heads + 2 * p.kvHeads) * p.dim).subarray(first, first + weight.length)
   const scale = 1 / Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / row.length + EPS)
-  const out = Float64Array.from(row, (v, i) => v * scale * weight[i]!)
+  const out = Float64Array.from(row, (v, i) => r(v * scale * r(weight[i]!)))
   const half = p.rotary / 2
   for (let head = 0; head < weight.length; head += p.dim)
     for (let i = 0; i < half; i++) {
       const [a, b] = [out[head + i]!, out[head + i + half]!]
       const at = p.positions[token]! * p.rotary
-      const [cos, sin] = [p.rope[at + i]!, p.rope[at + half + i]!]
-      out[head + i] = a * cos - b * sin
-      out[head + i + half] = b * cos + a * sin
+      const [cos, sin] = [r(p.rope[at + i]!), r(p.rope[at + half + i]!)]
+      out[head + i] = r(a * cos - b * sin)
+      out[head + i + half] = r(b * cos + a * sin)
     }
   return out
 }
 
-function run(isa: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
-  const ops = opsFor(isa, threads)
+function run(device: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
+  const ops = opsFor(device, threads)
   const kv = ops.createKv({
     dtype,
     pages: PAGES,
@@ -81,9 +91,9 @@ function run(isa: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
   const shape = [PAGES, LAYERS * 2, p.kvHeads, p.pageSize * p.dim]
   const cache = dtype === 'f32' ? f32(shape) : bf16(shape)
   ops.writeKv(kv, { data: cache })
-  const q = f32([p.tokens, p.heads, p.dim])
+  const q = activations(device, [p.tokens, p.heads, p.dim])
   ops.qkNormRopeStore({
-    qkv: f32([p.tokens, (p.heads + 2 * p.kvHeads) * p.dim], p.qkv),
+    qkv: activations(device, [p.tokens, (p.heads + 2 * p.kvHeads) * p.dim], p.qkv),
     qWeight: f32([p.heads * p.dim], p.qWeight),
     kWeight: f32([p.kvHeads * p.dim], p.kWeight),
     eps: EPS,
@@ -95,7 +105,7 @@ function run(isa: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
     q,
   })
   ops.readKv(kv, { data: cache })
-  return { q: q.data, cache: cache.data }
+  return { q, cache: cache.data }
 }
 
 const offset = (p: Problem, slot: number, which: number, head: number) => {
@@ -103,7 +113,7 @@ const offset = (p: Problem, slot: number, which: number, head: number) => {
   return ((((page * LAYERS + LAYER) * 2 + which) * p.kvHeads + head) * p.pageSize + (slot % p.pageSize)) * p.dim
 }
 
-describe.each(ISAS)('qk_norm_rope_store on %s', (isa) => {
+describe.each(DEVICES)('qk_norm_rope_store on %s', (device) => {
   describe.each(['f32', 'bf16'] as const)('with a %s cache', (dtype) => {
     it.each<Shape>([
       { tokens: 1, heads: 1, kvHeads: 1, dim: 32, rotary: 32, pageSize: 1 },
@@ -115,15 +125,17 @@ describe.each(ISAS)('qk_norm_rope_store on %s', (isa) => {
     ])(
       'agrees with float64: $tokens tokens, $heads/$kvHeads heads of $dim, $rotary rotated, pages of $pageSize',
       (shape) => {
-        const p = problem(shape)
+        const p = problem(device, shape)
         const { tokens, heads, kvHeads, dim } = p
-        const got = run(isa, p, dtype)
+        const got = run(device, p, dtype)
         const expected = dtype === 'f32' ? f32([got.cache.length]).data : bf16([got.cache.length]).data
         const keys: number[] = []
         const wantKeys: number[] = []
         const wantQ: number[] = []
+        const naiveQ: number[] = []
         for (let t = 0; t < tokens; t++) {
           wantQ.push(...normAndRope(p, t, 0, p.qWeight))
+          naiveQ.push(...normAndRope(p, t, 0, p.qWeight, round))
           if (p.slots[t]! < 0) continue
           wantKeys.push(...normAndRope(p, t, heads * dim, p.kWeight))
           const v = p.qkv.subarray((t + 1) * (heads + 2 * kvHeads) * dim - kvHeads * dim).subarray(0, kvHeads * dim)
@@ -135,7 +147,7 @@ describe.each(ISAS)('qk_norm_rope_store on %s', (isa) => {
             expected.set(dtype === 'f32' ? value : toBf16(value), at)
           }
         }
-        expectF32Accurate(got.q, wantQ)
+        expectAccurate(device, got.q, wantQ, () => naiveQ)
         if (dtype === 'f32') expectF32Accurate(keys, wantKeys)
         // Values are stored exactly, and nothing but the named slots of the named layer is written.
         expectSameBytes(got.cache, expected)
@@ -144,31 +156,31 @@ describe.each(ISAS)('qk_norm_rope_store on %s', (isa) => {
   })
 
   it('stores in a bf16 cache what it stores in an f32 cache, rounded', () => {
-    const p = problem({ tokens: 20, heads: 6, kvHeads: 2, dim: 64, rotary: 32, pageSize: 16 })
-    const [exact, rounded] = [run(isa, p, 'f32').cache, run(isa, p, 'bf16').cache]
+    const p = problem(device, { tokens: 20, heads: 6, kvHeads: 2, dim: 64, rotary: 32, pageSize: 16 })
+    const [exact, rounded] = [run(device, p, 'f32').cache, run(device, p, 'bf16').cache]
     expectSameBytes(rounded, toBf16(exact))
   })
 
   it('rotates by an angle of zero at position 0', () => {
-    const p = problem({ tokens: 3, heads: 2, kvHeads: 1, dim: 32, rotary: 16, pageSize: 4 })
-    const still = run(isa, { ...p, positions: new Int32Array(3) }, 'f32').q
-    const without = run(isa, { ...p, rope: p.rope.map((_, i) => (i % 16 < 8 ? 1 : 0)) }, 'f32').q
+    const p = problem(device, { tokens: 3, heads: 2, kvHeads: 1, dim: 32, rotary: 16, pageSize: 4 })
+    const still = run(device, { ...p, positions: new Int32Array(3) }, 'f32').q.data
+    const without = run(device, { ...p, rope: p.rope.map((_, i) => (i % 16 < 8 ? 1 : 0)) }, 'f32').q.data
     expectSameBytes(still, without)
-    expect(run(isa, p, 'f32').q).not.toEqual(still)
+    expect(run(device, p, 'f32').q.data).not.toEqual(still)
   })
 
   it('gives a token the same bytes alone, in any batch and with any number of threads', () => {
-    const p = problem({ tokens: 40, heads: 12, kvHeads: 2, dim: 128, rotary: 64, pageSize: 16 })
-    const together = run(isa, p, 'bf16')
-    for (const threads of THREADS) {
-      const again = run(isa, p, 'bf16', threads)
-      expectSameBytes(again.q, together.q)
+    const p = problem(device, { tokens: 40, heads: 12, kvHeads: 2, dim: 128, rotary: 64, pageSize: 16 })
+    const together = run(device, p, 'bf16')
+    for (const threads of threadsOf(device)) {
+      const again = run(device, p, 'bf16', threads)
+      expectSameBytes(again.q.data, together.q.data)
       expectSameBytes(again.cache, together.cache)
     }
     const [width, qWidth] = [16 * 128, 12 * 128]
     for (const t of [0, 1, 19, 39]) {
       const alone = run(
-        isa,
+        device,
         {
           ...p,
           tokens: 1,
@@ -178,7 +190,7 @@ describe.each(ISAS)('qk_norm_rope_store on %s', (isa) => {
         },
         'bf16',
       )
-      expectSameBytes(alone.q, together.q.slice(t * qWidth, (t + 1) * qWidth))
+      expectSameBytes(alone.q.data, together.q.data.slice(t * qWidth, (t + 1) * qWidth))
       if (p.slots[t]! < 0) continue
       const at = offset(p, p.slots[t]!, 0, 1)
       expectSameBytes(alone.cache.slice(at, at + 128), together.cache.slice(at, at + 128))

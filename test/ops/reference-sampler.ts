@@ -1,7 +1,12 @@
 /** The sampler in float64, from the words of SampleArgs in csrc/core/ops.h alone. */
-import type { TokenHistory } from '../../lib/ops'
 
 /** One row's options, neutral by default. */
+/** The tokens a row has seen, each [V]. */
+export interface TokenHistory {
+  generatedCounts: Int32Array
+  inPrompt: Uint8Array
+}
+
 export interface RowOptions {
   temperature: number
   topP: number

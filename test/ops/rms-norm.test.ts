@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import {
   bf16,
+  DEVICES,
   expectF32Accurate,
   expectSameBytes,
   expectWithinTwiceNaive,
   f32,
   frobenius,
-  ISAS,
   i32,
   opsFor,
   Random,
   round,
-  THREADS,
+  threadsOf,
   toBf16,
   valuesOf,
 } from './helpers'
@@ -39,10 +39,10 @@ function truth(
   return out
 }
 
-function run(isa: string, p: Problem, rows?: readonly number[], threads = 2) {
+function run(device: string, p: Problem, rows?: readonly number[], threads = 2) {
   const out = f32([rows?.length ?? p.tokens, p.width])
   const outBf16 = bf16(out.shape as number[])
-  opsFor(isa, threads).rmsNorm({
+  opsFor(device, threads).rmsNorm({
     x: f32([p.tokens, p.width], p.x),
     rows: rows && i32([rows.length], [...rows]),
     weight: f32([p.width], p.weight),
@@ -55,7 +55,7 @@ function run(isa: string, p: Problem, rows?: readonly number[], threads = 2) {
 
 const all = (n: number) => Array.from({ length: n }, (_, i) => i)
 
-describe.each(ISAS)('rms_norm on %s', (isa) => {
+describe.each(DEVICES)('rms_norm on %s', (device) => {
   it.each([
     [1, 32],
     [2, 64],
@@ -67,7 +67,7 @@ describe.each(ISAS)('rms_norm on %s', (isa) => {
   ])('agrees with float64 on %i x %i', (tokens, width) => {
     const p = problem(tokens, width, width)
     const want = truth(p, all(tokens))
-    const got = run(isa, p)
+    const got = run(device, p)
     expectF32Accurate(got.out, want)
     expectSameBytes(got.outBf16, toBf16(got.out))
     expectWithinTwiceNaive(valuesOf(got.outBf16), want, truth(p, all(tokens), round))
@@ -76,31 +76,34 @@ describe.each(ISAS)('rms_norm on %s', (isa) => {
   it('takes only the rows asked for, in their order, repeated or none', () => {
     const p = problem(9, 64)
     const rows = [8, 0, 3, 3]
-    expectF32Accurate(run(isa, p, rows).out, truth(p, rows))
-    expect(run(isa, p, []).out.length).toBe(0)
+    expectF32Accurate(run(device, p, rows).out, truth(p, rows))
+    expect(run(device, p, []).out.length).toBe(0)
   })
 
-  it('works without the bf16 output', () => {
+  it('works without the second output, and in bf16', () => {
     const p = problem(3, 96)
-    const out = f32([3, 96])
-    opsFor(isa).rmsNorm({ x: f32([3, 96], p.x), weight: f32([96], p.weight), eps: EPS, out })
-    expectSameBytes(out.data, run(isa, p).out)
+    const args = { x: f32([3, 96], p.x), weight: f32([96], p.weight), eps: EPS }
+    const [out, rounded] = [f32([3, 96]), bf16([3, 96])]
+    opsFor(device).rmsNorm({ ...args, out })
+    opsFor(device).rmsNorm({ ...args, out: rounded })
+    expectSameBytes(out.data, run(device, p).out)
+    expectSameBytes(rounded.data, run(device, p).outBf16)
   })
 
   it('keeps eps in place for tiny rows and gives zeros for a zero row', () => {
     const p = problem(2, 64)
     p.x = p.x.map((v, i) => (i < 64 ? v * 1e-4 : 0))
-    const got = run(isa, p).out
+    const got = run(device, p).out
     expectF32Accurate(got, truth(p, [0, 1]))
     expect(frobenius(got.subarray(64), new Float32Array(64))).toBe(0)
   })
 
   it('gives a row the same bytes alone, in any batch and with any number of threads', () => {
     const p = problem(70, 1056)
-    const together = run(isa, p)
-    for (const threads of THREADS) expectSameBytes(run(isa, p, undefined, threads).out, together.out)
+    const together = run(device, p)
+    for (const threads of threadsOf(device)) expectSameBytes(run(device, p, undefined, threads).out, together.out)
     for (const row of [0, 1, 37, 69]) {
-      const alone = run(isa, { ...p, tokens: 1, x: p.x.slice(row * p.width, (row + 1) * p.width) })
+      const alone = run(device, { ...p, tokens: 1, x: p.x.slice(row * p.width, (row + 1) * p.width) })
       expectSameBytes(alone.out, together.out.slice(row * p.width, (row + 1) * p.width))
     }
   })

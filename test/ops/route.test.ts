@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { expectF32Accurate, expectSameBytes, f32, ISAS, i32, opsFor, Random, THREADS } from './helpers'
+import { DEVICES, expectF32Accurate, expectSameBytes, f32, i32, opsFor, Random, threadsOf } from './helpers'
+import { permutation } from './moe.helpers'
 
 function problem(tokens: number, experts: number, active: number, width: number) {
   const random = new Random(tokens + experts)
@@ -15,16 +16,23 @@ function problem(tokens: number, experts: number, active: number, width: number)
 }
 type Problem = ReturnType<typeof problem>
 
-function run(isa: string, p: Problem, threads = 2) {
+function run(device: string, p: Problem, { threads = 2, live = undefined as number | undefined } = {}) {
+  const pairs = p.tokens * p.active
   const [expertIds, weights] = [i32([p.tokens, p.active]), f32([p.tokens, p.active])]
-  opsFor(isa, threads).route({
+  const [offsets, source, target] = [i32([p.experts + 1]), i32([pairs]), i32([p.tokens, p.active])]
+  opsFor(device, threads).route({
     x: f32([p.tokens, p.width], p.x),
     gate: f32([p.experts, p.width], p.gate),
     bias: f32([p.experts], p.bias),
+    live: live === undefined ? undefined : i32([1], [live]),
     expertIds,
     weights,
+    offsets,
+    source,
+    target,
   })
-  return { ids: expertIds.data, weights: weights.data }
+  const sorted = { offsets: offsets.data, source: source.data, target: target.data }
+  return { ids: expertIds.data, weights: weights.data, ...sorted }
 }
 
 function scores(p: Problem, token: number): number[] {
@@ -43,7 +51,7 @@ const direct = (logits: number[], bias: number[], active: number): Problem => ({
   bias: Float32Array.from(bias),
 })
 
-describe.each(ISAS)('route on %s', (isa) => {
+describe.each(DEVICES)('route on %s', (device) => {
   it.each([
     [1, 1, 1, 32],
     [7, 5, 5, 64],
@@ -53,7 +61,7 @@ describe.each(ISAS)('route on %s', (isa) => {
     [512, 8, 2, 64],
   ])('agrees with float64: %i tokens, %i experts, %i active, C %i', (tokens, experts, active, width) => {
     const p = problem(tokens, experts, active, width)
-    const got = run(isa, p)
+    const got = run(device, p)
     const want: number[] = []
     for (let t = 0; t < tokens; t++) {
       const s = scores(p, t)
@@ -70,24 +78,24 @@ describe.each(ISAS)('route on %s', (isa) => {
   })
 
   it('prefers the lower index among equals, by bits of score plus bias', () => {
-    expect([...run(isa, direct([0, 1, 1, 0, 1], [0, 0, 0, 0, 0], 4)).ids]).toEqual([1, 2, 4, 0])
-    expect([...run(isa, direct([0, -0, 0, -0], [0, -0, -0, 0], 3)).ids]).toEqual([0, 1, 2])
+    expect([...run(device, direct([0, 1, 1, 0, 1], [0, 0, 0, 0, 0], 4)).ids]).toEqual([1, 2, 4, 0])
+    expect([...run(device, direct([0, -0, 0, -0], [0, -0, -0, 0], 3)).ids]).toEqual([0, 1, 2])
     const p = problem(20, 40, 6, 64)
     p.gate.copyWithin(0, 20 * 64) // experts 0..19 are experts 20..39
     p.bias.copyWithin(0, 20)
-    const { ids } = run(isa, p)
+    const { ids } = run(device, p)
     for (let i = 0; i < ids.length; i += 2) expect(ids[i + 1]).toBe(ids[i]! + 20)
   })
 
   it('chooses with the bias and weighs without it', () => {
-    const { ids, weights } = run(isa, direct([2, 1, 0, -1], [0, 0, 0, 5], 2))
+    const { ids, weights } = run(device, direct([2, 1, 0, -1], [0, 0, 0, 5], 2))
     expect([...ids]).toEqual([3, 0])
     const [low, high] = [1 / (1 + Math.E), 1 / (1 + Math.exp(-2))]
     expectF32Accurate(weights, [low / (low + high), high / (low + high)])
   })
 
   it('stays exact with negative biases and with scores near zero and one', () => {
-    const { ids, weights } = run(isa, direct([90, -90, 20, -20], [-8, -1, -9, -3], 4))
+    const { ids, weights } = run(device, direct([90, -90, 20, -20], [-8, -1, -9, -3], 4))
     expect([...ids]).toEqual([1, 3, 0, 2])
     const s = [-90, -20, 90, 20].map((x) => 1 / (1 + Math.exp(-x)))
     const total = s.reduce((a, b) => a + b)
@@ -97,16 +105,48 @@ describe.each(ISAS)('route on %s', (isa) => {
     )
   })
 
+  it.each([
+    [1, 1, 1],
+    [1, 256, 8],
+    [5, 9, 3],
+    [64, 4, 1],
+    [70, 16, 4],
+    [513, 256, 8],
+  ])('sorts the pairs of %i tokens and their experts by expert, stably: %i experts, %i active', (...shape) => {
+    const p = problem(...shape, 32)
+    const { ids, offsets, source, target } = run(device, p)
+    expect({ offsets, source, target }).toEqual(permutation({ ...p, expertIds: ids }))
+  })
+
+  it('sorts where one expert takes all and the others none', () => {
+    const p = problem(130, 40, 2, 32)
+    p.bias.fill(-50).fill(50, 7, 9)
+    const { ids, offsets, source, target } = run(device, p)
+    expect(new Set(ids)).toEqual(new Set([7, 8]))
+    expect({ offsets, source, target }).toEqual(permutation({ ...p, expertIds: ids }))
+  })
+
+  it.each([0, 1, 6, 69, 70])('sends only the first %i of 70 tokens to experts', (live) => {
+    const p = problem(70, 16, 4, 64)
+    const got = run(device, p, { live })
+    const some = live === 0 ? undefined : run(device, { ...p, tokens: live, x: p.x.slice(0, live * 64) })
+    const rest = (70 - live) * 4
+    expect([...got.ids]).toEqual([...(some?.ids ?? []), ...new Array(rest).fill(-1)])
+    expect([...got.weights]).toEqual([...(some?.weights ?? []), ...new Array(rest).fill(0)])
+    expect([...got.target]).toEqual([...(some?.target ?? []), ...new Array(rest).fill(-1)])
+    expect([...got.offsets]).toEqual([...(some?.offsets ?? new Array(17).fill(0))])
+    expect([...got.source.subarray(0, live * 4)]).toEqual([...(some?.source ?? [])])
+  })
+
   it('gives a token the same bytes alone, in any batch and with any number of threads', () => {
     const p = problem(70, 61, 6, 1056)
-    const together = run(isa, p)
-    for (const threads of THREADS) {
-      const again = run(isa, p, threads)
-      expectSameBytes(again.ids, together.ids)
-      expectSameBytes(again.weights, together.weights)
+    const together = run(device, p)
+    for (const threads of threadsOf(device)) {
+      const again = run(device, p, { threads })
+      expect(again).toEqual(together)
     }
     for (const t of [0, 1, 33, 69]) {
-      const alone = run(isa, { ...p, tokens: 1, x: p.x.slice(t * p.width, (t + 1) * p.width) })
+      const alone = run(device, { ...p, tokens: 1, x: p.x.slice(t * p.width, (t + 1) * p.width) })
       expectSameBytes(alone.ids, together.ids.slice(t * 6, (t + 1) * 6))
       expectSameBytes(alone.weights, together.weights.slice(t * 6, (t + 1) * 6))
     }

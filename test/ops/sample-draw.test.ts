@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { NEVER_BY_CHANCE, pValue } from './chi-square'
-import { ISAS, once, Random } from './helpers'
+import { DEVICES, once, Random } from './helpers'
 import { gumbels, optionsOf, sampleRow } from './reference-sampler'
 import { positions, randomRow, run } from './sample.helpers'
 
@@ -14,7 +14,7 @@ const wide = once(() => {
   return { rows, want: rows.map((r) => sampleRow(r.logits, r)) }
 })
 
-describe.each(ISAS)('the draw of sample on %s', (isa) => {
+describe.each(DEVICES)('the draw of sample on %s', (device) => {
   it('is the largest logit plus the Gumbel number of its Philox word, for every id', () => {
     const options = optionsOf({ seed: 0x123456789abcdef0n, position: 70000, sampleIndex: 3 })
     const noise = gumbels(301, options)
@@ -23,7 +23,7 @@ describe.each(ISAS)('the draw of sample on %s', (isa) => {
       ...options,
       logits: Float32Array.from(noise, (g, id) => -g + (id === lead ? 1e-3 : 0)),
     }))
-    expect(run(isa, rows).ids).toEqual(Array.from(noise.keys()))
+    expect(run(device, rows).ids).toEqual(Array.from(noise.keys()))
   })
 
   it('chooses the ids of the float64 sampler on random rows with random options', () => {
@@ -31,19 +31,19 @@ describe.each(ISAS)('the draw of sample on %s', (isa) => {
       const random = new Random(vocab)
       const ban = [1, vocab - 1]
       const rows = Array.from({ length: 150 }, () => randomRow(random, vocab))
-      expect(run(isa, rows, { ban }).ids).toEqual(rows.map((r) => sampleRow(r.logits, r, new Set(ban))))
+      expect(run(device, rows, { ban }).ids).toEqual(rows.map((r) => sampleRow(r.logits, r, new Set(ban))))
     }
   })
 
   it('chooses the ids of the float64 sampler on the vocabulary of M2', () => {
     const { rows, want } = wide()
-    expect(run(isa, rows).ids).toEqual(want)
+    expect(run(device, rows).ids).toEqual(want)
   })
 
   it.each([1e-3, 1e-30, 1e-40])('is the largest logit at temperature %f', (temperature) => {
     const logits = new Random(6).normals(100, 3)
     for (const options of [{}, { topP: 0.9 }, { minP: 0.1 }, { topK: 5, topP: 0.9 }]) {
-      const { ids } = run(isa, positions(20, { logits, temperature, ...options }))
+      const { ids } = run(device, positions(20, { logits, temperature, ...options }))
       expect(ids).toEqual(new Array(20).fill(logits.indexOf(Math.max(...logits))))
     }
   })
@@ -51,12 +51,12 @@ describe.each(ISAS)('the draw of sample on %s', (isa) => {
   it('is independent between neighbouring positions, sample indices and seeds', () => {
     const logits = new Float32Array(4)
     const uniform = new Map(Array.from({ length: 16 }, (_, pair) => [pair, 1 / 16]))
-    const base = run(isa, positions(16000, { logits, seed: 7n })).ids
+    const base = run(device, positions(16000, { logits, seed: 7n })).ids
     const others = [
       [...base.slice(1), base[0]!],
-      run(isa, positions(16000, { logits, seed: 7n, sampleIndex: 1 })).ids,
-      run(isa, positions(16000, { logits, seed: 8n })).ids,
-      run(isa, positions(16000, { logits, seed: 7n + (1n << 32n) })).ids,
+      run(device, positions(16000, { logits, seed: 7n, sampleIndex: 1 })).ids,
+      run(device, positions(16000, { logits, seed: 8n })).ids,
+      run(device, positions(16000, { logits, seed: 7n + (1n << 32n) })).ids,
     ]
     for (const other of others) {
       const pairs = base.map((id, i) => id * 4 + other[i]!)

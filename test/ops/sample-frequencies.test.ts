@@ -1,7 +1,7 @@
 /** How often each id is drawn, against the exact probabilities in float64: draws at many positions, seeds or sample indices are independent. */
 import { describe, expect, it } from 'vitest'
 import { NEVER_BY_CHANCE, pValue } from './chi-square'
-import { ISAS, once, Random } from './helpers'
+import { DEVICES, once, Random } from './helpers'
 import { distribution, optionsOf, type RowOptions } from './reference-sampler'
 import { type Row, run } from './sample.helpers'
 
@@ -16,7 +16,7 @@ const MASK = new Set([0, 2, 3, 5, 8, 13, 20, 21, 30, 31, 32, 33, 34])
 const BIAS = { 0: 2, 5: -1.5, 7: -Infinity, 31: 1, 32: 0.5 }
 
 /** Ids of `count` draws that differ in one of what a draw hangs on. */
-function draws(isa: string, count: number, row: Row, along: 'position' | 'seed' | 'sampleIndex' = 'position') {
+function draws(device: string, count: number, row: Row, along: 'position' | 'seed' | 'sampleIndex' = 'position') {
   const nth = (n: number) => (along === 'seed' ? { seed: BigInt(n) * 0x9e3779b97f4a7c15n } : { [along]: n })
   const part = Math.max(1, Math.floor(2 ** 22 / row.logits.length)) // rows of one call: 16 MiB of logits
   const ids: number[] = []
@@ -25,7 +25,7 @@ function draws(isa: string, count: number, row: Row, along: 'position' | 'seed' 
       ...row,
       ...nth(ids.length + i),
     }))
-    ids.push(...run(isa, rows, { ban: BAN }).ids)
+    ids.push(...run(device, rows, { ban: BAN }).ids)
   }
   return ids
 }
@@ -73,11 +73,11 @@ const wide = once(() => {
   return { logits, cases }
 })
 
-describe.each(ISAS)('the frequencies of sample on %s', (isa) => {
+describe.each(DEVICES)('the frequencies of sample on %s', (device) => {
   it.each(options)('are those of the distribution, with %s', (_, given) => {
     const row = { ...optionsOf({ ...given, seed: 99n }), logits: LOGITS }
     const probabilities = distribution(LOGITS, row, new Set(BAN))
-    const ids = draws(isa, 20000, row)
+    const ids = draws(device, 20000, row)
     expect(pValue(ids, probabilities)).toBeGreaterThan(NEVER_BY_CHANCE)
     // Of what is expected 30 times all is seen, but for one time in 10^13.
     const seen = new Set(ids)
@@ -86,7 +86,7 @@ describe.each(ISAS)('the frequencies of sample on %s', (isa) => {
 
   it.each(['seed', 'sampleIndex'] as const)('are those of the distribution along the %s', (along) => {
     const row = { ...optionsOf({ seed: 1n, position: 5 }), logits: LOGITS }
-    const ids = draws(isa, 20000, row, along)
+    const ids = draws(device, 20000, row, along)
     expect(pValue(ids, distribution(LOGITS, row, new Set(BAN)))).toBeGreaterThan(NEVER_BY_CHANCE)
   })
 
@@ -96,7 +96,7 @@ describe.each(ISAS)('the frequencies of sample on %s', (isa) => {
     ['a penalty that is left out', { presencePenalty: 0.2, history: HISTORY }, {}],
     ['a bias that is left out', { bias: { [LOGITS.indexOf(Math.max(...LOGITS))]: 0.2 } }, {}],
   ])('would not pass for those of %s', (_, drawn, believed) => {
-    const ids = draws(isa, 20000, { ...optionsOf({ ...drawn, seed: 99n }), logits: LOGITS })
+    const ids = draws(device, 20000, { ...optionsOf({ ...drawn, seed: 99n }), logits: LOGITS })
     const probabilities = distribution(LOGITS, optionsOf(believed), new Set(BAN))
     expect(pValue(ids, probabilities)).toBeLessThan(NEVER_BY_CHANCE)
   })
@@ -106,7 +106,7 @@ describe.each(ISAS)('the frequencies of sample on %s', (isa) => {
     (name) => {
       const { logits, cases } = wide()
       const { row, probabilities } = cases.get(name)!
-      const ids = draws(isa, 1500, { ...row, logits })
+      const ids = draws(device, 1500, { ...row, logits })
       expect(pValue(ids, probabilities)).toBeGreaterThan(NEVER_BY_CHANCE)
       // The same draws in cells of neighbouring ids: no part of the vocabulary is drawn too often.
       const byId = new Map([...probabilities].sort(([a], [b]) => a - b))

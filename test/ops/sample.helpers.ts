@@ -17,6 +17,25 @@ export function bitset(vocab: number, ids: Iterable<number>): Int32Array {
 /** The bitset of ids that are never sampled. */
 export const banned = (vocab: number, ids: Iterable<number>) => i32([Math.ceil(vocab / 32)], bitset(vocab, ids))
 
+const hasPenalties = (row: RowOptions): boolean =>
+  row.repetitionPenalty !== 1 || row.presencePenalty !== 0 || row.frequencyPenalty !== 0
+
+/** What the rows have seen. That of a row without penalties must not matter. */
+function historyOf(rows: readonly RowOptions[], vocab: number) {
+  if (!rows.some(hasPenalties)) return undefined
+  const history = new Int32Array(rows.length * vocab)
+  for (const [n, row] of rows.entries()) {
+    const { generatedCounts, inPrompt } = row.history ?? {}
+    if (!hasPenalties(row)) history.fill(7, n * vocab, (n + 1) * vocab)
+    else if (generatedCounts)
+      history.set(
+        generatedCounts.map((count, id) => 2 * count + inPrompt![id]!),
+        n * vocab,
+      )
+  }
+  return i32([rows.length, vocab], history)
+}
+
 /** The masks of the rows that have one. Every other mask has the bits beyond the vocabulary set: they must not matter. */
 function masksOf(masks: readonly RowOptions['mask'][], vocab: number) {
   const words = Math.ceil(vocab / 32)
@@ -32,7 +51,7 @@ function masksOf(masks: readonly RowOptions['mask'][], vocab: number) {
   return { maskIndex: i32([index.length], index), maskBits: i32([bits.length / words, words], bits) }
 }
 
-export function run(isa: string, given: Row[], { ban = [] as number[], threads = 2 } = {}) {
+export function run(device: string, given: Row[], { ban = [] as number[], threads = 2 } = {}) {
   const rows = given.map((row) => ({ ...NEUTRAL, ...row }))
   const vocab = rows[0]!.logits.length
   const logits = new Float32Array(rows.length * vocab)
@@ -56,18 +75,21 @@ export function run(isa: string, given: Row[], { ban = [] as number[], threads =
     biasOffsets.push(biasIds.length)
   }
   const alternatives = rows.reduce((most, row) => Math.max(most, row.logprobs), 0)
+  const lastIds = i32([rows.length], new Int32Array(rows.length))
   const out = {
     ids: i32([rows.length]),
     logprobs: f32([rows.length]),
     topIds: i32([rows.length, alternatives]),
     topLogprobs: f32([rows.length, alternatives]),
   }
-  opsFor(isa, threads).sample({
+  opsFor(device, threads).sample({
     logits: f32([rows.length, vocab], logits),
     samplingFloats: floats,
     samplingInts: ints,
     banned: ban.length ? banned(vocab, ban) : undefined,
-    histories: rows.map((row) => row.history),
+    rows: i32([rows.length], Array.from(rows.keys())),
+    lastIds,
+    history: historyOf(rows, vocab),
     biasOffsets: i32([biasOffsets.length], biasOffsets),
     biasIds: i32([biasIds.length], biasIds),
     biasValues: f32([biasValues.length], Float32Array.from(biasValues)),

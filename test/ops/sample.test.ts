@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ISAS, type Numbers, Random, THREADS } from './helpers'
+import { DEVICES, f32, i32, type Numbers, opsFor, Random, threadsOf } from './helpers'
 import { logSoftmax, optionsOf } from './reference-sampler'
 import { positions, type Row, randomRow, run } from './sample.helpers'
 
@@ -12,7 +12,7 @@ function expectLogprobs(got: Numbers, want: Numbers) {
     expect(Math.abs(got[i]! - want[i]!)).toBeLessThanOrEqual(3e-7 + 2 ** -24 * Math.abs(want[i]!))
 }
 
-describe.each(ISAS)('sample on %s', (isa) => {
+describe.each(DEVICES)('sample on %s', (device) => {
   describe('at temperature 0', () => {
     it('takes the largest logit, the lowest id among equals, at any vocabulary size', () => {
       for (const vocab of [1, 2, 15, 16, 17, 31, 32, 33, 1000]) {
@@ -21,13 +21,13 @@ describe.each(ISAS)('sample on %s', (isa) => {
           temperature: 0,
           logits: Float32Array.from({ length: vocab }, () => random.integer(12) - 20),
         }))
-        expect(run(isa, rows).ids).toEqual(rows.map((r) => r.logits.indexOf(Math.max(...r.logits))))
+        expect(run(device, rows).ids).toEqual(rows.map((r) => r.logits.indexOf(Math.max(...r.logits))))
       }
     })
 
     it('holds 0 and -0 for equal', () => {
       expect(
-        run(isa, [
+        run(device, [
           { temperature: 0, logits: row(-1, -0, 0) },
           { temperature: 0, logits: row(-1, 0, -0) },
         ]).ids,
@@ -36,15 +36,15 @@ describe.each(ISAS)('sample on %s', (isa) => {
 
     it('ignores seed, top-k, top-p and min-p', () => {
       const logits = row(1, 3, 2, 3)
-      expect(run(isa, positions(50, { temperature: 0, topK: 3, topP: 0.1, minP: 0.5, seed: 5n, logits })).ids).toEqual(
-        new Array(50).fill(1),
-      )
+      expect(
+        run(device, positions(50, { temperature: 0, topK: 3, topP: 0.1, minP: 0.5, seed: 5n, logits })).ids,
+      ).toEqual(new Array(50).fill(1))
     })
   })
 
   describe('support', () => {
     const drawn = (options: Row, ban: number[] = []) =>
-      [...new Set(run(isa, positions(3000, options), { ban }).ids)].sort((a, b) => a - b)
+      [...new Set(run(device, positions(3000, options), { ban }).ids)].sort((a, b) => a - b)
     const logits = row(...[0.1, 0.3, 0.05, 0.2, 0.3, 0.05].map(Math.log))
 
     it('top-k keeps the k largest, the lower ids among equals', () => {
@@ -96,7 +96,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
 
   describe('a mask', () => {
     const drawn = (options: Row, ban: number[] = []) =>
-      [...new Set(run(isa, positions(3000, options), { ban }).ids)].sort((a, b) => a - b)
+      [...new Set(run(device, positions(3000, options), { ban }).ids)].sort((a, b) => a - b)
     const logits = row(...[0.1, 0.3, 0.05, 0.2, 0.3, 0.05].map(Math.log))
     const allow = (...ids: number[]) => new Set(ids)
 
@@ -112,7 +112,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
           temperature: 0,
           mask: new Set(all.filter((id) => id !== lacked)),
         }))
-        expect(run(isa, rows).ids).toEqual(all.map((id) => (id + 1) % vocab))
+        expect(run(device, rows).ids).toEqual(all.map((id) => (id + 1) % vocab))
       }
     })
 
@@ -134,8 +134,8 @@ describe.each(ISAS)('sample on %s', (isa) => {
     })
 
     it('leaves logprobs and alternatives those of the raw logits', () => {
-      const [want] = run(isa, [{ logits, temperature: 0, logprobs: 6 }]).top
-      const got = run(isa, [{ logits, temperature: 0, logprobs: 6, mask: allow(0, 2) }])
+      const [want] = run(device, [{ logits, temperature: 0, logprobs: 6 }]).top
+      const got = run(device, [{ logits, temperature: 0, logprobs: 6, mask: allow(0, 2) }])
       expect(got.ids).toEqual([0])
       expect(got.top).toEqual([want])
       expectLogprobs(got.logprobs, [Math.log(0.1)])
@@ -153,7 +153,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
           { logits: row(Number.NaN, 0, 0, 0), mask: allow(1) },
           { logits: gone },
         ].map((r) => ({ ...options, ...r }))
-        const { ids } = run(isa, rows, { ban: [3] })
+        const { ids } = run(device, rows, { ban: [3] })
         expect(ids.slice(0, 6)).toEqual([-2, -2, -2, -2, 0, -1])
         expect([0, 2]).toContain(ids[6]) // no mask: what is neither banned nor gone
       }
@@ -161,7 +161,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
   })
 
   describe('bias and penalties', () => {
-    const greedy = (options: Row) => run(isa, [{ temperature: 0, ...options }]).ids[0]
+    const greedy = (options: Row) => run(device, [{ temperature: 0, ...options }]).ids[0]
     const history = (generated: number[], prompt: number[]) => ({
       generatedCounts: Int32Array.from(generated),
       inPrompt: Uint8Array.from(prompt),
@@ -211,7 +211,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
           history: null,
         }),
       ).map((o) => ({ ...o, logits: random.normals(vocab, 4, 20) }))
-      const got = run(isa, rows, { ban: [0, 1, 2] })
+      const got = run(device, rows, { ban: [0, 1, 2] })
       rows.forEach((r, n) => {
         const want = logSoftmax(r.logits)
         const order = Array.from(want.keys()).sort((a, b) => want[b]! - want[a]! || a - b)
@@ -226,7 +226,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
 
     it('come per row as asked: none, only the own one, or alternatives with ties by id', () => {
       const logits = row(1, 2, 2, 2, 0)
-      const got = run(isa, [
+      const got = run(device, [
         { logits, temperature: 0, logprobs: 3 },
         { logits, temperature: 0 },
         { logits, temperature: 0, logprobs: 0 },
@@ -238,7 +238,7 @@ describe.each(ISAS)('sample on %s', (isa) => {
     })
 
     it('are -Infinity where the logit is', () => {
-      const got = run(isa, [{ logits: row(-Infinity, 0, -Infinity), temperature: 0, logprobs: 3 }])
+      const got = run(device, [{ logits: row(-Infinity, 0, -Infinity), temperature: 0, logprobs: 3 }])
       expect(got.top[0]).toEqual({ ids: [1, 0, 2], logprobs: [0, -Infinity, -Infinity] })
     })
   })
@@ -253,22 +253,42 @@ describe.each(ISAS)('sample on %s', (isa) => {
     const good = [row(-Infinity, 0, -Infinity, -Infinity), row(-3e38, 3e38, 0, 0), row(0, 1, 0, 0)]
     for (const options of [{ temperature: 0 }, {}, { topK: 2 }, { topP: 0.5, logprobs: 2 }]) {
       const rows = [...bad, ...good].map((logits) => ({ ...options, logits }))
-      const { ids } = run(isa, rows, { ban: [0] })
+      const { ids } = run(device, rows, { ban: [0] })
       expect(ids.slice(0, 4)).toEqual([-1, -1, -1, -1])
       expect(ids.slice(4, 6)).toEqual([1, 1])
       expect(ids[6]).toBeGreaterThan(0)
     }
   })
 
+  it('keeps the id as the last of its row, counts it where the row has penalties, and passes over rows of -1', () => {
+    const logits = f32([4, 3], Float32Array.of(0, 1, 0, 0, 0, 1, Number.NaN, 0, 0, 1, 0, 0))
+    const lastIds = i32([6], [1, 1, 1, 1, 1, 1])
+    const history = i32([6, 3], [0, 0, 0, 4, 4, 4, 1, 1, 1, 2, 2, 2, 3, 3, 3, 5, 5, 5])
+    const ids = i32([4], [9, 9, 9, 9])
+    const neutral = [0, 1, 0, 1, 0, 0]
+    opsFor(device).sample({
+      logits,
+      samplingFloats: Float32Array.from([...neutral, 0, 1, 0, 1, 0.25, 0, 0, 1, 0, 1, 0.25, 0, ...neutral]),
+      samplingInts: Int32Array.from([1, 2, 3, 4].flatMap(() => [0, -1, 0, 0, 0, 0])),
+      rows: i32([4], [2, 0, 3, -1]),
+      lastIds,
+      history,
+      ids,
+    })
+    expect([...ids.data]).toEqual([1, 2, -1, 9])
+    expect([...lastIds.data]).toEqual([2, 1, 1, 0, 1, 1])
+    expect([...history.data]).toEqual([0, 0, 2, 4, 4, 4, 1, 1, 1, 2, 2, 2, 3, 3, 3, 5, 5, 5])
+  })
+
   it('gives a row the same result alone, in any batch and with any number of threads', () => {
     const random = new Random(21)
     const rows = Array.from({ length: 67 }, () => randomRow(random, 3001))
     const results = (given: Row[], threads?: number) => {
-      const { ids, logprobs, top } = run(isa, given, { threads })
+      const { ids, logprobs, top } = run(device, given, { threads })
       return ids.map((id, n) => (id < 0 ? { id } : { id, logprob: logprobs[n], top: top[n] }))
     }
     const together = results(rows)
-    for (const threads of THREADS) expect(results(rows, threads)).toEqual(together)
+    for (const threads of threadsOf(device)) expect(results(rows, threads)).toEqual(together)
     expect(results([...rows].reverse()).reverse()).toEqual(together)
     expect(rows.flatMap((one) => results([one]))).toEqual(together)
   })

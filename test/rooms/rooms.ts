@@ -26,6 +26,11 @@ const CORE_ROOMS: Record<string, CoreRoom> = {
   'csrc/model/': { own: ['core/', 'model/'], system: POSIX },
   'csrc/cpu/': { own: ['core/', 'cpu/'], system: new RegExp(`${POSIX.source}|${SIMD.source}`) },
   'csrc/cuda/': { own: ['core/', 'cuda/'], system: /^cuda/ },
+  'csrc/cuda/ptx/': { own: ['cuda/', 'emulator/'], system: /^cuda/ },
+  'csrc/emulator/': {
+    own: ['emulator/'],
+    system: new RegExp(`${POSIX.source}|${SIMD.source}|^(cuda|sanitizer/|signal.h|ucontext.h)`),
+  },
   'csrc/text/': { own: ['core/error.h', 'text/'] },
   'csrc/napi/': { own: ['core/', 'model/', 'text/', 'napi/'], system: /^napi\.h$/ },
   // The door to this machine's measured ceilings is the only one that names a backend.
@@ -41,7 +46,7 @@ interface LibRoom {
 }
 
 const LIB_ROOMS: Record<string, LibRoom> = {
-  'lib/native': { own: ['errors'], packages: ['node-gyp-build'] },
+  'lib/native': { own: ['errors', '/build/emulated/addon.node'], packages: ['node-gyp-build'] },
   'lib/errors': { own: [] },
   'lib/known-keys': { own: ['errors'] },
   'lib/scheduler': { own: ['errors', 'ranked-list', 'sequence', 'cache/*'] },

@@ -81,6 +81,7 @@ template <class S>
 void unpermute(const UnpermuteTask& task, int64_t first, int64_t last) {
   for (int64_t t = first; t < last; t++) {
     const int32_t* target = task.target + t * task.active;
+    if (target[0] < 0) continue;
     const float* weights = task.weights + t * task.active;
     float* out = task.out + t * task.width;
     for (int64_t i = 0; i < task.width; i += kLanes) {

@@ -24,7 +24,7 @@ void rms_norm(const NormTask& task, int64_t first, int64_t last) {
     const typename S::F inverse = S::set(inverse_rms<S>(x, task.width, task.eps));
     for (int64_t i = 0; i < task.width; i += kLanes) {
       const typename S::F y = S::mul(S::mul(S::load(x + i), inverse), S::load(task.weight + i));
-      S::store(task.out + row * task.width + i, y);
+      if (task.out) S::store(task.out + row * task.width + i, y);
       if (task.out_bf16) S::store(task.out_bf16 + row * task.width + i, y);
     }
   }

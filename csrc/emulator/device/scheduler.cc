@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 
-#include "core/error.h"
 #include "emulator/device/sanitizers.h"
 #include "emulator/instructions.h"
 #include "emulator/language/builtins.h"
@@ -198,7 +198,7 @@ void record_failure(Launch& launch, const std::string& text) {
 }
 
 void fail_with(std::string text) {
-  if (!self) m2::fail("DEVICE_ERROR", "emulator: ", text);
+  if (!self) throw std::logic_error("emulator: device code runs on the host: " + text);
   Thread& me = *self;
   Group& g = group();
   text += "\n  ";

@@ -44,6 +44,7 @@ cudaError_t remember(cudaError_t error) {
 }
 
 cudaError_t refused_before(Device& d) {
+  if (!settings().mistake.empty()) return d.refuse(cudaErrorDevicesUnavailable, settings().mistake);
   if (d.sticky != cudaSuccess) return d.sticky;
   if (d.fail_in == 0 || --d.fail_in != 0) return cudaSuccess;
   d.report = std::string("a failure that was asked for: ") + cudaGetErrorName(d.fail_with);
