@@ -3,7 +3,7 @@
 
 #include "cuda/ptx/async_copy.h"
 #include "cuda/ptx/barrier.h"
-#include "cuda/ptx/grid.h"
+#include "cuda/ptx/launch.h"
 #include "cuda/ptx/math.h"
 #include "cuda/ptx/matrix.h"
 #include "cuda/ptx/memory.h"
