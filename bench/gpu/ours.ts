@@ -32,7 +32,7 @@ export class Ours {
         return ops.time('linear', sets, repeats)
       }
       case 'gateUp': {
-        const { hidden, expertHidden, experts } = spec.sizes
+        const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
         const weight = this.#kept('gateUp', { experts, n: 2 * expertHidden, k: hidden, layout: 'gateUp' })
         const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
           x: bf16(spec.rows, hidden),
@@ -44,7 +44,7 @@ export class Ours {
         return ops.time('groupedGateUp', sets, repeats)
       }
       case 'down': {
-        const { hidden, expertHidden, experts } = spec.sizes
+        const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
         const weight = this.#kept('down', { experts, n: hidden, k: expertHidden, layout: 'rows' })
         const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
           x: bf16(source.data.length, expertHidden),
@@ -57,7 +57,7 @@ export class Ours {
       case 'attention':
         return ops.time('attention', this.#attention(spec), repeats)
       case 'rmsNorm': {
-        const C = spec.sizes.hidden
+        const C = spec.sizes.hiddenSize
         const set = () => ({
           x: f32(spec.rows, C),
           weight: f32(C),
@@ -70,7 +70,7 @@ export class Ours {
       case 'qkNormRopeStore':
         return ops.time('qkNormRopeStore', this.#qkNorm(spec.rows, spec.sizes), repeats)
       case 'route': {
-        const { hidden: C, experts: E, expertsPerToken: A } = spec.sizes
+        const { hiddenSize: C, experts: E, expertsPerToken: A } = spec.sizes
         const set = () => ({
           x: f32(spec.rows, C, Math.sin),
           gate: f32(E, C, (i) => Math.sin(3 * i) / 50),
@@ -84,7 +84,7 @@ export class Ours {
         return ops.time('route', turns(4 * (spec.rows + E) * C, repeats, set), repeats)
       }
       case 'unpermute': {
-        const { hidden: C, expertsPerToken: A } = spec.sizes
+        const { hiddenSize: C, expertsPerToken: A } = spec.sizes
         const set = () => ({
           y: bf16(spec.rows * A, C),
           target: i32([spec.rows, A], (i) => (i * 7919) % (spec.rows * A)),

@@ -1,7 +1,7 @@
 /** What is timed on a GPU: the ops of one MiniMax-M2 layer, decoding and prefilling, with the bytes and operations that each cannot do without. */
 
 export interface Sizes {
-  hidden: number
+  hiddenSize: number
   heads: number
   kvHeads: number
   headDim: number
@@ -14,7 +14,7 @@ export interface Sizes {
 }
 
 export const M2: Sizes = {
-  hidden: 3072,
+  hiddenSize: 3072,
   heads: 48,
   kvHeads: 8,
   headDim: 128,
@@ -28,7 +28,7 @@ export const M2: Sizes = {
 /** The same shapes cut down until the emulated device runs them: to see that the benches work. */
 export const SMALL: Sizes = {
   ...M2,
-  hidden: 128,
+  hiddenSize: 128,
   heads: 12,
   kvHeads: 2,
   headDim: 64,
@@ -46,7 +46,7 @@ export type Spec =
   | { op: 'sample'; rows: number; sizes: Sizes }
 
 export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefills: number[]): Spec[] {
-  const { hidden: C, heads, kvHeads, headDim: D, vocabSize: V } = sizes
+  const { hiddenSize: C, heads, kvHeads, headDim: D, vocabSize: V } = sizes
   const layer = (rows: number): Spec[] => [
     { op: 'rmsNorm', rows, sizes },
     { op: 'linear', name: 'qkv', rows, n: (heads + 2 * kvHeads) * D, k: C, accumulate: false },
@@ -93,7 +93,7 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     return { bytes: 2 * (n * k + rows * k) + (spec.accumulate ? 8 : 2) * rows * n, operations: 2 * rows * n * k }
   }
   const {
-    hidden: C,
+    hiddenSize: C,
     heads,
     kvHeads,
     headDim: D,

@@ -64,11 +64,11 @@ def grouped(spec, n, k):
 
 
 def gate_up(spec):
-    return grouped(spec, 2 * spec["sizes"]["expertHidden"], spec["sizes"]["hidden"])
+    return grouped(spec, 2 * spec["sizes"]["expertHidden"], spec["sizes"]["hiddenSize"])
 
 
 def down(spec):
-    return grouped(spec, spec["sizes"]["hidden"], spec["sizes"]["expertHidden"])
+    return grouped(spec, spec["sizes"]["hiddenSize"], spec["sizes"]["expertHidden"])
 
 
 def attention(spec):
@@ -95,7 +95,7 @@ def attention(spec):
 
 
 def rms_norm(spec):
-    rows, width = spec["rows"], spec["sizes"]["hidden"]
+    rows, width = spec["rows"], spec["sizes"]["hiddenSize"]
     sets = turns(4 * rows * width, lambda: (torch.randn(rows, width, **F32), torch.ones(width, **F32)))
     return {"rms_norm": microseconds(sets, lambda x, w: F.rms_norm(x, (width,), w, 1e-6).to(torch.bfloat16))}
 
@@ -103,7 +103,7 @@ def rms_norm(spec):
 def route(spec):
     sizes, rows = spec["sizes"], spec["rows"]
     experts, active = sizes["experts"], sizes["expertsPerToken"]
-    gate, bias = torch.randn(experts, sizes["hidden"], **F32) / 50, torch.randn(experts, **F32) / 10
+    gate, bias = torch.randn(experts, sizes["hiddenSize"], **F32) / 50, torch.randn(experts, **F32) / 10
 
     def run(x):
         scores = torch.sigmoid(x @ gate.T)
@@ -113,7 +113,7 @@ def route(spec):
         order = torch.argsort(chosen.flatten(), stable=True)
         return weights, order, torch.histc(chosen.flatten().float(), experts, 0, experts - 1).cumsum(0)
 
-    sets = turns(4 * rows * sizes["hidden"], lambda: (torch.randn(rows, sizes["hidden"], **F32),))
+    sets = turns(4 * rows * sizes["hiddenSize"], lambda: (torch.randn(rows, sizes["hiddenSize"], **F32),))
     return {"eager": microseconds(sets, run)}
 
 
