@@ -21,7 +21,7 @@ const REST_BYTES = 16 * 2 ** 30
 
 /** `device`: "cuda", or "emulated" for a trial of the bench at small sizes, whose times mean nothing. */
 export async function benchGpuModel(device: string): Promise<Table[]> {
-  const { free } = native(device).deviceMemory(device)
+  const { free } = await native(device).deviceMemory(device)
   const plan: Plan =
     device === 'emulated'
       ? { sizes: SMALL, layers: 2, contexts: [100], sequences: [1, 2], stepTokens: 64, steps: 3 }

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Engine } from '../../lib/engine'
 import type { EngineOptions, GenerateOptions } from '../../lib/options'
-import { DEVICES } from '../model/driver'
+import { GPUS } from '../devices'
 import { temporaryFolder } from '../model/folder'
 import { writeRandomModel } from '../reference/checkpoint-writer'
 import { Random } from '../reference/random'
@@ -39,7 +39,7 @@ const prompts = Array.from({ length: 12 }, (_, i) => {
   return [...shared.slice(0, 8 * (i % 6)), ...Array.from({ length: 1 + ((i * 5) % 20) }, () => random.integer(307))]
 })
 
-describe.each(DEVICES.filter((device) => device !== 'cpu'))('the engine on %s', (device) => {
+describe.each(GPUS)('the engine on %s', (device) => {
   let dir: string
   const alone: ReturnType<typeof essence>[] = []
   const load = (options: EngineOptions = {}) =>
