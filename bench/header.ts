@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
+import path from 'node:path'
 
 export interface Header {
   /** The machine: processor, cores. */
@@ -8,21 +9,29 @@ export interface Header {
   /** What the core says of its backend: instruction set, threads. */
   device: string
   node: string
-  /** With a "+" when the working tree differs from it. */
   commit: string
   date: string
   /** Load average of the last minute when the bench began: what else the machine was doing. */
   load: number
 }
 
-export function header(device: string): Header {
+/** Where `npm run pack:gpu` keeps the commit for a machine that has no repository. */
+export const COMMIT_FILE = path.join(__dirname, '..', 'build', 'commit')
+
+/** With a "+" when the working tree differs from it. */
+export function commit(): string {
+  if (existsSync(COMMIT_FILE)) return readFileSync(COMMIT_FILE, 'utf8').trim()
   const git = (...args: string[]) => execFileSync('git', args, { cwd: __dirname, encoding: 'utf8' }).trim()
   const changed = git('status', '--porcelain', '--untracked-files=no') !== ''
+  return git('rev-parse', '--short', 'HEAD') + (changed ? '+' : '')
+}
+
+export function header(device: string): Header {
   return {
     machine: `${os.cpus()[0]?.model.trim()}, ${os.cpus().length} cores, last-level cache ${lastLevelCache() / 2 ** 20} MiB`,
     device,
     node: process.version,
-    commit: git('rev-parse', '--short', 'HEAD') + (changed ? '+' : ''),
+    commit: commit(),
     date: new Date().toISOString().slice(0, 10),
     load: os.loadavg()[0]!,
   }
