@@ -67,7 +67,7 @@ inline GemmPlan plan_gemm(int multiprocessors, size_t shared_per_block, const Ge
     best = &tile;
     least = cost;
   }
-  const int64_t most_tiles = columns * (s.rows / best->rows + groups), grid = std::min<int64_t>(most_tiles, static_cast<int64_t>(multiprocessors) * best->blocks);
+  const int64_t most_tiles = columns * ((s.rows - groups) / best->rows + groups), grid = std::min<int64_t>(most_tiles, static_cast<int64_t>(multiprocessors) * best->blocks);
   return {best->rows, static_cast<unsigned>(grid), 1, static_cast<unsigned>(best->threads()), best->shared_bytes()};
 }
 
