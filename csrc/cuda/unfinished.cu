@@ -9,9 +9,6 @@ void linear(const Machine&, const LinearArgs&) { fail("DEVICE_ERROR", "linear is
 void grouped_gate_up(const Machine&, const GroupedGateUpArgs&) { fail("DEVICE_ERROR", "grouped_gate_up is not written yet"); }
 void grouped_linear(const Machine&, const GroupedLinearArgs&) { fail("DEVICE_ERROR", "grouped_linear is not written yet"); }
 
-void attention(const Machine&, const AttentionArgs&) { fail("DEVICE_ERROR", "attention is not written yet"); }
-size_t attention_scratch(const Machine&, const Workload&) { return 0; }
-
 void set_pages(const Machine&, const SetPagesArgs&) { fail("DEVICE_ERROR", "set_pages is not written yet"); }
 void start_histories(const Machine&, const StartHistoriesArgs&) { fail("DEVICE_ERROR", "start_histories is not written yet"); }
 void sample(const Machine&, const SampleArgs&) { fail("DEVICE_ERROR", "sample is not written yet"); }
