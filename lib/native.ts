@@ -65,7 +65,7 @@ export interface ModelOptions {
   device: string // "cpu", "cuda:0" or "emulated"
   threads: number // 0: physical cores
   geometry: ModelGeometry
-  weights: WeightPlan
+  weights: WeightPlan | 'random' // the device makes them, for benches
   kvDtype: 'bf16' | 'f32'
   pageSize: number // tokens
   pages: number
@@ -73,6 +73,7 @@ export interface ModelOptions {
   maxSequences: number // rows of the persistent batch
   maxStepTokens: number
   bannedIds: Int32Array // never sampled
+  keepRoutes?: boolean // steps give back which experts their tokens went to; default false
 }
 
 /** One step: T tokens of B sequences, N ids to sample. Everything is copied at the call. */
@@ -125,6 +126,8 @@ export interface StepResult {
   /** [N, K], K the largest `logprobs` of the step: the most probable ids and their logprobs; empty when K is 0. */
   topIds: Int32Array
   topLogprobs: Float32Array
+  /** [L, T, A]: the experts of each token in each layer, best first; empty unless the model keeps routes. */
+  routes: Int32Array
   /** When the native step began and ended, in microseconds of one steady clock: what lies between two steps is time that the device waited. */
   startedAt: number
   endedAt: number

@@ -133,7 +133,18 @@ export interface Ops {
     topIds?: I32
     topLogprobs?: F32
   }): number
+
+  /**
+   * Microseconds that an op takes on the device itself, the mean of `repeats` runs behind each other. They take the sets of arguments in turn: enough of
+   * them, and none finds its own in a cache. Outputs stay on the device.
+   */
+  time<K extends OpName>(op: K, sets: Parameters<Ops[K]>[0][], repeats: number): number
 }
+
+export type OpName = Exclude<
+  keyof Ops,
+  'device' | 'description' | 'activations' | 'time' | 'allocateWeight' | 'pack' | 'createKv' | 'writeKv' | 'readKv'
+>
 
 /** The ops of a backend of its own. `threads`: 0 for the number of physical cores. */
 export function createOps(device: string, threads: number): Ops {

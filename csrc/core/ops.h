@@ -220,6 +220,12 @@ class Backend {
   virtual bool passed(int64_t mark) = 0;
   virtual void wait(int64_t mark) = 0;
 
+  // Fills f32 or bf16 memory with numbers of a uniform distribution over -scale .. scale, of the device's own making: for benches, which need weights and
+  // not what they say.
+  virtual void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) = 0;
+  // Microseconds that `body` takes on the device, the mean over `repeats` runs of it behind each other.
+  virtual double time(int repeats, const std::function<void(int repeat)>& body) = 0;
+
   // Runs the ops of `body`, which are the same ops on the same views at every call with the same key: a device that can records them once and replays them.
   virtual void replay(uint64_t /*key*/, const std::function<void()>& body) { body(); }
   // To how many sequences a decode step is padded, so that few recordings serve all.

@@ -1,5 +1,6 @@
 #include "cpu/cpu_backend.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "cpu/launchers.h"
@@ -36,6 +37,12 @@ class CpuBackend : public Backend {
   int64_t set_mark() override { return 0; }
   bool passed(int64_t) override { return true; }
   void wait(int64_t) override {}
+  void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) override { cpu::fill_random(m_, data, dtype, count, scale, seed); }
+  double time(int repeats, const std::function<void(int)>& body) override {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < repeats; i++) body(i);
+    return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / repeats;
+  }
 
  protected:
   size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightLayout) const override { return cpu::weight_bytes(experts, n, k); }

@@ -23,6 +23,8 @@ void unpermute(Machine&, const UnpermuteArgs&);
 // rows.cc
 void set_pages(const SetPagesArgs&);
 void start_histories(Machine&, const StartHistoriesArgs&);
+// fill.cc
+void fill_random(Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed);
 // sampling.cc
 void sample(Machine&, const SampleArgs&);
 

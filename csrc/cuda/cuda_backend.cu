@@ -54,6 +54,13 @@ class CudaBackend : public Backend {
   }
   void wait(int64_t mark) override { check(cudaEventSynchronize(marks_[mark % kMarks]), "waiting for a step"); }
 
+  void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) override { cuda::fill_random(m_, data, dtype, count, scale, seed); }
+  double time(int repeats, const std::function<void(int)>& body) override {
+    return recordings_.time(repeats, [&] {
+      for (int i = 0; i < repeats; i++) body(i);
+    });
+  }
+
   void replay(uint64_t key, const std::function<void()>& body) override { recordings_.run(key, body); }
   // Few sizes for few recordings; one of its own for each batch that is bound by memory alone.
   int64_t padded_sequences(int64_t sequences) const override {

@@ -28,6 +28,8 @@ void unpermute(const Machine&, const UnpermuteArgs&);
 // rows.cu
 void set_pages(const Machine&, const SetPagesArgs&);
 void start_histories(const Machine&, const StartHistoriesArgs&);
+// fill.cu
+void fill_random(const Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed);
 // sampling/
 void sample(const Machine&, const SampleArgs&);
 size_t sample_scratch(const Workload&);

@@ -12,6 +12,27 @@ void Recordings::run(uint64_t key, const std::function<void()>& ops) {
   check(cudaGraphLaunch(recording.graph, machine_.stream()), "launching a recorded step");
 }
 
+double Recordings::time(int repeats, const std::function<void()>& ops) {
+  ops();
+  const cudaGraphExec_t graph = record(ops);
+  cudaEvent_t begin = nullptr, end = nullptr;
+  float milliseconds = 0;
+  cudaError_t status = cudaEventCreate(&begin);
+  const auto go_on = [&](cudaError_t next) { status = status == cudaSuccess ? next : status; };
+  go_on(cudaEventCreate(&end));
+  go_on(cudaGraphLaunch(graph, machine_.stream()));  // warm
+  go_on(cudaEventRecord(begin, machine_.stream()));
+  go_on(cudaGraphLaunch(graph, machine_.stream()));
+  go_on(cudaEventRecord(end, machine_.stream()));
+  go_on(cudaEventSynchronize(end));
+  go_on(cudaEventElapsedTime(&milliseconds, begin, end));
+  cudaGraphExecDestroy(graph);
+  if (begin) cudaEventDestroy(begin);
+  if (end) cudaEventDestroy(end);
+  check(status, "timing");
+  return 1000.0 * milliseconds / repeats;
+}
+
 cudaGraphExec_t Recordings::record(const std::function<void()>& ops) {
   cudaGraph_t graph = nullptr;
   check(cudaStreamBeginCapture(machine_.stream(), cudaStreamCaptureModeThreadLocal), "beginning to record a step");

@@ -16,6 +16,8 @@ class Recordings {
   Recordings& operator=(const Recordings&) = delete;
 
   void run(uint64_t key, const std::function<void()>& ops);
+  // Microseconds of the device for each of the `repeats` that `ops` holds: run once, then recorded and replayed between two events.
+  double time(int repeats, const std::function<void()>& ops);
 
  private:
   struct Recording {

@@ -33,6 +33,7 @@ struct StepResult {
   std::vector<float> logprobs;         // [N] or empty
   std::vector<int32_t> top_ids;        // [N, K] or empty
   std::vector<float> top_logprobs;     // [N, K] or empty
+  std::vector<int32_t> routes;         // [L, T, A] or empty: the experts of each token in each layer, best first
   double started_at = 0, ended_at = 0; // microseconds of the steady clock
 };
 

@@ -26,6 +26,7 @@ struct Capacity {
   int64_t max_sequences;      // rows of the persistent batch
   int64_t max_step_tokens;
   std::vector<int32_t> banned_ids;  // never sampled
+  bool keep_routes;           // steps give back which experts their tokens went to
 
   int64_t pages_per_row() const { return (max_context + page_size - 1) / page_size; }
 };

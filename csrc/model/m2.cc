@@ -52,7 +52,7 @@ void Model::carve_workspace() {
   const auto half = [&](int64_t n) { return ops_->allocate(n * sizeof(bf16)); };
   const auto act = [&](int64_t n) { return ops_->allocate(n * dtype_bytes(ops_->activations())); };
   w_ = {.x = f32(T * C), .h_f32 = f32(T * C), .h_bf16 = half(T * C), .qkv = act(T * g_.qkv_size()), .q = act(T * g_.q_size()), .attended = act(T * g_.q_size()),
-        .expert_ids = i32(T * A), .expert_weights = f32(T * A), .offsets = i32(g_.experts + 1), .source = i32(T * A), .target = i32(T * A),
+        .expert_ids = i32(g_.layers * T * A), .expert_weights = f32(T * A), .offsets = i32(g_.experts + 1), .source = i32(T * A), .target = i32(T * A),
         .swiglu = half(T * A * g_.expert_hidden), .y = act(T * A * C), .logits = f32(N * g_.vocab)};
   ops_->reserve({.tokens = T, .sequences = N, .samples = N, .max_context = c_.max_context, .heads = g_.heads, .kv_heads = g_.kv_heads, .head_dim = g_.head_dim,
                  .experts = g_.experts, .experts_per_token = A, .vocab = g_.vocab});
@@ -69,7 +69,7 @@ void Model::run_layers(const Step& s) {
   const View rope = f32(rope_, {c_.max_context, g_.rotary_dim});
   const View x = f32(w_.x, {T, C}), h_f32 = f32(w_.h_f32, {T, C}), h_bf16 = w_.h_bf16.view(kBf16, {T, C}), h = act == kF32 ? h_f32 : h_bf16;
   const View qkv = w_.qkv.view(act, {T, g_.qkv_size()}), q = w_.q.view(act, {T, g_.heads, g_.head_dim}), attended = w_.attended.view(act, {T, g_.q_size()});
-  const View expert_ids = w_.expert_ids.view(kI32, {T, A}), expert_weights = f32(w_.expert_weights, {T, A}), offsets = w_.offsets.view(kI32, {E + 1});
+  const View expert_weights = f32(w_.expert_weights, {T, A}), offsets = w_.offsets.view(kI32, {E + 1});
   const View source = w_.source.view(kI32, {T * A}), target = w_.target.view(kI32, {T, A});
   const View swiglu = w_.swiglu.view(kBf16, {T * A, g_.expert_hidden}), y = w_.y.view(act, {T * A, C});
 
@@ -83,6 +83,7 @@ void Model::run_layers(const Step& s) {
     ops.linear({attended, &w.o, x, /*accumulate=*/true});
 
     ops.rms_norm({x, {}, f32(w.post_norm, {C}), eps, h_f32, h_bf16});
+    const View expert_ids = w_.expert_ids.view(kI32, {T, A}, l * T * A * sizeof(int32_t));
     ops.route({h_f32, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.live, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w.w13, swiglu});
     ops.grouped_linear({swiglu, offsets, &w.w2, y});
@@ -140,8 +141,9 @@ void Model::start(const Batch& batch) {
   Step step = inputs_.send(batch, slot_);
   run(step, slot_);
   outputs_.fetch(step, slot_);
+  if (c_.keep_routes) outputs_.fetch_routes(w_.expert_ids, g_.layers * step.tokens() * g_.experts_per_token, slot_);
   const bool wants_logprobs = std::any_of(batch.sampling.begin(), batch.sampling.end(), [](const SamplingOptions& o) { return o.logprobs >= 0; });
-  flights_.push_back({slot_, batch.samples(), wants_logprobs, ops_->set_mark(), started_at});
+  flights_.push_back({slot_, step.tokens(), batch.tokens(), batch.samples(), wants_logprobs, ops_->set_mark(), started_at});
   slot_ = (slot_ + 1) % kStepsInFlight;
 }
 
@@ -153,6 +155,7 @@ StepResult Model::finish() {
   flights_.pop_front();
   ops_->wait(flight.mark);
   StepResult result = outputs_.read(flight.slot, flight.samples, flight.wants_logprobs);
+  if (c_.keep_routes) result.routes = outputs_.read_routes(flight.slot, g_.layers, flight.padded_tokens * g_.experts_per_token, flight.tokens * g_.experts_per_token);
   result.started_at = std::max(flight.started_at, last_ended_at_);
   result.ended_at = last_ended_at_ = now();
   return result;

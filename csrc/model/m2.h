@@ -46,7 +46,7 @@ class Model {
   // A step that the device has.
   struct Flight {
     int slot;
-    int64_t samples;
+    int64_t padded_tokens, tokens, samples;
     bool wants_logprobs;
     int64_t mark;
     double started_at;

@@ -151,4 +151,20 @@ StepResult StepOutputs::read(int slot, int64_t samples, bool wants_logprobs) con
   return result;
 }
 
+void StepOutputs::fetch_routes(const Buffer& expert_ids, int64_t count, int slot) {
+  const size_t bytes = count * sizeof(int32_t);
+  if (bytes > routes_[slot].bytes()) {
+    routes_[slot] = Buffer();
+    routes_[slot] = ops_.allocate_host(bytes);
+  }
+  ops_.download_later(routes_[slot].data(), expert_ids.data(), bytes);
+}
+
+std::vector<int32_t> StepOutputs::read_routes(int slot, int64_t layers, int64_t padded_pairs, int64_t pairs) const {
+  const int32_t* from = static_cast<const int32_t*>(routes_[slot].data());
+  std::vector<int32_t> routes;
+  for (int64_t l = 0; l < layers; l++) routes.insert(routes.end(), from + l * padded_pairs, from + l * padded_pairs + pairs);
+  return routes;
+}
+
 }  // namespace m2

@@ -95,6 +95,9 @@ class StepOutputs {
   // Has the results fetched to the host; `read` gives them once that is done. `samples`: without padding.
   void fetch(const Step&, int slot);
   StepResult read(int slot, int64_t samples, bool wants_logprobs) const;
+  // The experts of a step's tokens: `count` ids, which `read_routes` gives as [layers, pairs] of the [layers, padded_pairs] that were fetched.
+  void fetch_routes(const Buffer& expert_ids, int64_t count, int slot);
+  std::vector<int32_t> read_routes(int slot, int64_t layers, int64_t padded_pairs, int64_t pairs) const;
 
  private:
   struct Sizes {
@@ -104,6 +107,7 @@ class StepOutputs {
   StepBlock block_;  // [N] ids, [N] logprobs; it never grows
   StepBlock top_;    // [N, K] ids, [N, K] logprobs
   std::array<Sizes, kStepsInFlight> fetched_{};
+  std::array<Buffer, kStepsInFlight> routes_;  // where steps give them
 };
 
 }  // namespace m2

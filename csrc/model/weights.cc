@@ -1,6 +1,7 @@
 #include "model/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -66,6 +67,19 @@ class Loader {
     }
   }
 
+  // Weights of the size that trained ones have: activations keep theirs from layer to layer.
+  ModelWeights random() {
+    fill(w_.embed, DType::kBf16, 1);
+    fill_ones(w_.final_norm);
+    fill(w_.lm_head);
+    for (LayerWeights& layer : w_.layers) {
+      for (const Buffer* norm : {&layer.input_norm, &layer.q_norm, &layer.k_norm, &layer.post_norm}) fill_ones(*norm);
+      fill(layer.gate, DType::kF32, scale(g_.hidden));
+      for (Weight* weight : {&layer.qkv, &layer.o, &layer.w13, &layer.w2}) fill(*weight);
+    }
+    return std::move(w_);
+  }
+
   // Whatever nobody filled would be read as garbage. No place is filled twice, so the count tells.
   ModelWeights finish() {
     expect(required_ == 3 + g_.layers * (9 + 3 * g_.experts), required_, " tensors of ", 3 + g_.layers * (9 + 3 * g_.experts), " are in the plan");
@@ -73,6 +87,13 @@ class Loader {
   }
 
  private:
+  static float scale(int64_t width) { return static_cast<float>(std::sqrt(3.0 / static_cast<double>(width))); }  // a variance of 1 / width
+  void fill(const Buffer& to, DType dtype, float scale) { ops_.fill_random(to.data(), dtype, static_cast<int64_t>(to.bytes() / dtype_bytes(dtype)), scale, seed_++); }
+  void fill(Weight& weight) { fill(weight.data, DType::kBf16, scale(weight.k)); }
+  void fill_ones(const Buffer& to) {
+    const std::vector<float> ones(to.bytes() / sizeof(float), 1.0f);
+    ops_.upload(to.data(), ones.data(), to.bytes());
+  }
   int64_t places_per_layer() const { return kTensorKinds + 3 * g_.experts; }
   void take_place(const TensorEntry& t) {
     const bool outside = t.kind <= TensorKind::kLmHead, of_expert = t.kind >= TensorKind::kW1;
@@ -120,6 +141,7 @@ class Loader {
   const Geometry& g_;
   ModelWeights w_;
   std::vector<bool> filled_;
+  uint64_t seed_ = 1;
   int64_t required_ = 0;  // filled places other than the optional routing bias
 };
 
@@ -127,6 +149,7 @@ class Loader {
 
 ModelWeights load_weights(Backend& ops, const Geometry& g, const WeightPlan& plan, const Progress& progress) {
   Loader loader(ops, g);
+  if (plan.random) return loader.random();
   std::vector<size_t> order(plan.tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {

@@ -43,6 +43,7 @@ struct TensorEntry {
 struct WeightPlan {
   std::vector<std::string> files;
   std::vector<TensorEntry> tensors;
+  bool random = false;  // neither files nor tensors: the device makes the weights, for benches
 };
 
 struct LayerWeights {

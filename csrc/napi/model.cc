@@ -40,7 +40,7 @@ Capacity capacity_of(const Napi::Object& o) {
   if (kv != "bf16" && kv != "f32") fail("BAD_OPTION", "kvDtype is \"", kv, "\", expected \"bf16\" or \"f32\"");
   return {.kv_dtype = kv == "f32" ? DType::kF32 : DType::kBf16, .page_size = integer_of(o, "pageSize"), .pages = integer_of(o, "pages"),
           .max_context = integer_of(o, "maxContext"), .max_sequences = integer_of(o, "maxSequences"), .max_step_tokens = integer_of(o, "maxStepTokens"),
-          .banned_ids = copied<int32_t>(o, "bannedIds")};
+          .banned_ids = copied<int32_t>(o, "bannedIds"), .keep_routes = o.Get("keepRoutes").ToBoolean().Value()};
 }
 
 std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
@@ -55,7 +55,9 @@ std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
   return strings;
 }
 
-WeightPlan plan_of(const Napi::Object& o) {
+WeightPlan plan_of(const Napi::Value& value) {
+  if (value.IsString() && value.As<Napi::String>().Utf8Value() == "random") return {.files = {}, .tensors = {}, .random = true};
+  const Napi::Object o = value.ToObject();
   WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}};
   const std::vector<std::string> names = strings_of(o, "names");
   const auto column = [&](const char* name) {
@@ -90,6 +92,7 @@ Worker::Result step_result(StepResult result) {
     o.Set("logprobs", typed_array(env, result.logprobs));
     o.Set("topIds", typed_array(env, result.top_ids));
     o.Set("topLogprobs", typed_array(env, result.top_logprobs));
+    o.Set("routes", typed_array(env, result.routes));
     o.Set("startedAt", result.started_at);
     o.Set("endedAt", result.ended_at);
     return o;
@@ -204,7 +207,7 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
     const auto session = std::make_shared<Session>(env);
     auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
     return session->worker.run(env, [session, on_progress, device = string_of(o, "device"), threads = static_cast<int>(integer_of(o, "threads")),
-                                     geometry = geometry_of(o.Get("geometry").ToObject()), capacity = capacity_of(o), plan = plan_of(o.Get("weights").ToObject())]() -> Worker::Result {
+                                     geometry = geometry_of(o.Get("geometry").ToObject()), capacity = capacity_of(o), plan = plan_of(o.Get("weights"))]() -> Worker::Result {
       session->model = std::make_unique<Model>(make_backend(device, threads), geometry, capacity, plan, throttled(*session, on_progress));
       return [session](Napi::Env env) -> Napi::Value { return model_object(env, session); };
     });

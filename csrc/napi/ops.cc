@@ -6,7 +6,8 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
-#include <optional>
+#include <functional>
+#include <map>
 
 #include "napi/convert.h"
 
@@ -80,8 +81,9 @@ class Call {
   bool has(const char* name) const { return !arguments_.Get(name).IsUndefined(); }
 
   View input(const char* name) {
-    View view = host_view(arguments_, name);
-    view.data = stage(name, view.data, static_cast<size_t>(view.numel()) * dtype_bytes(view.dtype));
+    const View host = host_view(arguments_, name);
+    View view = host;
+    view.data = stage(name, host.data, static_cast<size_t>(host.numel()) * dtype_bytes(host.dtype));
     return view;
   }
   View optional_input(const char* name) { return has(name) ? input(name) : View(); }
@@ -106,19 +108,14 @@ class Call {
     return staged.memory.data();
   }
 
-  template <class Op>
-  double run(Op&& op) {
-    const auto begin = std::chrono::steady_clock::now();
-    op();
-    backend_.wait(backend_.set_mark());
-    const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+  // Outputs return into the caller's arrays.
+  void fetch() {
     for (const Staged& s : staged_) {
       std::array<unsigned char, kGuardBytes> after;
       backend_.download(after.data(), static_cast<char*>(s.memory.data()) + s.bytes, kGuardBytes);
       expect(after == guard(), "the op wrote past the end of ", s.name);
       if (s.output) backend_.download(s.output, s.memory.data(), s.bytes);
     }
-    return elapsed.count();
   }
 
  private:
@@ -143,31 +140,34 @@ class Call {
   std::deque<Staged> staged_;
 };
 
-double embed(Backend& backend, Call& call) {
+// The op of a call, its arguments on the device.
+using Op = std::function<void()>;
+
+Op embed(Backend& backend, Call& call) {
   const EmbedArgs a{
       .token_ids = call.input("tokenIds"), .last_ids = call.optional_input("lastIds"), .table = call.input("table"), .out = call.output("out")};
-  return call.run([&] { backend.embed(a); });
+  return [&backend, a] { backend.embed(a); };
 }
 
-double rms_norm(Backend& backend, Call& call) {
+Op rms_norm(Backend& backend, Call& call) {
   const RmsNormArgs a{.x = call.input("x"),
                       .rows = call.optional_input("rows"),
                       .weight = call.input("weight"),
                       .eps = call.number("eps"),
                       .out = call.output("out"),
                       .out_bf16 = call.optional_output("outBf16")};
-  return call.run([&] { backend.rms_norm(a); });
+  return [&backend, a] { backend.rms_norm(a); };
 }
 
-double linear(Backend& backend, Call& call) {
+Op linear(Backend& backend, Call& call) {
   const LinearArgs a{.x = call.input("x"),
                      .weight = call.weight(),
                      .out = call.output("out"),
                      .accumulate = call.arguments().Get("accumulate").ToBoolean().Value()};
-  return call.run([&] { backend.linear(a); });
+  return [&backend, a] { backend.linear(a); };
 }
 
-double qk_norm_rope_store(Backend& backend, Call& call) {
+Op qk_norm_rope_store(Backend& backend, Call& call) {
   const QkNormRopeStoreArgs a{.qkv = call.input("qkv"),
                               .q_weight = call.input("qWeight"),
                               .k_weight = call.input("kWeight"),
@@ -178,10 +178,10 @@ double qk_norm_rope_store(Backend& backend, Call& call) {
                               .kv = call.kv(),
                               .layer = call.integer("layer"),
                               .q = call.output("q")};
-  return call.run([&] { backend.qk_norm_rope_store(a); });
+  return [&backend, a] { backend.qk_norm_rope_store(a); };
 }
 
-double attention(Backend& backend, Call& call) {
+Op attention(Backend& backend, Call& call) {
   const AttentionArgs a{.q = call.input("q"),
                         .kv = call.kv(),
                         .layer = call.integer("layer"),
@@ -192,10 +192,10 @@ double attention(Backend& backend, Call& call) {
                         .max_queries = call.integer("maxQueries"),
                         .scale = call.number("scale"),
                         .out = call.output("out")};
-  return call.run([&] { backend.attention(a); });
+  return [&backend, a] { backend.attention(a); };
 }
 
-double route(Backend& backend, Call& call) {
+Op route(Backend& backend, Call& call) {
   const RouteArgs a{.x = call.input("x"),
                     .gate = call.input("gate"),
                     .bias = call.input("bias"),
@@ -205,43 +205,43 @@ double route(Backend& backend, Call& call) {
                     .offsets = call.output("offsets"),
                     .source = call.output("source"),
                     .target = call.output("target")};
-  return call.run([&] { backend.route(a); });
+  return [&backend, a] { backend.route(a); };
 }
 
-double grouped_gate_up(Backend& backend, Call& call) {
+Op grouped_gate_up(Backend& backend, Call& call) {
   const GroupedGateUpArgs a{.x = call.input("x"),
                             .source = call.input("source"),
                             .offsets = call.input("offsets"),
                             .weight = call.weight(),
                             .out = call.output("out")};
-  return call.run([&] { backend.grouped_gate_up(a); });
+  return [&backend, a] { backend.grouped_gate_up(a); };
 }
 
-double grouped_linear(Backend& backend, Call& call) {
+Op grouped_linear(Backend& backend, Call& call) {
   const GroupedLinearArgs a{.x = call.input("x"), .offsets = call.input("offsets"), .weight = call.weight(), .out = call.output("out")};
-  return call.run([&] { backend.grouped_linear(a); });
+  return [&backend, a] { backend.grouped_linear(a); };
 }
 
-double unpermute(Backend& backend, Call& call) {
+Op unpermute(Backend& backend, Call& call) {
   const UnpermuteArgs a{.y = call.input("y"), .target = call.input("target"), .weights = call.input("weights"), .out = call.output("out")};
-  return call.run([&] { backend.unpermute(a); });
+  return [&backend, a] { backend.unpermute(a); };
 }
 
-double set_pages(Backend& backend, Call& call) {
+Op set_pages(Backend& backend, Call& call) {
   const SetPagesArgs a{.updates = call.input("updates"), .page_tables = call.output("pageTables")};
-  return call.run([&] { backend.set_pages(a); });
+  return [&backend, a] { backend.set_pages(a); };
 }
 
-double start_histories(Backend& backend, Call& call) {
+Op start_histories(Backend& backend, Call& call) {
   const StartHistoriesArgs a{.rows = call.input("rows"),
                              .offsets = call.input("offsets"),
                              .generated = call.input("generated"),
                              .ids = call.input("ids"),
                              .history = call.output("history")};
-  return call.run([&] { backend.start_histories(a); });
+  return [&backend, a] { backend.start_histories(a); };
 }
 
-double sample(Backend& backend, Call& call) {
+Op sample(Backend& backend, Call& call) {
   const View logits = call.input("logits");
   const auto options = sampling_options(span_of<float>(call.arguments(), "samplingFloats"), span_of<int32_t>(call.arguments(), "samplingInts"));
   expect(logits.rank == 2 && static_cast<int64_t>(options.size()) == logits.size(0), "sampling columns must have a row for each row of logits, found ", options.size());
@@ -260,7 +260,7 @@ double sample(Backend& backend, Call& call) {
                      .logprobs = call.optional_output("logprobs"),
                      .top_ids = call.optional_output("topIds"),
                      .top_logprobs = call.optional_output("topLogprobs")};
-  return call.run([&] { backend.sample(a); });
+  return [&backend, a] { backend.sample(a); };
 }
 
 using Info = const Napi::CallbackInfo&;
@@ -314,6 +314,47 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
   return info.Env().Undefined();
 }
 
+using MakeOp = Op (*)(Backend&, Call&);
+const std::map<std::string, MakeOp> kOps = {
+    {"embed", embed},
+    {"rmsNorm", rms_norm},
+    {"linear", linear},
+    {"qkNormRopeStore", qk_norm_rope_store},
+    {"attention", attention},
+    {"route", route},
+    {"groupedGateUp", grouped_gate_up},
+    {"groupedLinear", grouped_linear},
+    {"unpermute", unpermute},
+    {"setPages", set_pages},
+    {"startHistories", start_histories},
+    {"sample", sample},
+};
+
+// (arguments): microseconds of the op, seen from the host
+Napi::Value run_op(Backend& backend, MakeOp make, Info info) {
+  Call call(backend, info[0].As<Napi::Object>());
+  const Op op = make(backend, call);
+  const auto begin = std::chrono::steady_clock::now();
+  op();
+  backend.wait(backend.set_mark());
+  const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+  call.fetch();
+  return Napi::Number::New(info.Env(), elapsed.count());
+}
+
+// (name, [arguments, ..], repeats): microseconds of the op on the device, over sets of arguments in turn, so that none finds its own in a cache
+Napi::Value time_op(std::shared_ptr<Backend> backend, Info info) {
+  const std::string name = info[0].As<Napi::String>();
+  const auto made = kOps.find(name);
+  expect(made != kOps.end(), "time: there is no op ", name);
+  const auto sets = info[1].As<Napi::Array>();
+  std::deque<Call> calls;
+  std::vector<Op> ops;
+  for (uint32_t i = 0; i < sets.Length(); i++) ops.push_back(made->second(*backend, calls.emplace_back(*backend, Napi::Value(sets[i]).As<Napi::Object>())));
+  expect(!ops.empty(), "time needs at least one set of arguments");
+  return Napi::Number::New(info.Env(), backend->time(info[2].As<Napi::Number>().Int32Value(), [&](int repeat) { ops[repeat % ops.size()](); }));
+}
+
 Napi::Value create_ops(Info info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<Backend> backend = make_backend(info[0].As<Napi::String>(), info[1].As<Napi::Number>().Int32Value());
@@ -331,24 +372,10 @@ Napi::Value create_ops(Info info) {
   add("writeKv", copy_kv<true>);
   add("readKv", copy_kv<false>);
 
-  const auto add_op = [&](const char* name, double (*op)(Backend&, Call&)) {
-    add(name, [op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value {
-      Call call(*on, info[0].As<Napi::Object>());
-      return Napi::Number::New(info.Env(), op(*on, call));
-    });
-  };
-  add_op("embed", embed);
-  add_op("rmsNorm", rms_norm);
-  add_op("linear", linear);
-  add_op("qkNormRopeStore", qk_norm_rope_store);
-  add_op("attention", attention);
-  add_op("route", route);
-  add_op("groupedGateUp", grouped_gate_up);
-  add_op("groupedLinear", grouped_linear);
-  add_op("unpermute", unpermute);
-  add_op("setPages", set_pages);
-  add_op("startHistories", start_histories);
-  add_op("sample", sample);
+  for (const auto& [name, op] : kOps) {
+    add(name.c_str(), [op = op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value { return run_op(*on, op, info); });
+  }
+  add("time", time_op);
   return ops;
 }
 

@@ -213,7 +213,15 @@ export class FakeModel implements NativeModel {
       if (asked[n]! >= 0) logprobs[n] = -ids[n]!
       for (let k = 0; k < K; k++) topIds[n * K + k] = (ids[n]! + k) % this.options.vocabSize
     }
-    return { ids, logprobs, topIds, topLogprobs: new Float32Array(topIds).map((id) => -id), startedAt: 0, endedAt: 0 }
+    return {
+      ids,
+      logprobs,
+      topIds,
+      topLogprobs: new Float32Array(topIds).map((id) => -id),
+      routes: new Int32Array(),
+      startedAt: 0,
+      endedAt: 0,
+    }
   }
 
   /** The id, or the next one that the sample's mask allows; -2 where it allows none. */

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { ModelGeometry } from '../../lib/native'
 import { Random } from '../reference/random'
-import { type Chunk, Driver, type Sample } from './driver'
+import { type Chunk, DEVICES, Driver, type Sample } from './driver'
 import { modelFolder } from './folder'
 
 const ODD: ModelGeometry = {
@@ -40,9 +40,11 @@ async function lastLogprobs(
   return last!.logprobs
 }
 
-describe.each(models)('$name gives the same bits', ({ folder, vocabSize }) => {
+const places = models.flatMap((model) => DEVICES.map((device) => ({ ...model, device })))
+
+describe.each(places)('$name on $device gives the same bits', ({ folder, vocabSize, device }) => {
   const ids = randomIds(TOKENS, vocabSize, 1)
-  const settings = { maxStepTokens: 2048 }
+  const settings = { device, maxStepTokens: 2048 }
 
   it('in one step, in chunks of any size, and token by token', async () => {
     const driver = await Driver.load(folder(), settings)

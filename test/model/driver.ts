@@ -8,7 +8,21 @@ import { loadConfig } from '../../lib/model/config'
 import { planWeights } from '../../lib/model/weights'
 import { type Batch, type ModelOptions, type NativeModel, native } from '../../lib/native'
 
-type Settings = Pick<ModelOptions, 'kvDtype' | 'pageSize' | 'maxContext' | 'maxSequences' | 'maxStepTokens' | 'threads'>
+/** What models run on in tests: the CPU, the emulated GPU, and a GPU where there is one. */
+export const DEVICES = [
+  'cpu',
+  'emulated',
+  ...(native()
+    .cudaProbe()
+    .devices.some(({ usable }) => usable)
+    ? ['cuda']
+    : []),
+]
+
+type Settings = Pick<
+  ModelOptions,
+  'device' | 'keepRoutes' | 'kvDtype' | 'pageSize' | 'maxContext' | 'maxSequences' | 'maxStepTokens' | 'threads'
+>
 
 /** Tokens to add to the sequence of a row, and which of them to sample after. */
 export interface Chunk {
@@ -50,6 +64,8 @@ export class Driver {
   /** A loaded model that closes when the test ends. */
   static async load(dir: string, settings: Partial<Settings> = {}): Promise<Driver> {
     const all: Settings = {
+      device: 'cpu',
+      keepRoutes: false,
       kvDtype: 'bf16',
       pageSize: 16,
       maxContext: 1024,
@@ -62,10 +78,7 @@ export class Driver {
     const { plan: weights } = planWeights(config, await readCheckpoint(dir))
     const pages = all.maxSequences * Math.ceil(all.maxContext / all.pageSize)
     const bannedIds = new Int32Array()
-    const model = await native().loadModel(
-      { device: 'cpu', geometry: config, weights, pages, bannedIds, ...all },
-      () => {},
-    )
+    const model = await native(all.device).loadModel({ geometry: config, weights, pages, bannedIds, ...all }, () => {})
     onTestFinished(() => model.close())
     return new Driver(model, all, config.vocabSize, pages)
   }

@@ -8,7 +8,7 @@ import { readCheckpoint } from '../reference/checkpoint-reader'
 import type { RandomModel } from '../reference/checkpoint-writer'
 import { ReferenceModel } from '../reference/model'
 import { growPrompt } from '../reference/prompt'
-import { Driver, type Sample } from './driver'
+import { DEVICES, Driver, type Sample } from './driver'
 import { modelFolder } from './folder'
 
 interface Case {
@@ -95,26 +95,35 @@ function errors(found: readonly ArrayLike<number>[], exact: readonly Float64Arra
   return { rms: Math.sqrt(all.reduce((sum, error) => sum + error * error, 0) / all.length), max }
 }
 
-describe.each(cases)('a random model: $name', ({ sizes, prompts: lengths, minGap, model, kvDtype }) => {
-  it('has the logprobs of the float64 reference within twice the error of naive bf16', async () => {
-    const dir = modelFolder({ geometry: geometryOf(sizes), seed: 7, ...model })
-    const checkpoint = readCheckpoint(dir)
-    const exactModel = new ReferenceModel(checkpoint)
-    const naiveModel = new ReferenceModel(checkpoint, 'naive bf16')
-    const prompts = lengths.map((length, i) => growPrompt(exactModel, length, minGap, i))
+/** A case's prompts with what the float64 reference makes of them, and by how much naive bf16 is off. */
+function judged({ sizes, prompts: lengths, minGap, model }: Case) {
+  const dir = modelFolder({ geometry: geometryOf(sizes), seed: 7, ...model })
+  const checkpoint = readCheckpoint(dir)
+  const exactModel = new ReferenceModel(checkpoint)
+  const naiveModel = new ReferenceModel(checkpoint, 'naive bf16')
+  const prompts = lengths.map((length, i) => growPrompt(exactModel, length, minGap, i))
+  const truths = prompts.map((prompt) => {
+    const exact = run(exactModel, prompt)
+    const naive = run(naiveModel, prompt)
+    expect(naive.routes, 'the prompt hangs on rounding').toEqual(exact.routes)
+    return { exact: exact.logprobs, budget: errors(naive.logprobs, exact.logprobs) }
+  })
+  return { dir, prompts, truths }
+}
 
-    const driver = await Driver.load(dir, { kvDtype: kvDtype ?? 'bf16', maxSequences: 64 })
-    const chunks = prompts.map((ids, row) => ({ row, ids, sampleAt: positionsOf(ids.length) }))
-    const samples = await driver.step(chunks, true)
-
-    for (const [i, prompt] of prompts.entries()) {
-      const exact = run(exactModel, prompt)
-      const naive = run(naiveModel, prompt)
-      expect(naive.routes, 'the prompt hangs on rounding').toEqual(exact.routes)
-      const budget = errors(naive.logprobs, exact.logprobs)
-      const found = errors(logprobsOf(samples[i]!), exact.logprobs)
-      expect(found.rms, `rms error after ${prompt.length} tokens`).toBeLessThan(2 * budget.rms)
-      expect(found.max, `largest error after ${prompt.length} tokens`).toBeLessThan(2 * budget.max)
+describe.each(cases)('a random model: $name', (one) => {
+  it('has the logprobs of the float64 reference within twice the error of naive bf16, on every device', async () => {
+    const { dir, prompts, truths } = judged(one)
+    for (const device of DEVICES) {
+      const driver = await Driver.load(dir, { device, kvDtype: one.kvDtype ?? 'bf16', maxSequences: 64 })
+      const chunks = prompts.map((ids, row) => ({ row, ids, sampleAt: positionsOf(ids.length) }))
+      const samples = await driver.step(chunks, true)
+      for (const [i, { exact, budget }] of truths.entries()) {
+        const found = errors(logprobsOf(samples[i]!), exact)
+        const where = `after ${prompts[i]!.length} tokens on ${device}`
+        expect(found.rms, `rms error ${where}`).toBeLessThan(2 * budget.rms)
+        expect(found.max, `largest error ${where}`).toBeLessThan(2 * budget.max)
+      }
     }
   })
 })

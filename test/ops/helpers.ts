@@ -98,7 +98,7 @@ export function opsFor(device: string, threads = 2): Ops {
 /** What the op tests run on: the instruction sets of this machine (plain code is always there), the emulated GPU, and a GPU where there is one. */
 export const DEVICES = [...CPU_ISAS, 'emulated', 'cuda'].filter((device) => {
   try {
-    return device === 'plain' || opsFor(device)
+    return device === 'plain' || device === 'emulated' || opsFor(device)
   } catch (error) {
     if ((error as { code?: string }).code === 'DEVICE_UNAVAILABLE') return false
     throw error

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kScoreThreads, 3) route_scores_kernel(const fl
 #pragma unroll
   for (int e = 0; e < kExperts; e++) expert_rows[e] = reinterpret_cast<const float4*>(gate + static_cast<int64_t>(min(first_expert + e, experts - 1)) * width);
   float sums[kTokens][kExperts] = {};
-  constexpr int kSteps = kTokens * kExperts <= 4 ? 8 : 1;  // whose loads are under way together
+  [[maybe_unused]] constexpr int kSteps = kTokens * kExperts <= 4 ? 8 : 1;  // whose loads are under way together
 #pragma unroll kSteps
   for (int at = lane; at < width / 4; at += kWarp) {
     float4 gates[kExperts];

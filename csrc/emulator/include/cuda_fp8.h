@@ -1,0 +1,3 @@
+#pragma once
+#include "emulator/language/float8.h"
+#include "emulator/language/qualifiers.h"
