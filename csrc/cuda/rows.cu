@@ -1,7 +1,7 @@
 // What rows of the persistent batch keep between steps.
 //   set_pages        a thread per update
-//   start_histories  clears the rows, then counts their ids, a thread per id. Integer sums come out the same in any order. Must write, and writes, 4 bytes of each
-//                    row's V; reads 4 bytes per id.
+//   start_histories  clears the rows, then counts their ids, a thread per id: integer sums come out the same in any order. What must be written is: 4 V bytes
+//                    of each row.
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
 #include "cuda/ptx/launch.h"
@@ -63,7 +63,8 @@ unsigned blocks_of(int64_t count, int64_t part) { return static_cast<unsigned>((
 
 void set_pages(const Machine& m, const SetPagesArgs& a) {
   const int64_t count = a.updates.size(0);
-  launch<set_pages_kernel>(m, {.grid = blocks_of(count, kThreads), .block = kThreads}, a.updates.as<int32_t>(), count, a.page_tables.size(1), a.page_tables.as<int32_t>());
+  launch<set_pages_kernel>(m, {.grid = blocks_of(count, kThreads), .block = kThreads}, a.updates.as<int32_t>(), count, a.page_tables.size(1),
+                           a.page_tables.as<int32_t>());
 }
 
 void start_histories(const Machine& m, const StartHistoriesArgs& a) {

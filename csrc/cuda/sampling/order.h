@@ -1,14 +1,13 @@
-// The order of a row's tokens: by score, the largest first, then by id, the lowest first. Scores become integers of that order, and reductions of them over
-// a warp and a block, whose threads may be any multiple of 32 up to 1024, come out the same on all threads and at any block size.
+// The order of a row's tokens: by score, the largest first, then by id, the lowest first. Scores become integers of that order. Reductions over a warp and
+// a block (of any multiple of 32 threads up to 1024) give every thread the same, in an order that hangs on the number of threads alone.
 #pragma once
 #include "cuda/device.h"
 
 namespace m2::cuda {
 
-constexpr uint32_t kNever = 0x007fffff;     // key of -inf: cannot come
+constexpr uint32_t kNever = 0x007fffff;  // key of -inf: what cannot come
 constexpr uint32_t kInfiniteKey = 0xff800000;
-constexpr uint32_t kNanKey = 0xffffffff;    // above all others
-constexpr uint64_t kLowestRank = (uint64_t{kNever} + 1) << 32;  // of what can come
+constexpr uint32_t kNanKey = 0xffffffff;  // above all others
 
 __device__ __forceinline__ uint32_t score_key(float score) {
   if (score != score) return kNanKey;
@@ -17,42 +16,40 @@ __device__ __forceinline__ uint32_t score_key(float score) {
 }
 __device__ __forceinline__ float key_score(uint32_t key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 
-// A rank says score and id; all ranks of a row are different.
+// A rank is a score and an id; all ranks of a row are different. 0 is nobody's, and has the id -1.
+constexpr uint64_t kLowestRank = (uint64_t{kNever} + 1) << 32;  // of what can come
 __device__ __forceinline__ uint64_t rank_of(uint32_t key, int id) { return uint64_t{key} << 32 | ~static_cast<uint32_t>(id); }
 __device__ __forceinline__ uint32_t rank_key(uint64_t rank) { return static_cast<uint32_t>(rank >> 32); }
 __device__ __forceinline__ float rank_score(uint64_t rank) { return key_score(rank_key(rank)); }
 __device__ __forceinline__ int rank_id(uint64_t rank) { return static_cast<int>(~static_cast<uint32_t>(rank)); }
+__device__ __forceinline__ uint64_t highest_rank(uint32_t key) { return uint64_t{key} << 32 | 0xffffffffu; }
 
-// The largest of some numbers, and which rank has it; among equals the lowest id.
+// The largest of some numbers and the rank that has it; among equals that of the lowest id.
 struct Best {
   uint64_t order = 0;  // the number as an integer of its order; 0: none yet
   uint64_t rank = 0;
 
   __device__ __forceinline__ void offer(double number, uint64_t of) {
     const uint64_t bits = static_cast<uint64_t>(__double_as_longlong(number + 0.)), key = bits >> 63 ? ~bits : bits | uint64_t{1} << 63;
-    if (key > order || (key == order && static_cast<uint32_t>(of) > static_cast<uint32_t>(rank))) {
-      order = key;
-      rank = of;
-    }
+    if (key < order || (key == order && static_cast<uint32_t>(of) < static_cast<uint32_t>(rank))) return;
+    order = key;
+    rank = of;
   }
   __device__ __forceinline__ double number() const {
-    return order == 0 ? -__longlong_as_double(0x7ff0000000000000) : __longlong_as_double(static_cast<long long>(order >> 63 ? order & ~(uint64_t{1} << 63) : ~order));
+    const uint64_t bits = order >> 63 ? order & ~(uint64_t{1} << 63) : ~order;
+    return order == 0 ? -static_cast<double>(__builtin_inff()) : __longlong_as_double(static_cast<long long>(bits));
   }
 };
 
-__device__ __forceinline__ uint64_t warp_max(uint64_t value) {
-  const uint32_t high = static_cast<uint32_t>(value >> 32), highest = __reduce_max_sync(kFullMask, high);
-  return uint64_t{highest} << 32 | __reduce_max_sync(kFullMask, high == highest ? static_cast<uint32_t>(value) : 0);
-}
-
 __device__ __forceinline__ Best warp_best(const Best& best) {
-  Best all;
-  all.order = warp_max(best.order);
-  // Of the best the lowest id, whose complement is the largest.
-  const uint32_t id = __reduce_max_sync(kFullMask, best.order == all.order ? static_cast<uint32_t>(best.rank) : 0);
-  const unsigned owners = __ballot_sync(kFullMask, best.order == all.order && static_cast<uint32_t>(best.rank) == id);
-  all.rank = uint64_t{__shfl_sync(kFullMask, rank_key(best.rank), __ffs(owners) - 1)} << 32 | id;
-  return all;
+  const uint32_t high = static_cast<uint32_t>(best.order >> 32), highest = __reduce_max_sync(kFullMask, high);
+  const uint32_t low = high == highest ? static_cast<uint32_t>(best.order) : 0, lowest = __reduce_max_sync(kFullMask, low);
+  const bool leads = high == highest && low == lowest;
+  // Of those that lead the lowest id, whose complement is the largest.
+  const uint32_t id = __reduce_max_sync(kFullMask, leads ? static_cast<uint32_t>(best.rank) : 0);
+  const unsigned winners = __ballot_sync(kFullMask, leads && static_cast<uint32_t>(best.rank) == id);
+  const uint32_t key = __shfl_sync(kFullMask, rank_key(best.rank), __ffs(winners) - 1);
+  return {uint64_t{highest} << 32 | lowest, uint64_t{key} << 32 | id};
 }
 
 __device__ __forceinline__ double warp_total(double value) {
@@ -61,11 +58,11 @@ __device__ __forceinline__ double warp_total(double value) {
   return value;
 }
 
-// `reduce`, of a warp, over the whole block. `partial` is shared memory that holds nothing else.
+// `reduce`, which is one of a warp, over the block. `partial` is shared memory that holds nothing else.
 template <class T, class Reduce>
 __device__ __forceinline__ T block_reduce(const T& value, T (&partial)[kWarp], const Reduce& reduce) {
   const T of_warp = reduce(value);
-  __syncthreads();  // everybody is done with what the last reduction left
+  __syncthreads();  // all have read what the reduction before left
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = of_warp;
   __syncthreads();
   return reduce(threadIdx.x % kWarp < blockDim.x / kWarp ? partial[threadIdx.x % kWarp] : T());
