@@ -1,11 +1,14 @@
 /**
- * `npm run bench [-- ops engine tokenizer scheduler agents --write]`: runs the named benches, or all but `soak`, prints their tables, and with --write keeps them in
+ * `npm run bench [-- ops engine tokenizer scheduler agents --write]`: runs the named benches, or all but `soak` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { createOps } from '../lib/ops'
 import { benchAgents } from './agents'
 import { benchEngine } from './engine'
+import { benchGpuModel } from './gpu/model'
+import { benchGpuOps } from './gpu/ops'
 import { header } from './header'
 import { benchOps, describeCpu } from './ops'
 import { benchScheduler } from './scheduler'
@@ -20,18 +23,25 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   scheduler: benchScheduler,
   agents: benchAgents,
 }
-/** These take long, and run only when they are named. */
-const LONG: Record<string, () => Promise<Table[]>> = { soak: benchSoak }
+/** These take long or need a GPU, and run only when they are named. */
+const NAMED: Record<string, () => Promise<Table[]>> = {
+  soak: benchSoak,
+  'gpu-ops': () => benchGpuOps(gpu()),
+  'gpu-model': () => benchGpuModel(gpu()),
+}
+
+/** What the benches of a GPU run on: M2_BENCH_DEVICE=emulated tries them out. */
+const gpu = () => process.env.M2_BENCH_DEVICE ?? 'cuda'
 
 async function main(args: string[]): Promise<void> {
   const write = args.includes('--write')
   const named = args.filter((arg) => arg !== '--write')
-  const all = { ...BENCHES, ...LONG }
+  const all = { ...BENCHES, ...NAMED }
   const unknown = named.find((name) => !(name in all))
   if (unknown !== undefined) throw new Error(`no bench is called ${unknown}; there are ${Object.keys(all).join(', ')}`)
 
   for (const name of named.length > 0 ? named : Object.keys(BENCHES)) {
-    const about = header(describeCpu())
+    const about = header(name.startsWith('gpu') ? createOps(gpu(), 0).description : describeCpu())
     const tables = await all[name]!()
     const facts = Object.entries(about).map(([key, value]) => `${key}: ${value}`)
     const page = [`# ${name}`, '', ...facts.map((fact) => `- ${fact}`), '', ...tables.map(markdown)].join('\n')

@@ -64,8 +64,8 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
 
   // All sequences that run can decode in one step.
   const rows = Math.min(settings.maxSequences, settings.maxStepTokens)
-  const device = chooseDevice(settings.device)
-  const fit = planMemory(config, rows, device, settings)
+  const device = await chooseDevice(settings.device)
+  const fit = await planMemory(config, rows, device, settings)
   const core = await loadCore(device, settings, {
     geometry: config,
     weights: plan,
@@ -145,16 +145,18 @@ function controlTokens(tokenizer: Tokenizer): string[] {
 }
 
 /** "auto": a GPU that this build can use, else the CPU. */
-function chooseDevice(device: string): string {
+async function chooseDevice(device: string): Promise<string> {
   if (device !== 'auto') return device
-  return (
-    native()
-      .cudaProbe()
-      .devices.find(({ usable }) => usable)?.device ?? 'cpu'
-  )
+  const { devices } = await native().cudaProbe()
+  return devices.find(({ usable }) => usable)?.device ?? 'cpu'
 }
 
-function planMemory(config: ModelConfig, rows: number, device: string, settings: EngineSettings): MemoryFit {
+async function planMemory(
+  config: ModelConfig,
+  rows: number,
+  device: string,
+  settings: EngineSettings,
+): Promise<MemoryFit> {
   const dedicated = device !== 'cpu'
   const maxContext = settings.maxContext ?? config.maxPositionEmbeddings
   return fitMemory({
@@ -165,15 +167,15 @@ function planMemory(config: ModelConfig, rows: number, device: string, settings:
     mayCutContext: settings.maxContext === undefined,
     maxSequences: rows,
     kvMemory: settings.kvMemory,
-    available: dedicated ? freeMemory(device) : availableMemory(),
+    available: dedicated ? await freeMemory(device) : availableMemory(),
     workspace: dedicated ? workspaceBytes(config, { stepTokens: settings.maxStepTokens, rows, maxContext }) : 0,
     dedicated,
   })
 }
 
-function freeMemory(device: string): number {
+async function freeMemory(device: string): Promise<number> {
   try {
-    return native(device).deviceMemory(device).free
+    return (await native(device).deviceMemory(device)).free
   } catch (error) {
     throw asM2Error(error)
   }

@@ -201,9 +201,9 @@ export interface NativeModule {
   /** Loads on a thread of its own; `onProgress(done, total)` in bytes. */
   loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
   createEncoder(options: EncoderOptions): NativeEncoder
-  cudaProbe(): CudaProbe
-  /** Bytes of a GPU's memory. Throws DEVICE_UNAVAILABLE for a device that cannot be used. */
-  deviceMemory(device: string): { free: number; total: number }
+  cudaProbe(): Promise<CudaProbe>
+  /** Bytes of a GPU's memory. Rejects with DEVICE_UNAVAILABLE for a device that cannot be used. */
+  deviceMemory(device: string): Promise<{ free: number; total: number }>
 }
 
 let addon: NativeModule | undefined

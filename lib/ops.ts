@@ -64,6 +64,10 @@ export interface Ops {
   writeKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
   readKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
 
+  /** Numbers of a uniform distribution over -scale .. scale, made on the device: for benches. */
+  randomizeWeight(weight: PackedWeight, scale: number): void
+  randomizeKv(kv: KvCache, scale: number): void
+
   /** A token id of -1 - r is `lastIds[r]`. */
   embed(args: { tokenIds: I32; lastIds?: I32; table: Bf16; out: F32 }): number
   rmsNorm(args: { x: F32; rows?: I32; weight: F32; eps: number; out: F32 | Bf16; outBf16?: Bf16 }): number
@@ -139,12 +143,24 @@ export interface Ops {
    * them, and none finds its own in a cache. Outputs stay on the device.
    */
   time<K extends OpName>(op: K, sets: Parameters<Ops[K]>[0][], repeats: number): number
+  /** Microseconds of a copy of `bytes` within the device, which reads and writes as many each. */
+  timeCopy(bytes: number, repeats: number): number
 }
 
-export type OpName = Exclude<
-  keyof Ops,
-  'device' | 'description' | 'activations' | 'time' | 'allocateWeight' | 'pack' | 'createKv' | 'writeKv' | 'readKv'
->
+/** The ops by name. */
+export type OpName =
+  | 'embed'
+  | 'rmsNorm'
+  | 'linear'
+  | 'qkNormRopeStore'
+  | 'attention'
+  | 'route'
+  | 'groupedGateUp'
+  | 'groupedLinear'
+  | 'unpermute'
+  | 'setPages'
+  | 'startHistories'
+  | 'sample'
 
 /** The ops of a backend of its own. `threads`: 0 for the number of physical cores. */
 export function createOps(device: string, threads: number): Ops {

@@ -314,6 +314,26 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
   return info.Env().Undefined();
 }
 
+// (weight, scale): random numbers of the device's own making
+Napi::Value randomize_weight(std::shared_ptr<Backend> backend, Info info) {
+  const Buffer& data = handle_of<WeightHandle>(info[0], "weight").weight.data;
+  backend->fill_random(data.data(), DType::kBf16, static_cast<int64_t>(data.bytes() / sizeof(bf16)), info[1].As<Napi::Number>().FloatValue(), 1);
+  return info.Env().Undefined();
+}
+Napi::Value randomize_kv(std::shared_ptr<Backend> backend, Info info) {
+  const KvHandle& kv = handle_of<KvHandle>(info[0], "kv");
+  backend->fill_random(kv.memory.data(), kv.cache.dtype, kv.cache.pages * kv.cache.page_elements(), info[1].As<Napi::Number>().FloatValue(), 2);
+  return info.Env().Undefined();
+}
+
+// (bytes, repeats): microseconds of a copy within the device
+Napi::Value time_copy(std::shared_ptr<Backend> backend, Info info) {
+  const size_t bytes = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
+  const Buffer from = backend->allocate(bytes), to = backend->allocate(bytes);
+  backend->fill_random(from.data(), DType::kBf16, static_cast<int64_t>(bytes / sizeof(bf16)), 1, 3);
+  return Napi::Number::New(info.Env(), backend->time(info[1].As<Napi::Number>().Int32Value(), [&](int) { backend->copy(to.data(), from.data(), bytes); }));
+}
+
 using MakeOp = Op (*)(Backend&, Call&);
 const std::map<std::string, MakeOp> kOps = {
     {"embed", embed},
@@ -375,7 +395,10 @@ Napi::Value create_ops(Info info) {
   for (const auto& [name, op] : kOps) {
     add(name.c_str(), [op = op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value { return run_op(*on, op, info); });
   }
+  add("randomizeWeight", randomize_weight);
+  add("randomizeKv", randomize_kv);
   add("time", time_op);
+  add("timeCopy", time_copy);
   return ops;
 }
 

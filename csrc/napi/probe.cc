@@ -1,15 +1,49 @@
 #include "napi/probe.h"
 
+#include <functional>
+
 #include "core/cuda_probe.h"
+#include "core/ops.h"
 #include "napi/convert.h"
 
 namespace m2::napi {
 namespace {
 
-// () -> { compiled, driver, devices, reason? }, as lib/native.ts types it.
-Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const CudaProbe probe = probe_cuda();
+using Result = std::function<Napi::Value(Napi::Env)>;
+
+// Asks on a thread of the pool: the first call of a driver takes a while. Nothing else waits there yet.
+class Question : public Napi::AsyncWorker {
+ public:
+  Question(Napi::Env env, std::function<Result()> ask) : AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), ask_(std::move(ask)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    try {
+      answer_ = ask_();
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  }
+  void OnOK() override {
+    if (error_) deferred_.Reject(js_error(Env(), error_).Value());
+    else deferred_.Resolve(answer_(Env()));
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::function<Result()> ask_;
+  Result answer_;
+  std::exception_ptr error_;
+};
+
+Napi::Value ask(Napi::Env env, std::function<Result()> question) {
+  auto* worker = new Question(env, std::move(question));  // deletes itself
+  worker->Queue();
+  return worker->promise();
+}
+
+Napi::Value to_js(Napi::Env env, const CudaProbe& probe) {
   Napi::Array devices = Napi::Array::New(env, probe.devices.size());
   for (uint32_t i = 0; i < probe.devices.size(); i++) {
     const CudaDevice& found = probe.devices[i];
@@ -29,15 +63,20 @@ Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// () -> { compiled, driver, devices, reason? }, as lib/native.ts types it.
+Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
+  return ask(info.Env(), []() -> Result { return [probe = probe_cuda()](Napi::Env env) { return to_js(env, probe); }; });
+}
+
 // (device) -> { free, total }
 Napi::Value device_memory_of(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  return guarded(env, [&]() -> Napi::Value {
-    const DeviceMemory memory = device_memory(device_ordinal(info[0].As<Napi::String>()));
-    Napi::Object result = Napi::Object::New(env);
-    result["free"] = Napi::Number::New(env, static_cast<double>(memory.free));
-    result["total"] = Napi::Number::New(env, static_cast<double>(memory.total));
-    return result;
+  return ask(info.Env(), [device = info[0].As<Napi::String>().Utf8Value()]() -> Result {
+    return [memory = device_memory(device_ordinal(device))](Napi::Env env) -> Napi::Value {
+      Napi::Object result = Napi::Object::New(env);
+      result["free"] = Napi::Number::New(env, static_cast<double>(memory.free));
+      result["total"] = Napi::Number::New(env, static_cast<double>(memory.total));
+      return result;
+    };
   });
 }
 

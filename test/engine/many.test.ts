@@ -1,11 +1,10 @@
 /** No conversation can tell that others exist: the same tokens and logprobs, bit for bit, whatever runs beside it, on the embedded model. */
-import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { Engine } from '../../lib/engine'
 import type { Generation, Result } from '../../lib/generation'
 import type { ChatOptions, EngineOptions, GenerateOptions } from '../../lib/options'
-import { Scheduler } from '../../lib/scheduler'
-import type { Sequence } from '../../lib/sequence'
 import { Random } from '../reference/random'
+import { essence, watchPreemptions } from './together'
 
 const CONTEXT = 256
 /** Bytes of one token in the KV cache: two layers' K and V of 384 bf16 numbers each. */
@@ -63,12 +62,6 @@ function conversation(i: number): Ask {
 
 const conversations = Array.from({ length: CONVERSATIONS }, (_, i) => conversation(i))
 
-/** What nothing beside a conversation may change. */
-function essence({ text, reasoning, tokenIds, logprobs, finishReason, samples }: Result) {
-  const own = { text, reasoning, tokenIds, logprobs, finishReason }
-  return { ...own, samples: samples?.map((sample) => [sample.tokenIds, sample.logprobs, sample.finishReason]) }
-}
-
 const pagesOf = (pages: number, pageSize: number): EngineOptions => ({
   pageSize,
   kvMemory: pages * pageSize * TOKEN_BYTES,
@@ -78,13 +71,6 @@ async function allAtOnce(engine: Engine) {
   const results = await Promise.all(conversations.map((ask) => ask(engine).result()))
   expect(engine.stats()).toMatchObject({ sequences: { running: 0, waiting: 0 }, pages: { private: 0 } })
   return results.map(essence)
-}
-
-/** The arrivals of the sequences that gave their pages back for others, so far. */
-function watchPreemptions(): () => number[] {
-  const spy = vi.spyOn(Scheduler.prototype as unknown as { preempt(sequence: Sequence): void }, 'preempt')
-  onTestFinished(() => spy.mockRestore())
-  return () => spy.mock.calls.map(([sequence]) => sequence.arrival)
 }
 
 const alone: ReturnType<typeof essence>[] = []

@@ -2,8 +2,9 @@
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { ModelGeometry } from '../../lib/native'
+import { DEVICES } from '../devices'
 import { Random } from '../reference/random'
-import { type Chunk, DEVICES, Driver, type Sample } from './driver'
+import { type Chunk, Driver, type Sample } from './driver'
 import { modelFolder } from './folder'
 
 const ODD: ModelGeometry = {

@@ -9,16 +9,6 @@ import { planWeights } from '../../lib/model/weights'
 import { type Batch, type ModelOptions, type NativeModel, native } from '../../lib/native'
 
 /** What models run on in tests: the CPU, the emulated GPU, and a GPU where there is one. */
-export const DEVICES = [
-  'cpu',
-  'emulated',
-  ...(native()
-    .cudaProbe()
-    .devices.some(({ usable }) => usable)
-    ? ['cuda']
-    : []),
-]
-
 type Settings = Pick<
   ModelOptions,
   'device' | 'keepRoutes' | 'kvDtype' | 'pageSize' | 'maxContext' | 'maxSequences' | 'maxStepTokens' | 'threads'

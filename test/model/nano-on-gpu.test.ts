@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { DEVICES, Driver, type Sample } from './driver'
+import { GPUS } from '../devices'
+import { Driver, type Sample } from './driver'
 
 const NANO = path.join(__dirname, '../../models/nano')
 const EOS = 3
@@ -39,9 +40,7 @@ async function routesOf(device: string, ids: readonly number[]): Promise<string[
   )
 }
 
-const gpus = DEVICES.filter((device) => device !== 'cpu')
-
-describe.each(gpus)('the embedded model on %s', (device) => {
+describe.each(GPUS)('the embedded model on %s', (device) => {
   it.each(prompts)('says what the CPU says up to the first near tie: $name', async ({ ids }) => {
     const decided = await decidedIds(ids)
     const driver = await Driver.load(NANO, { device })

@@ -4,11 +4,12 @@
  */
 import { describe, expect, it } from 'vitest'
 import type { ModelGeometry } from '../../lib/native'
+import { DEVICES } from '../devices'
 import { readCheckpoint } from '../reference/checkpoint-reader'
 import type { RandomModel } from '../reference/checkpoint-writer'
 import { ReferenceModel } from '../reference/model'
 import { growPrompt } from '../reference/prompt'
-import { DEVICES, Driver, type Sample } from './driver'
+import { Driver, type Sample } from './driver'
 import { modelFolder } from './folder'
 
 interface Case {

@@ -1,6 +1,7 @@
 /** What the op tests share: seeded random arrays, bf16 as numbers, tensors, error measures, and the devices that ops run on. */
 import { expect } from 'vitest'
 import { type Act, type Bf16, createOps, type F32, type I32, type Ops } from '../../lib/ops'
+import { GPUS, isAsked, isThere } from '../devices'
 import { bf16Bits, fromBf16Bits } from '../reference/number-formats'
 import { Random as Generator } from '../reference/random'
 
@@ -96,14 +97,10 @@ export function opsFor(device: string, threads = 2): Ops {
 }
 
 /** What the op tests run on: the instruction sets of this machine (plain code is always there), the emulated GPU, and a GPU where there is one. */
-export const DEVICES = [...CPU_ISAS, 'emulated', 'cuda'].filter((device) => {
-  try {
-    return device === 'plain' || device === 'emulated' || opsFor(device)
-  } catch (error) {
-    if ((error as { code?: string }).code === 'DEVICE_UNAVAILABLE') return false
-    throw error
-  }
-})
+export const DEVICES = [
+  ...CPU_ISAS.filter((isa) => isAsked('cpu') && (isa === 'plain' || isThere(() => opsFor(isa)))),
+  ...GPUS,
+]
 /** Numbers of threads that must not matter; a GPU has none. */
 export const threadsOf = (device: string): number[] => (isIsa(device) ? [1, 2, 3] : [1])
 

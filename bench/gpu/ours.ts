@@ -1,0 +1,200 @@
+/** Our ops, as calls that give the microseconds of one run on the device. */
+import type { Act, I32, Ops, PackedWeight } from '../../lib/ops'
+import { bf16, f32, i32 } from '../tensors'
+import type { Sizes, Spec } from './specs'
+
+/** Bytes that the sets of arguments of one op must have together, so that none is still in a cache when its turn comes again. */
+const ROTATED = 256 * 2 ** 20
+
+export class Ours {
+  readonly #ops: Ops
+  readonly #repeats: number
+  readonly #experts = new Map<string, PackedWeight>()
+
+  /** `repeats`: runs of an op in one measurement. */
+  constructor(ops: Ops, repeats: number) {
+    this.#ops = ops
+    this.#repeats = repeats
+  }
+
+  /** Microseconds of one run, on the device. */
+  time(spec: Spec): number {
+    const [ops, repeats] = [this.#ops, this.#repeats]
+    switch (spec.op) {
+      case 'linear': {
+        const { rows, n, k, accumulate } = spec
+        const sets = turns(2 * n * k, repeats, () => ({
+          x: bf16(rows, k),
+          weight: this.#weight({ experts: 1, n, k, layout: 'rows' }),
+          out: accumulate ? f32(rows, n) : bf16(rows, n),
+          accumulate,
+        }))
+        return ops.time('linear', sets, repeats)
+      }
+      case 'gateUp': {
+        const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
+        const weight = this.#kept('gateUp', { experts, n: 2 * expertHidden, k: hidden, layout: 'gateUp' })
+        const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
+          x: bf16(spec.rows, hidden),
+          source,
+          offsets,
+          weight,
+          out: bf16(source.data.length, expertHidden),
+        }))
+        return ops.time('groupedGateUp', sets, repeats)
+      }
+      case 'down': {
+        const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
+        const weight = this.#kept('down', { experts, n: hidden, k: expertHidden, layout: 'rows' })
+        const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
+          x: bf16(source.data.length, expertHidden),
+          offsets,
+          weight,
+          out: bf16(source.data.length, hidden),
+        }))
+        return ops.time('groupedLinear', sets, repeats)
+      }
+      case 'attention':
+        return ops.time('attention', this.#attention(spec), repeats)
+      case 'rmsNorm': {
+        const C = spec.sizes.hiddenSize
+        const set = () => ({
+          x: f32(spec.rows, C),
+          weight: f32(C),
+          eps: 1e-6,
+          out: f32(spec.rows, C),
+          outBf16: bf16(spec.rows, C),
+        })
+        return ops.time('rmsNorm', turns(10 * spec.rows * C, repeats, set), repeats)
+      }
+      case 'qkNormRopeStore':
+        return ops.time('qkNormRopeStore', this.#qkNorm(spec.rows, spec.sizes), repeats)
+      case 'route': {
+        const { hiddenSize: C, experts: E, expertsPerToken: A } = spec.sizes
+        const set = () => ({
+          x: f32(spec.rows, C, Math.sin),
+          gate: f32(E, C, (i) => Math.sin(3 * i) / 50),
+          bias: f32(E, 0, () => 0),
+          expertIds: i32([spec.rows, A]),
+          weights: f32(spec.rows, A),
+          offsets: i32([E + 1]),
+          source: i32([spec.rows * A]),
+          target: i32([spec.rows, A]),
+        })
+        return ops.time('route', turns(4 * (spec.rows + E) * C, repeats, set), repeats)
+      }
+      case 'unpermute': {
+        const { hiddenSize: C, expertsPerToken: A } = spec.sizes
+        const set = () => ({
+          y: bf16(spec.rows * A, C),
+          target: i32([spec.rows, A], (i) => (i * 7919) % (spec.rows * A)),
+          weights: f32(spec.rows, A, () => 1 / A),
+          out: f32(spec.rows, C),
+        })
+        return ops.time('unpermute', turns(2 * spec.rows * A * C, repeats, set), repeats)
+      }
+      case 'sample': {
+        const V = spec.sizes.vocabSize
+        const set = () => ({
+          logits: f32(spec.rows, V, (i) => 4 * Math.sin(7 * i) + 4 * Math.sin(i / 1000)),
+          samplingFloats: Float32Array.from({ length: 6 * spec.rows }, (_, i) => [1, 0.95, 0, 1, 0, 0][i % 6]!),
+          samplingInts: Int32Array.from({ length: 6 * spec.rows }, (_, i) => [40, -1, 1, 0, i, 0][i % 6]!),
+          rows: i32([spec.rows], (i) => i),
+          lastIds: i32([spec.rows]),
+          ids: i32([spec.rows]),
+        })
+        return ops.time('sample', [set(), set()], repeats)
+      }
+    }
+  }
+
+  /** Microseconds of a copy of `bytes` within the device. */
+  copy(bytes: number): number {
+    return this.#ops.timeCopy(bytes, this.#repeats)
+  }
+
+  #weight(shape: Parameters<Ops['allocateWeight']>[0]): PackedWeight {
+    const weight = this.#ops.allocateWeight(shape)
+    this.#ops.randomizeWeight(weight, shape.k ** -0.5)
+    return weight
+  }
+
+  #kept(name: string, shape: Parameters<Ops['allocateWeight']>[0]): PackedWeight {
+    const known = this.#experts.get(name) ?? this.#weight(shape)
+    this.#experts.set(name, known)
+    return known
+  }
+
+  #attention({ sequences, queries, context, sizes }: Extract<Spec, { op: 'attention' }>) {
+    const { heads, kvHeads, headDim, page } = sizes
+    const perRow = Math.ceil(context / page)
+    const bytes = 4 * sequences * context * kvHeads * headDim
+    const rows = sequences * Math.max(1, Math.min(this.#repeats, Math.ceil(ROTATED / bytes)))
+    const kv = this.#ops.createKv({
+      dtype: 'bf16',
+      pages: rows * perRow,
+      layers: 1,
+      heads: kvHeads,
+      pageSize: page,
+      headDim,
+    })
+    this.#ops.randomizeKv(kv, 1)
+    const tokens = sequences * queries
+    const pageTables = i32([rows, perRow], (i) => (i * 7919) % (rows * perRow))
+    return Array.from({ length: rows / sequences }, (_, turn) => ({
+      q: { ...bf16(tokens, heads * headDim), shape: [tokens, heads, headDim] } as Act,
+      kv,
+      layer: 0,
+      pageTables,
+      rows: i32([sequences], (i) => turn * sequences + i),
+      cuSeqlensQ: i32([sequences + 1], (i) => i * queries),
+      contextLens: i32([sequences], () => context),
+      maxQueries: queries,
+      scale: headDim ** -0.5,
+      out: bf16(tokens, heads * headDim) as Act,
+    }))
+  }
+
+  #qkNorm(rows: number, { heads, kvHeads, headDim: D, page }: Sizes) {
+    const pages = Math.ceil(rows / page)
+    const kv = this.#ops.createKv({ dtype: 'bf16', pages, layers: 1, heads: kvHeads, pageSize: page, headDim: D })
+    const width = (heads + 2 * kvHeads) * D
+    return turns(4 * rows * width, this.#repeats, () => ({
+      qkv: bf16(rows, width) as Act,
+      qWeight: f32(heads * D),
+      kWeight: f32(kvHeads * D),
+      eps: 1e-6,
+      positions: i32([rows], (i) => i),
+      rope: f32(rows, D / 2, Math.sin),
+      slotMapping: i32([rows], (i) => i),
+      kv,
+      layer: 0,
+      q: { ...bf16(rows, heads * D), shape: [rows, heads, D] } as Act,
+    }))
+  }
+}
+
+/** Sets of arguments of `bytes` each, enough to rotate through. */
+function turns<T>(bytes: number, most: number, make: () => T): T[] {
+  return Array.from({ length: Math.max(1, Math.min(most, Math.ceil(ROTATED / bytes))) }, make)
+}
+
+/** Tokens that choose their experts at random, a few times over. */
+function routings(
+  tokens: number,
+  { experts: E, expertsPerToken: A }: Sizes,
+  most: number,
+): { source: I32; offsets: I32 }[] {
+  return Array.from({ length: Math.min(most, tokens > 64 ? 2 : 8) }, () => {
+    const pairs = Array.from({ length: tokens }, (_, t) => {
+      const chosen = new Set<number>()
+      while (chosen.size < A) chosen.add(Math.floor(E * Math.random()))
+      return [...chosen].map((expert, a) => ({ expert, pair: t * A + a }))
+    }).flat()
+    pairs.sort((a, b) => a.expert - b.expert || a.pair - b.pair)
+    const offsets = new Int32Array(E + 1)
+    for (const { expert } of pairs) offsets[expert + 1]!++
+    for (let e = 0; e < E; e++) offsets[e + 1]! += offsets[e]!
+    return { source: i32([pairs.length], (i) => pairs[i]!.pair), offsets: { data: offsets, shape: [E + 1] } }
+  })
+}

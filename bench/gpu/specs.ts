@@ -1,0 +1,129 @@
+/** What is timed on a GPU: the ops of one MiniMax-M2 layer, decoding and prefilling, with the bytes and operations that each cannot do without. */
+
+export interface Sizes {
+  hiddenSize: number
+  heads: number
+  kvHeads: number
+  headDim: number
+  experts: number
+  expertsPerToken: number
+  expertHidden: number
+  vocabSize: number
+  /** Tokens of a page. */
+  page: number
+}
+
+export const M2: Sizes = {
+  hiddenSize: 3072,
+  heads: 48,
+  kvHeads: 8,
+  headDim: 128,
+  experts: 256,
+  expertsPerToken: 8,
+  expertHidden: 1536,
+  vocabSize: 200_064,
+  page: 64,
+}
+
+/** The same shapes cut down until the emulated device runs them: to see that the benches work. */
+export const SMALL: Sizes = {
+  ...M2,
+  hiddenSize: 128,
+  heads: 12,
+  kvHeads: 2,
+  headDim: 64,
+  experts: 16,
+  expertsPerToken: 2,
+  expertHidden: 64,
+  vocabSize: 2000,
+}
+
+export type Spec =
+  | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean }
+  | { op: 'gateUp' | 'down'; rows: number; sizes: Sizes }
+  | { op: 'attention'; sequences: number; queries: number; context: number; sizes: Sizes }
+  | { op: 'rmsNorm' | 'qkNormRopeStore' | 'route' | 'unpermute'; rows: number; sizes: Sizes }
+  | { op: 'sample'; rows: number; sizes: Sizes }
+
+export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefills: number[]): Spec[] {
+  const { hiddenSize: C, heads, kvHeads, headDim: D, vocabSize: V } = sizes
+  const layer = (rows: number): Spec[] => [
+    { op: 'rmsNorm', rows, sizes },
+    { op: 'linear', name: 'qkv', rows, n: (heads + 2 * kvHeads) * D, k: C, accumulate: false },
+    { op: 'qkNormRopeStore', rows, sizes },
+    { op: 'linear', name: 'o', rows, n: C, k: heads * D, accumulate: true },
+    { op: 'route', rows, sizes },
+    { op: 'gateUp', rows, sizes },
+    { op: 'down', rows, sizes },
+    { op: 'unpermute', rows, sizes },
+  ]
+  return [
+    ...decodes.flatMap((rows) => [
+      ...layer(rows),
+      ...contexts.map((context): Spec => ({ op: 'attention', sequences: rows, queries: 1, context, sizes })),
+      { op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false } as Spec,
+      { op: 'sample', rows, sizes } as Spec,
+    ]),
+    ...prefills.flatMap((rows) => [
+      ...layer(rows),
+      { op: 'attention', sequences: 1, queries: rows, context: rows, sizes } as Spec,
+    ]),
+  ]
+}
+
+export function title(spec: Spec): string {
+  switch (spec.op) {
+    case 'linear':
+      return `${spec.name}, ${spec.rows} x ${spec.k} to ${spec.n}`
+    case 'attention':
+      return `attention, ${spec.sequences} x ${spec.queries} on ${spec.context}`
+    default:
+      return `${spec.op}, ${spec.rows} rows`
+  }
+}
+
+/** Experts that so many tokens go to when all are equally likely, in the mean. */
+export const usedExperts = ({ experts: E, expertsPerToken: A }: Sizes, tokens: number): number =>
+  E * (1 - (1 - A / E) ** tokens)
+
+/** Bytes that must move, each input that is needed read once and each output written once, and products of bf16 numbers, two operations each. */
+export function floor(spec: Spec): { bytes: number; operations: number } {
+  if (spec.op === 'linear') {
+    const { rows, n, k } = spec
+    return { bytes: 2 * (n * k + rows * k) + (spec.accumulate ? 8 : 2) * rows * n, operations: 2 * rows * n * k }
+  }
+  const {
+    hiddenSize: C,
+    heads,
+    kvHeads,
+    headDim: D,
+    experts: E,
+    expertsPerToken: A,
+    expertHidden: F,
+    vocabSize: V,
+  } = spec.sizes
+  if (spec.op === 'attention') {
+    const { sequences, queries, context } = spec
+    const pairs = sequences * queries * (context - (queries - 1) / 2) // of a query and a token that it sees
+    const bytes = 4 * sequences * context * kvHeads * D + 4 * sequences * queries * heads * D
+    return { bytes, operations: 4 * heads * D * pairs }
+  }
+  const { rows } = spec
+  const [pairs, experts] = [rows * A, usedExperts(spec.sizes, rows)]
+  switch (spec.op) {
+    case 'gateUp':
+      return { bytes: 4 * experts * F * C + 2 * rows * C + 2 * pairs * F, operations: 4 * pairs * F * C }
+    case 'down':
+      return { bytes: 2 * experts * F * C + 2 * pairs * (F + C), operations: 2 * pairs * F * C }
+    case 'rmsNorm':
+      return { bytes: 10 * rows * C, operations: 0 }
+    case 'qkNormRopeStore':
+      return { bytes: 4 * rows * (heads + 2 * kvHeads) * D, operations: 0 }
+    case 'route':
+      return { bytes: 4 * (rows * C + E * C), operations: 0 }
+    case 'unpermute':
+      return { bytes: 2 * pairs * C + 8 * rows * C, operations: 0 }
+    case 'sample':
+      return { bytes: 4 * rows * V, operations: 0 }
+  }
+}
