@@ -13,7 +13,7 @@ constexpr int kThreads = 256;
 __device__ __forceinline__ void store(float* to, float x) { *to = x; }
 __device__ __forceinline__ void store(__nv_bfloat16* to, float x) { *to = __float2bfloat16_rn(x); }
 
-// Who reads weights may do so before waiting, so nobody starts before this has ended and what it wrote can be seen.
+// A product may read weights before it waits for the kernel in front of it, so this one lets nobody start early, and ends when all that it wrote can be seen.
 template <class T>
 __global__ void __launch_bounds__(kThreads) fill_random_kernel(T* data, int64_t count, float scale, uint64_t seed) {
   ptx::wait_for_previous_kernel();
