@@ -13,11 +13,12 @@ constexpr int kThreads = 256;
 __device__ __forceinline__ void store(float* to, float x) { *to = x; }
 __device__ __forceinline__ void store(__nv_bfloat16* to, float x) { *to = __float2bfloat16_rn(x); }
 
+// A product may read weights before it waits for the kernel in front of it, so this one lets nobody start early, and ends when all that it wrote can be seen.
 template <class T>
 __global__ void __launch_bounds__(kThreads) fill_random_kernel(T* data, int64_t count, float scale, uint64_t seed) {
-  ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < count; i += gridDim.x * int64_t{kThreads}) store(data + i, random_element(seed, i, scale));
+  __threadfence();
 }
 
 }  // namespace

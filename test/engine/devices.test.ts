@@ -24,7 +24,7 @@ const TOKEN_BYTES = 2 * 2 * 64 * 2
 
 /** Options that reach every way of sampling, in turns that have no common period. */
 function optionsOf(i: number): GenerateOptions {
-  const options: GenerateOptions = { maxTokens: 4 + ((i * 7) % 9), ignoreEos: true, priority: i % 3 }
+  const options: GenerateOptions = { maxTokens: 8 + ((i * 7) % 17), temperature: 0, ignoreEos: true, priority: i % 3 }
   if (i % 2 === 1) Object.assign(options, { temperature: 0.8, seed: 50 + i, topK: 5 + i, topP: 0.9 })
   if (i % 4 === 2) Object.assign(options, { frequencyPenalty: 0.5, repetitionPenalty: 1.2 })
   if (i % 5 === 3) options.logitBias = { [20 + i]: 5 }
@@ -75,8 +75,8 @@ describe.each(GPUS)('the engine on %s', (device) => {
   })
 
   it.each([
-    ['in a cache of 14 pages', { ...pagesOf(14, 8) }],
-    ['in a cache of 14 pages, steps of 7 tokens', { ...pagesOf(14, 8), maxStepTokens: 7, maxSequences: 7 }],
+    ['in a cache of 20 pages', { ...pagesOf(20, 8) }],
+    ['in a cache of 20 pages, steps of 7 tokens', { ...pagesOf(20, 8), maxStepTokens: 7, maxSequences: 7 }],
     ['in pages of 5 tokens, without a prefix cache', { ...pagesOf(20, 5), prefixCache: false }],
   ])('gives the same under pressure, %s', async (_, options) => {
     const preempted = watchPreemptions()

@@ -18,6 +18,7 @@ namespace m2::emulator {
 namespace {
 
 constexpr unsigned kThreadsAtOnce = 2048;  // of one kernel, stopped or begun early
+constexpr size_t kKernelsAtOnce = 4;       // that have begun and not ended
 
 // Which groups run when: in order, or shuffled by the seed.
 std::vector<size_t> group_order(const Launch& launch) {
@@ -77,7 +78,7 @@ class Chain {
     if (stops) {
       while (link.next < link.order.size()) begin_group(link);
       if (!run_open(link, true)) return false;
-      if (all_let_next_start(link) && !begin_early(i + 1)) return false;
+      if (all_let_next_start(link) && !begin_early(i + 1, i + kKernelsAtOnce)) return false;
     }
     if (!run_open(link, false)) return false;
     for (Group* g : link.open) close_group(*g);
@@ -91,14 +92,15 @@ class Chain {
     return l.completion != Completion::kRandom || !Random(mix(l.seed) ^ l.ordinal).one_in(2);
   }
 
-  bool begin_early(size_t i) {
+  // Kernel i, and those behind it up to `end`.
+  bool begin_early(size_t i, size_t end) {
     Link& link = links_[i];
     link.launch->previous_done = false;
     const size_t count = std::min(groups_at_once(link), link.order.size());
     while (link.next < count) begin_group(link);
-    const bool stops = has_next(i) && overlaps(i + 1);
+    const bool stops = i + 1 < end && has_next(i) && overlaps(i + 1);
     if (!run_open(link, stops)) return false;
-    return !stops || !all_let_next_start(link) || begin_early(i + 1);
+    return !stops || !all_let_next_start(link) || begin_early(i + 1, end);
   }
 
   void begin_group(Link& link) { link.open.push_back(&open_group(workers().mine(), *link.launch, link.order[link.next++])); }

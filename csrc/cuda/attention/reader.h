@@ -1,0 +1,97 @@
+// Tiles of K and V on their way from the paged cache to shared memory. A tile is 32 tokens of one KV head, K [32][D] and V [32][D] in bf16; 16-byte piece c of
+// row r lies at piece c ^ (r % 8) of the row, so that ldmatrix, which reads the same piece of eight rows, meets all banks. Rows behind the context are zeros:
+// what lies in their memory is nobody's.
+//
+// A team of kWarps warps copies a tile together, each warp 32 / kWarps rows of it, whole rows of 128 or 256 bytes at a time. Each lane finds the place of one
+// token and passes it around: so any page size goes the same way, at one look into the page table per token and team.
+#pragma once
+#include "cuda/attention/work.h"
+#include "cuda/ptx/async_copy.h"
+
+namespace m2::cuda {
+
+constexpr int kMostWarps = 8;  // of a block
+
+// A team is kWarps warps: a whole block of them, or one alone.
+template <int kWarps>
+__device__ __forceinline__ int warp_of_team() {
+  return kWarps == 1 ? 0 : threadIdx.x / kWarp;
+}
+template <int kWarps>
+__device__ __forceinline__ void meet() {
+  if constexpr (kWarps == 1) __syncwarp();
+  else __syncthreads();
+}
+
+template <int D, int kWarps>
+class TileReader {
+ public:
+  static constexpr int kBytes = 2 * kTileTokens * D * 2;  // of a tile: K, and V behind it
+
+  __device__ __forceinline__ TileReader(const AttentionTask& task, const Unit& unit) : task_(task), unit_(unit) {}
+
+  // Looks up the tile whose tokens begin at `begin`, to be copied next.
+  __device__ __forceinline__ void find(int begin) {
+    const int token = begin + found_row();
+    page_ = token < unit_.context() ? task_.page_tables[static_cast<int64_t>(task_.table_rows[unit_.sequence]) * task_.pages_per_row + token / page_size()] : 0;
+  }
+  __device__ __forceinline__ void copy(int begin, uint32_t to) const {
+    const uint32_t heads = static_cast<uint32_t>(task_.kv.heads), layers = static_cast<uint32_t>(task_.kv.layers);
+    const uint32_t key_row = ((page_ * layers + task_.layer) * 2 * heads + unit_.kv_head) * page_size() + (begin + found_row()) % page_size();
+    const int lane = threadIdx.x % kWarp, piece = lane % kPieces, context = unit_.context();
+#pragma unroll
+    for (int which = 0; which < 2; which++) {
+#pragma unroll
+      for (int i = 0; i < kRows; i += kAtOnce) {
+        const int local = i + lane / kPieces, row = first_row() + local;
+        const uint32_t from = __shfl_sync(kFullMask, key_row, local) + which * heads * page_size();
+        ptx::cp_async_16(to + which * kBytes / 2 + row * D * 2 + (piece ^ row % 8) * 16, static_cast<const __nv_bfloat16*>(task_.kv.data) + static_cast<int64_t>(from) * D + piece * 8,
+                         begin + row < context ? 16 : 0);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kRows = kTileTokens / kWarps;                // that a warp copies
+  static constexpr int kPieces = D / 8, kAtOnce = kWarp / kPieces;  // of a row; rows at once
+
+  __device__ __forceinline__ static int first_row() { return warp_of_team<kWarps>() * kRows; }
+  __device__ __forceinline__ static int found_row() { return first_row() + threadIdx.x % kRows; }
+  __device__ __forceinline__ uint32_t page_size() const { return static_cast<uint32_t>(task_.kv.page_size); }
+
+  const AttentionTask& task_;
+  const Unit& unit_;
+  uint32_t page_;
+};
+
+// A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of the tile become zeros, and their tokens come back as bits,
+// for the rows that do see them. By the whole team, when the tile is there.
+template <int D, int kWarps>
+__device__ __forceinline__ uint32_t hide_non_finite(uint8_t* values) {
+  M2_SHARED(uint32_t, words, [kMostWarps]);
+  constexpr int kRows = kTileTokens / kWarps, kPieces = D / 8, kAtOnce = kWarp / kPieces;
+  const int warp = warp_of_team<kWarps>(), lane = threadIdx.x % kWarp;
+  uint32_t hidden = 0;
+#pragma unroll
+  for (int i = 0; i < kRows; i += kAtOnce) {
+    uint4* piece = reinterpret_cast<uint4*>(values + (warp * kRows + i) * D * 2) + lane;  // its place within the row is all the same
+    const uint4 v = *piece;
+    bool finite = true;
+    for (const uint32_t pair : {v.x, v.y, v.z, v.w}) finite = finite && (pair & 0x7f80) != 0x7f80 && (pair & 0x7f800000) != 0x7f800000;
+    if (!finite) *piece = {0, 0, 0, 0};
+    const unsigned bad = __ballot_sync(kFullMask, !finite);
+#pragma unroll
+    for (int row = 0; row < kAtOnce; row++) {
+      if (bad >> row * kPieces & ((1u << kPieces) - 1)) hidden |= 1u << (warp * kRows + i + row);
+    }
+  }
+  if (lane == 0) words[threadIdx.x / kWarp] = hidden;
+  meet<kWarps>();
+  if constexpr (kWarps == 1) return words[threadIdx.x / kWarp];
+  hidden = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; w++) hidden |= words[w];
+  return hidden;
+}
+
+}  // namespace m2::cuda
