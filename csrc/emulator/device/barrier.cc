@@ -12,7 +12,11 @@ void release_if_full(Block& block, int id) {
   const int needed = b.expected ? b.expected : static_cast<int>(block.alive);
   if (b.arrived > needed) fail("barrier %d: %d arrivals for %d threads", id, b.arrived, needed);
   if (b.arrived < needed) return;
-  for (Thread* t : b.waiting) make_ready(*t);
+  M2_TRACE(const trace::Messages messages = trace::take(b.order))
+  for (Thread* t : b.waiting) {
+    M2_TRACE(trace::leave(*t, messages, true))
+    make_ready(*t);
+  }
   b.waiting.clear();
   b.last_sum = b.sum;
   b.last_arrived = b.arrived;
@@ -28,6 +32,7 @@ Barrier& arrive(int id, int threads, Site site) {
   }
   b.expected = threads;
   b.arrived++;
+  M2_TRACE(trace::arrive(b.order))
   return b;
 }
 
@@ -50,10 +55,12 @@ void meet(int id, int threads, bool predicate, Site site) {
 }  // namespace
 
 void barrier_sync(int id, int threads, Site site) {
+  M2_ENTER
   if (!skips("bar.sync", site)) meet(id, threads, false, site);
 }
 
 void barrier_arrive(int id, int threads, Site site) {
+  M2_ENTER
   if (skips("bar.arrive", site)) return;
   arrive(id, threads, site);
   release_if_full(*self->block, id);
@@ -62,6 +69,7 @@ void barrier_arrive(int id, int threads, Site site) {
 
 // The result is read before the barrier can be full again, since this thread has to come for that.
 int barrier_reduce(BarrierReduction kind, bool predicate, Site site) {
+  M2_ENTER
   meet(0, 0, predicate, site);
   const Barrier& b = self->block->barriers[0];
   switch (kind) {

@@ -76,11 +76,34 @@ void check_tile(const TensorMap& m, uint32_t shared, const char* what) {
   shared_bytes(shared, m.box_bytes(), 128, what);
 }
 
+// A copy into a block's shared memory under way, and the mbarrier that gets its bytes.
+struct Loading {
+  Block *target, *barrier_block;
+  uint32_t barrier;
+  Thread* issuer = self;
+  [[no_unique_address]] trace::Traced<trace::Engine> engine;
+
+  Loading(Block& target, const MBarrierAt& at) : target(&target), barrier_block(at.block), barrier(at.barrier->offset) {
+    target.bulk_copies++;
+    M2_TRACE(engine = trace::begin_engine(self->clocks.free_engines))
+  }
+
+  void done(uint32_t bytes) const {
+    target->bulk_copies--;
+    MBarrier* b = find_mbarrier(*barrier_block, barrier);
+    if (!b) fail("a bulk copy is complete, and the mbarrier at shared offset %x is gone", barrier);
+    M2_TRACE(trace::engine_arrives(*target->group, engine, b->order))
+    M2_TRACE(trace::end_engine(issuer->clocks.free_engines, engine))
+    mbarrier_bytes_arrived(*b, bytes);
+  }
+};
+
 Block& block_at(unsigned rank) { return *group().blocks[self->block->first_of_cluster + rank]; }
 
 }  // namespace
 
 void tensor_load(uint32_t destination, const void* map, uint32_t mbarrier, int rank, const int* coordinates, uint16_t multicast) {
+  M2_ENTER
   constexpr const char* kWhat = "a tensor load (cp.async.bulk.tensor)";
   needs_hopper(kWhat);
   const TensorMap m = map_of(map, rank, kWhat);
@@ -92,10 +115,13 @@ void tensor_load(uint32_t destination, const void* map, uint32_t mbarrier, int r
     const uint32_t to = r * kSharedRank + destination % kSharedRank;
     uint8_t* tile = shared_bytes(to, m.box_bytes(), 128, kWhat);
     const MBarrierAt at = announced_mbarrier_at(multicast ? r * kSharedRank + mbarrier % kSharedRank : mbarrier, kWhat);
+    Loading loading(block_at(r), at);
+    M2_TRACE(trace::engine_writes(loading.engine, tile, m.box_bytes()))
+    M2_TRACE(for_each_piece(m, c, 0, [&](uint32_t, const uint8_t* element, unsigned bytes) {
+      if (element) trace::engine_reads(loading.engine, element, bytes);
+    }))
     std::memset(tile, kPoison, m.box_bytes());
-    Block& target = block_at(r);
-    target.bulk_copies++;
-    start_async([m, c, tile, to, &target, &barrier_block = *at.block, offset = at.barrier->offset] {
+    start_async([m, c, tile, to, loading] {
       for_each_piece(m, c, to % kSharedRank, [tile](uint32_t place, const uint8_t* element, unsigned bytes) {
         if (!element) {
           std::memset(tile + place, 0, bytes);
@@ -104,45 +130,47 @@ void tensor_load(uint32_t destination, const void* map, uint32_t mbarrier, int r
         check_global(element, bytes, 1, kWhat);
         std::memcpy(tile + place, element, bytes);
       });
-      target.bulk_copies--;
-      mbarrier_bytes_arrived(barrier_block, offset, m.box_bytes());
+      loading.done(m.box_bytes());
     });
   }
 }
 
 void bulk_load(uint32_t destination, const void* source, uint32_t bytes, uint32_t mbarrier) {
+  M2_ENTER
   constexpr const char* kWhat = "a bulk load (cp.async.bulk)";
   needs_hopper(kWhat);
   if (bytes % 16) fail("%s of %u bytes, which are no multiple of 16", kWhat, bytes);
   check_global(source, bytes, 16, kWhat);
   uint8_t* to = shared_bytes(destination, bytes, 16, kWhat);
   const MBarrierAt at = announced_mbarrier_at(mbarrier, kWhat);
+  Loading loading(block_at(destination / kSharedRank), at);
+  M2_TRACE(trace::engine_writes(loading.engine, to, bytes))
+  M2_TRACE(trace::engine_reads(loading.engine, source, bytes))
   std::memset(to, kPoison, bytes);
-  Block& target = block_at(destination / kSharedRank);
-  target.bulk_copies++;
-  start_async([to, source, bytes, &target, &barrier_block = *at.block, offset = at.barrier->offset] {
+  start_async([to, source, bytes, loading] {
     std::memcpy(to, source, bytes);
-    target.bulk_copies--;
-    mbarrier_bytes_arrived(barrier_block, offset, bytes);
+    loading.done(bytes);
   });
 }
 
 void bulk_copy_to_block(uint32_t destination, uint32_t source, uint32_t bytes, uint32_t mbarrier) {
+  M2_ENTER
   constexpr const char* kWhat = "a bulk copy to a block of the cluster (cp.async.bulk)";
   needs_hopper(kWhat);
   if (bytes % 16) fail("%s of %u bytes, which are no multiple of 16", kWhat, bytes);
   const uint8_t* from = shared_bytes(source, bytes, 16, kWhat);
   uint8_t* to = shared_bytes(destination, bytes, 16, kWhat);
   const MBarrierAt at = announced_mbarrier_at(mbarrier, kWhat);
+  Loading loading(block_at(destination / kSharedRank), at);
+  M2_TRACE(trace::engine_writes(loading.engine, to, bytes))
+  M2_TRACE(trace::engine_reads(loading.engine, from, bytes))
   std::memset(to, kPoison, bytes);
-  Block &target = block_at(destination / kSharedRank), &origin = *self->block;
-  target.bulk_copies++;
+  Block& origin = *self->block;
   origin.bulk_copies++;
-  start_async([to, from, bytes, &target, &origin, &barrier_block = *at.block, offset = at.barrier->offset] {
+  start_async([to, from, bytes, loading, &origin] {
     std::memcpy(to, from, bytes);
-    target.bulk_copies--;
     origin.bulk_copies--;
-    mbarrier_bytes_arrived(barrier_block, offset, bytes);
+    loading.done(bytes);
   });
 }
 
@@ -165,6 +193,13 @@ void issue_store(std::shared_ptr<BulkStore> store) {
     store->is_read = true;
   }
   self->bulk_stores.push_back(std::move(store));
+}
+
+std::shared_ptr<BulkStore> begin_store() {
+  auto store = std::make_shared<BulkStore>();
+  M2_TRACE(store->reader = trace::begin_engine(self->clocks.free_engines))
+  M2_TRACE(store->writer = trace::begin_engine(self->clocks.free_engines))
+  return store;
 }
 
 enum class Change { kStore, kAdd };
@@ -206,20 +241,22 @@ void store_box(const void* map, uint32_t source, int rank, const int* coordinate
   check_tile(m, source, what);
   const uint8_t* tile = shared_bytes(source, m.box_bytes(), 128, what);
   const uint32_t start = source % kSharedRank;
+  const std::shared_ptr<BulkStore> store = begin_store();
+  M2_TRACE(trace::engine_reads(store->reader, tile, m.box_bytes()))
   for_each_piece(m, c, start, [&](uint32_t, uint8_t* element, unsigned bytes) {
     if (!element) return;
     check_global(element, bytes, 1, what);
+    M2_TRACE(trace::engine_writes(store->writer, element, bytes, kind == Change::kAdd))
     if (kind == Change::kStore) std::memset(element, kPoison, bytes);
   });
   auto taken = std::make_shared<std::vector<uint8_t>>();
-  auto store = std::make_shared<BulkStore>();
   store->read = [taken, tile, bytes = m.box_bytes()] { taken->assign(tile, tile + bytes); };
   store->write = [taken, m, c, start, kind] {
     for_each_piece(m, c, start, [&](uint32_t place, uint8_t* element, unsigned bytes) {
       if (element) change(kind, m.element, element, taken->data() + place, bytes);
     });
   };
-  issue_store(std::move(store));
+  issue_store(store);
 }
 
 void store_bytes(void* destination, uint32_t source, uint32_t bytes, Change kind, TensorElement element, const char* what) {
@@ -228,30 +265,37 @@ void store_bytes(void* destination, uint32_t source, uint32_t bytes, Change kind
   check_global(destination, bytes, 16, what);
   const uint8_t* from = shared_bytes(source, bytes, 16, what);
   uint8_t* to = static_cast<uint8_t*>(destination);
+  const std::shared_ptr<BulkStore> store = begin_store();
+  M2_TRACE(trace::engine_reads(store->reader, from, bytes))
+  M2_TRACE(trace::engine_writes(store->writer, to, bytes, kind == Change::kAdd))
   if (kind == Change::kStore) std::memset(to, kPoison, bytes);
   auto taken = std::make_shared<std::vector<uint8_t>>();
-  auto store = std::make_shared<BulkStore>();
   store->read = [taken, from, bytes] { taken->assign(from, from + bytes); };
   store->write = [taken, to, bytes, kind, element] { change(kind, element, to, taken->data(), bytes); };
-  issue_store(std::move(store));
+  issue_store(store);
 }
 
 }  // namespace
 
 void tensor_store(const void* map, uint32_t source, int rank, const int* coordinates) {
+  M2_ENTER
   store_box(map, source, rank, coordinates, Change::kStore, "a tensor store (cp.async.bulk.tensor)");
 }
 void tensor_add(const void* map, uint32_t source, int rank, const int* coordinates) {
+  M2_ENTER
   store_box(map, source, rank, coordinates, Change::kAdd, "a tensor reduction (cp.reduce.async.bulk.tensor)");
 }
 void bulk_store(void* destination, uint32_t source, uint32_t bytes) {
+  M2_ENTER
   store_bytes(destination, source, bytes, Change::kStore, TensorElement::kU8, "a bulk store (cp.async.bulk)");
 }
 void bulk_add_f32(void* destination, uint32_t source, uint32_t bytes) {
+  M2_ENTER
   store_bytes(destination, source, bytes, Change::kAdd, TensorElement::kF32, "a bulk reduction (cp.reduce.async.bulk)");
 }
 
 void bulk_commit(Site site) {
+  M2_ENTER
   needs_hopper("cp.async.bulk.commit_group");
   if (!skips("cp.async.bulk.commit_group", site)) self->bulk_groups.push_back(self->bulk_stores.size());
 }
@@ -267,22 +311,31 @@ size_t stores_of_older_groups(const Thread& t, int groups) {
 }  // namespace
 
 void bulk_wait_read(int groups, Site site) {
+  M2_ENTER
   needs_hopper("cp.async.bulk.wait_group.read");
   if (skips("cp.async.bulk.wait_group.read", site)) return;
   for (size_t i = 0; i < stores_of_older_groups(*self, groups); i++) {
     BulkStore& store = *self->bulk_stores[i];
     if (!store.is_read) store.read();
     store.is_read = true;
+    M2_TRACE(trace::engine_waited(*self, store.reader))
   }
 }
 
 void bulk_wait(int groups, Site site) {
+  M2_ENTER
   needs_hopper("cp.async.bulk.wait_group");
   if (skips("cp.async.bulk.wait_group", site)) return;
   Thread& t = *self;
   const size_t complete = stores_of_older_groups(t, groups);
   if (complete == 0) return;
-  for (size_t i = 0; i < complete; i++) write_now(*t.bulk_stores[i]);
+  for (size_t i = 0; i < complete; i++) {
+    write_now(*t.bulk_stores[i]);
+    M2_TRACE(trace::engine_waited(t, t.bulk_stores[i]->reader))
+    M2_TRACE(trace::engine_waited(t, t.bulk_stores[i]->writer))
+    M2_TRACE(trace::end_engine(t.clocks.free_engines, t.bulk_stores[i]->reader))
+    M2_TRACE(trace::end_engine(t.clocks.free_engines, t.bulk_stores[i]->writer))
+  }
   t.bulk_stores.erase(t.bulk_stores.begin(), t.bulk_stores.begin() + static_cast<ptrdiff_t>(complete));
   t.bulk_groups.erase(t.bulk_groups.begin(), t.bulk_groups.end() - groups);
   for (size_t& end : t.bulk_groups) end -= complete;
@@ -298,13 +351,16 @@ void bulk_stores_after_end(Thread& t) {
 }
 
 void fence_proxy_async(Site site) {
+  M2_ENTER
   needs_hopper("fence.proxy.async");
   if (skips("fence.proxy.async", site)) return;
   announce_mbarriers(*self->block, nullptr);
+  M2_TRACE(trace::fence_for_engines())
   preempt();
 }
 
 void fence_mbarrier_init(Site site) {
+  M2_ENTER
   needs_hopper("fence.mbarrier_init");
   if (skips("fence.mbarrier_init", site)) return;
   announce_mbarriers(*self->block, self);

@@ -20,6 +20,7 @@ void release_if_full(Block& block) {
   if (b.arrived == 0 || b.arrived < alive) return;
   b.arrived = 0;
   b.phase++;
+  M2_TRACE(b.completed = trace::take(b.order))
   for (Thread* t : b.waiting) make_ready(*t);
   b.waiting.clear();
 }
@@ -29,16 +30,19 @@ void release_if_full(Block& block) {
 void cluster_after_end(Block& block) { release_if_full(block); }
 
 unsigned cluster_rank() {
+  M2_ENTER
   needs_hopper("%cluster_ctarank");
   return self->block->rank;
 }
 
 unsigned cluster_blocks() {
+  M2_ENTER
   needs_hopper("%cluster_nctarank");
   return cluster_size();
 }
 
 void cluster_arrive(Site site) {
+  M2_ENTER
   needs_hopper("barrier.cluster.arrive");
   if (skips("barrier.cluster.arrive", site)) return;
   if (self->cluster_arrived) fail("barrier.cluster.arrive: a second time without barrier.cluster.wait (%s:%u)", site.file, site.line);
@@ -46,34 +50,45 @@ void cluster_arrive(Site site) {
   self->cluster_arrived = true;
   self->cluster_phase = b.phase;
   b.arrived++;
+  M2_TRACE(trace::arrive(b.order))
   release_if_full(*self->block);
 }
 
 void cluster_wait(Site site) {
+  M2_ENTER
   needs_hopper("barrier.cluster.wait");
   if (skips("barrier.cluster.wait", site)) return;
   if (!self->cluster_arrived) fail("barrier.cluster.wait without barrier.cluster.arrive (%s:%u)", site.file, site.line);
   ClusterBarrier& b = barrier_of(*self->block);
   self->cluster_arrived = false;
-  if (b.phase != self->cluster_phase) return preempt();
-  b.waiting.push_back(self);
-  wait_until_ready("barrier.cluster.wait", 0, site);
+  if (b.phase == self->cluster_phase) {
+    b.waiting.push_back(self);
+    wait_until_ready("barrier.cluster.wait", 0, site);
+  }
+  M2_TRACE(trace::leave(*self, b.completed, false))
 }
 
 uint32_t map_shared(uint32_t address, unsigned rank) {
+  M2_ENTER
   needs_hopper("mapa");
   if (rank >= cluster_size()) fail("mapa: block %u of a cluster of %u", rank, cluster_size());
   return rank * kSharedRank + address % kSharedRank;
 }
 
 void load_cluster(void* registers, uint32_t address, unsigned bytes) {
+  M2_ENTER
   needs_hopper("ld.shared::cluster");
-  std::memcpy(registers, shared_bytes(address, bytes, bytes, "ld.shared::cluster"), bytes);
+  const uint8_t* place = shared_bytes(address, bytes, bytes, "ld.shared::cluster");
+  M2_TRACE(trace::read(place, bytes))
+  std::memcpy(registers, place, bytes);
 }
 
 void store_cluster(uint32_t address, const void* registers, unsigned bytes) {
+  M2_ENTER
   needs_hopper("st.shared::cluster");
-  std::memcpy(shared_bytes(address, bytes, bytes, "st.shared::cluster"), registers, bytes);
+  uint8_t* place = shared_bytes(address, bytes, bytes, "st.shared::cluster");
+  M2_TRACE(trace::write(place, bytes))
+  std::memcpy(place, registers, bytes);
 }
 
 }  // namespace m2::emulator

@@ -28,6 +28,7 @@ struct Fault {
 thread_local Fault fault;
 
 [[noreturn]] void fault_landed() {
+  M2_ENTER
   std::string text;
   if (self->stack.holds(fault.address)) {
     text = "a thread used more than its stack of " + std::to_string(Stack::bytes()) + " bytes";

@@ -12,6 +12,7 @@
 #include "emulator/device/workers.h"
 #include "emulator/instructions.h"
 #include "emulator/settings.h"
+#include "emulator/trace/operations.h"
 
 namespace m2::emulator {
 namespace {
@@ -41,6 +42,7 @@ class Chain {
   const Launch* run() {
     for (size_t i = 0; i < links_.size(); i++) {
       links_[i].launch->previous_done = true;
+      M2_TRACE(if (i > 0) trace::in_front_ended(links_[i].launch->clocks.operation, links_[i - 1].launch->clocks.operation))
       if (!run_link(i)) break;
     }
     for (Link& link : links_) {

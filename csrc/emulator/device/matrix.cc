@@ -38,6 +38,7 @@ void compute_ldmatrix(Warp& warp, uint32_t, uint64_t detail) {
       operands<Rows>(warp, lane).registers[m] = low | high << 16;
     }
   }
+  M2_TRACE(trace::warp_has_read(warp))
 }
 
 void compute_stmatrix(Warp& warp, uint32_t, uint64_t detail) {
@@ -57,19 +58,28 @@ void compute_stmatrix(Warp& warp, uint32_t, uint64_t detail) {
 }  // namespace
 
 void ldmatrix(uint32_t* registers, int matrices, bool transpose, uint32_t address) {
+  M2_ENTER
   needs_whole_warp("ldmatrix");
   Rows lane;
   lane.registers = registers;
-  if (self->lane < 8u * static_cast<unsigned>(matrices)) std::memcpy(lane.row, shared_bytes(address, 16, 16, "ldmatrix"), 16);
+  if (self->lane < 8u * static_cast<unsigned>(matrices)) {
+    const uint8_t* row = shared_bytes(address, 16, 16, "ldmatrix");
+    M2_TRACE(trace::read_for_warp(row, 16))
+    std::memcpy(lane.row, row, 16);
+  }
   collective(kWholeWarp, "ldmatrix", static_cast<uint64_t>(matrices) << 1 | transpose, &lane, compute_ldmatrix);
 }
 
 void stmatrix(uint32_t address, int matrices, bool transpose, const uint32_t* registers) {
+  M2_ENTER
   needs_hopper("stmatrix");
   needs_whole_warp("stmatrix");
   Rows lane;
   lane.registers = const_cast<uint32_t*>(registers);
-  if (self->lane < 8u * static_cast<unsigned>(matrices)) lane.place = shared_bytes(address, 16, 16, "stmatrix");
+  if (self->lane < 8u * static_cast<unsigned>(matrices)) {
+    lane.place = shared_bytes(address, 16, 16, "stmatrix");
+    M2_TRACE(trace::write(lane.place, 16))
+  }
   collective(kWholeWarp, "stmatrix", static_cast<uint64_t>(matrices) << 1 | transpose, &lane, compute_stmatrix);
 }
 
@@ -154,6 +164,7 @@ const float* e4m3_values() {
 }
 
 void mma_16x8(Element element, void* d, const uint32_t* a, const uint32_t* b) {
+  M2_ENTER
   static const Compute compute = best_compute();
   needs_whole_warp("mma.sync");
   if (element == Element::kE4m3) needs_hopper("mma.sync of e4m3");
@@ -162,6 +173,7 @@ void mma_16x8(Element element, void* d, const uint32_t* a, const uint32_t* b) {
 }
 
 float exp2_flushed(float x) {
+  M2_ENTER
   const float y = std::exp2(x);
   return std::fabs(y) < 0x1p-126f ? 0.0f : y;
 }

@@ -23,6 +23,7 @@ void end_phase_if_over(MBarrier& b) {
   if (b.pending != 0 || b.bytes != 0) return;
   b.phase ^= 1;
   b.pending = b.expected;
+  M2_TRACE(b.completed = trace::take(b.order))
   size_t kept = 0;
   for (const MBarrier::Waiter& w : b.waiting) {
     if (b.phase != w.phase) make_ready(*w.thread);
@@ -46,6 +47,7 @@ MBarrier* find_mbarrier(Block& block, uint32_t offset) {
 MBarrierAt mbarrier_at(uint32_t address, const char* what) {
   const uint8_t* place = shared_bytes(address, 8, 8, what);
   Block& block = block_of(address);
+  M2_TRACE(trace::use(place, 8))
   MBarrier* b = find_mbarrier(block, address % kSharedRank);
   if (!b) fail("%s: no mbarrier was initialised at shared address %08x", what, address);
   uint64_t mark;
@@ -61,17 +63,15 @@ MBarrierAt announced_mbarrier_at(uint32_t address, const char* what) {
   return at;
 }
 
-void mbarrier_arrived(Block&, MBarrier& b, int count, const char* what) {
+void mbarrier_arrived(MBarrier& b, int count, const char* what) {
   if (count > b.pending) fail("%s: more arrivals than the mbarrier's count of %d in one phase (shared offset %x)", what, b.expected, b.offset);
   b.pending -= count;
   end_phase_if_over(b);
 }
 
-void mbarrier_bytes_arrived(Block& block, uint32_t offset, int64_t bytes) {
-  MBarrier* b = find_mbarrier(block, offset);
-  if (!b) fail("a bulk copy is complete, and the mbarrier at shared offset %x is gone", offset);
-  announce_bytes(*b, -bytes, "a bulk copy");
-  end_phase_if_over(*b);
+void mbarrier_bytes_arrived(MBarrier& b, int64_t bytes) {
+  announce_bytes(b, -bytes, "a bulk copy");
+  end_phase_if_over(b);
 }
 
 void announce_mbarriers(Block& block, const Thread* initialised_by) {
@@ -81,54 +81,77 @@ void announce_mbarriers(Block& block, const Thread* initialised_by) {
 }
 
 void mbarrier_init(uint32_t address, uint32_t count) {
+  M2_ENTER
   if (count == 0 || count > kMostArrivals) fail("mbarrier.init: a count of %u", count);
   if (address / kSharedRank != self->block->rank) fail("mbarrier.init: the mbarrier of another block");
   uint8_t* place = shared_bytes(address, 8, 8, "mbarrier.init");
   Block& block = *self->block;
   if (find_mbarrier(block, address % kSharedRank)) fail("mbarrier.init: there is an mbarrier at shared address %08x, and it was not invalidated", address);
+  M2_TRACE(trace::write(place, 8))
   std::memcpy(place, &kMark, 8);
-  block.mbarriers.push_back({address % kSharedRank, static_cast<int>(count), static_cast<int>(count), 0, 0, self, false, {}});
+  MBarrier b{};
+  b.offset = address % kSharedRank;
+  b.expected = b.pending = static_cast<int>(count);
+  b.initialised_by = self;
+  block.mbarriers.push_back(std::move(b));
 }
 
 void mbarrier_invalidate(uint32_t address) {
+  M2_ENTER
   const MBarrierAt at = mbarrier_at(address, "mbarrier.inval");
   if (!at.barrier->waiting.empty()) fail("mbarrier.inval: threads wait for the mbarrier at shared address %08x", address);
-  std::memset(shared_bytes(address, 8, 8, "mbarrier.inval"), 0xff, 8);
+  uint8_t* place = shared_bytes(address, 8, 8, "mbarrier.inval");
+  M2_TRACE(trace::write(place, 8))
+  std::memset(place, 0xff, 8);
   at.block->mbarriers.erase(at.block->mbarriers.begin() + (at.barrier - at.block->mbarriers.data()));
 }
 
 void mbarrier_arrive(uint32_t address, uint32_t count, Site site) {
+  M2_ENTER
   if (skips("mbarrier.arrive", site)) return;
   const MBarrierAt at = mbarrier_at(address, "mbarrier.arrive");
-  mbarrier_arrived(*at.block, *at.barrier, static_cast<int>(count), "mbarrier.arrive");
+  M2_TRACE(trace::arrive(at.barrier->order))
+  mbarrier_arrived(*at.barrier, static_cast<int>(count), "mbarrier.arrive");
   preempt();
 }
 
 void mbarrier_expect_bytes(uint32_t address, uint32_t bytes, Site site) {
+  M2_ENTER
   if (skips("mbarrier.expect_tx", site)) return;
   announce_bytes(*mbarrier_at(address, "mbarrier.expect_tx").barrier, bytes, "mbarrier.expect_tx");
 }
 
 void mbarrier_arrive_expect_bytes(uint32_t address, uint32_t bytes, Site site) {
+  M2_ENTER
   if (skips("mbarrier.arrive.expect_tx", site)) return;
   const MBarrierAt at = mbarrier_at(address, "mbarrier.arrive.expect_tx");
+  M2_TRACE(trace::arrive(at.barrier->order))
   announce_bytes(*at.barrier, bytes, "mbarrier.arrive.expect_tx");
-  mbarrier_arrived(*at.block, *at.barrier, 1, "mbarrier.arrive.expect_tx");
+  mbarrier_arrived(*at.barrier, 1, "mbarrier.arrive.expect_tx");
   preempt();
 }
 
 bool mbarrier_test(uint32_t address, unsigned parity, Site site) {
+  M2_ENTER
   if (skips("mbarrier.try_wait", site)) return true;
-  if (mbarrier_at(address, "mbarrier.try_wait").barrier->phase != (parity & 1)) return true;
+  MBarrier& b = *mbarrier_at(address, "mbarrier.try_wait").barrier;
+  if (b.phase != (parity & 1)) {
+    M2_TRACE(trace::leave(*self, b.completed, false))
+    return true;
+  }
   poll("mbarrier.try_wait", static_cast<uint64_t>(parity & 1) << 32 | address, site);
   return false;
 }
 
 void mbarrier_wait(uint32_t address, unsigned parity, Site site) {
+  M2_ENTER
   if (skips("mbarrier.try_wait", site)) return;
   for (;;) {
     MBarrier& b = *mbarrier_at(address, "mbarrier.try_wait").barrier;
-    if (b.phase != (parity & 1)) return;
+    if (b.phase != (parity & 1)) {
+      M2_TRACE(trace::leave(*self, b.completed, false))
+      return;
+    }
     b.waiting.push_back({self, parity & 1});
     wait_until_ready("mbarrier.try_wait (parity << 32 | address)", static_cast<uint64_t>(parity & 1) << 32 | address, site);
   }

@@ -14,12 +14,14 @@
 namespace m2::emulator {
 
 void* dynamic_shared() {
+  M2_ENTER
   const SharedMemory::Piece* piece = self->block->shared.find(nullptr);
   if (!piece) fail("the kernel uses dynamic shared memory and the launch gives none");
   return piece->data;
 }
 
 void* static_shared(const void* key, const char* name, size_t bytes, size_t alignment) {
+  M2_ENTER
   SharedMemory& shared = self->block->shared;
   if (const SharedMemory::Piece* piece = shared.find(key)) return piece->data;
   const SharedMemory::Piece* piece = shared.bytes() + bytes <= shared_limit() ? shared.add(key, name, bytes, alignment) : nullptr;
@@ -32,6 +34,7 @@ void needs_hopper(const char* what) {
 }
 
 uint32_t shared_address(const void* pointer) {
+  M2_ENTER
   const Block& block = *self->block;
   const SharedMemory::Piece* piece = block.shared.holding(pointer);
   if (!piece) fail("%p is not in this block's shared memory", pointer);
@@ -51,29 +54,44 @@ uint8_t* shared_bytes(uint32_t address, size_t bytes, size_t alignment, const ch
   return found;
 }
 
-void fence(Scope, Site site) {
-  if (!skips("fence", site)) preempt();
+void fence([[maybe_unused]] Scope scope, Site site) {
+  M2_ENTER
+  if (skips("fence", site)) return;
+  M2_TRACE(trace::fence(scope == Scope::kBlock))
+  preempt();
 }
 
 uint32_t load_acquire(const uint32_t* address, Site) {
+  M2_ENTER
   check_global(address, 4, 4, "ld.acquire");
-  before_atomic(address, 4);
+  preempt_before_atomic();
+  M2_TRACE(trace::atomic(address, 4, trace::Atomic::kLoad, trace::Semantics::kAcquire))
   return __atomic_load_n(address, __ATOMIC_SEQ_CST);
 }
 
 void store_release(uint32_t* address, uint32_t value, Site) {
+  M2_ENTER
   check_global(address, 4, 4, "st.release");
-  before_atomic(address, 4);
+  preempt_before_atomic();
+  M2_TRACE(trace::atomic(address, 4, trace::Atomic::kStore, trace::Semantics::kRelease))
   __atomic_store_n(address, value, __ATOMIC_SEQ_CST);
 }
 
 uint32_t add_acquire_release(uint32_t* address, uint32_t value, Site) {
+  M2_ENTER
   check_global(address, 4, 4, "atom.add.acq_rel");
-  before_atomic(address, 4);
+  preempt_before_atomic();
+  M2_TRACE(trace::atomic(address, 4, trace::Atomic::kChange, trace::Semantics::kBoth))
   return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
 }
 
-void add_release(uint32_t* address, uint32_t value, Site site) { add_acquire_release(address, value, site); }
+void add_release(uint32_t* address, uint32_t value, Site) {
+  M2_ENTER
+  check_global(address, 4, 4, "red.add.release");
+  preempt_before_atomic();
+  M2_TRACE(trace::atomic(address, 4, trace::Atomic::kChange, trace::Semantics::kRelease))
+  __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
 
 namespace {
 
@@ -89,10 +107,12 @@ void complete_copies(Thread& t, size_t until) {
 }  // namespace
 
 void cp_async(uint32_t destination, const void* source, int bytes, int source_bytes) {
+  M2_ENTER
   if (bytes != 4 && bytes != 8 && bytes != 16) fail("cp.async of %d bytes", bytes);
   if (source_bytes < 0 || source_bytes > bytes) fail("cp.async: %d of %d bytes from memory", source_bytes, bytes);
   if (source_bytes > 0) check_global(source, static_cast<size_t>(source_bytes), static_cast<size_t>(bytes), "cp.async");
   const AsyncCopy copy{shared_bytes(destination, static_cast<size_t>(bytes), static_cast<size_t>(bytes), "cp.async"), source, bytes, source_bytes};
+  M2_TRACE(trace::copy_issued(copy.destination, static_cast<size_t>(bytes), source, static_cast<size_t>(source_bytes)))
   Group& g = group();
   if (g.completion() == Completion::kEarly || (g.completion() == Completion::kRandom && g.random.one_in(2))) return copy_now(copy);
   std::memset(copy.destination, 0xff, static_cast<size_t>(bytes));
@@ -100,11 +120,16 @@ void cp_async(uint32_t destination, const void* source, int bytes, int source_by
 }
 
 void cp_async_commit(Site site) {
-  if (!skips("cp.async.commit_group", site)) self->copy_groups.push_back(self->copies.size());
+  M2_ENTER
+  if (skips("cp.async.commit_group", site)) return;
+  self->copy_groups.push_back(self->copies.size());
+  M2_TRACE(trace::copies_committed())
 }
 
 void cp_async_wait(int groups, Site site) {
+  M2_ENTER
   if (skips("cp.async.wait_group", site)) return;
+  M2_TRACE(trace::copies_waited(static_cast<size_t>(groups)))
   Thread& t = *self;
   const size_t in_flight = t.copy_groups.size(), may_fly = static_cast<size_t>(groups);
   if (in_flight <= may_fly) return;
@@ -119,23 +144,33 @@ void complete_all_copies(Thread& t) {
 }
 
 void cp_async_wait_all(Site site) {
-  if (!skips("cp.async.wait_all", site)) complete_all_copies(*self);
+  M2_ENTER
+  if (skips("cp.async.wait_all", site)) return;
+  M2_TRACE(trace::all_copies_waited())
+  complete_all_copies(*self);
 }
 
 void cp_async_mbarrier_arrive(uint32_t mbarrier, bool noinc, Site site) {
+  M2_ENTER
   if (skips("cp.async.mbarrier.arrive", site)) return;
   const MBarrierAt at = mbarrier_at(mbarrier, "cp.async.mbarrier.arrive");
   if (!noinc) at.barrier->pending++;
-  start_async([mbarrier, thread = self, issued = self->copies.size(), &block = *at.block, offset = at.barrier->offset] {
+  [[maybe_unused]] uint32_t count = 0;
+  M2_TRACE(count = trace::copies_to_arrive(*self))
+  start_async([mbarrier, thread = self, issued = self->copies.size(), &block = *at.block, offset = at.barrier->offset, count] {
     complete_copies(*thread, issued);
     MBarrier* b = find_mbarrier(block, offset);
     if (!b) fail("cp.async.mbarrier.arrive: the mbarrier at shared address %08x is gone", mbarrier);
-    mbarrier_arrived(block, *b, 1, "cp.async.mbarrier.arrive");
+    M2_TRACE(trace::copies_arrive(*thread, count, b->order))
+    mbarrier_arrived(*b, 1, "cp.async.mbarrier.arrive");
+    static_cast<void>(count);
   });
 }
 
 void load_streaming_16(void* registers, const void* source) {
+  M2_ENTER
   check_global(source, 16, 16, "ld.global.nc");
+  M2_TRACE(trace::read(source, 16))
   std::memcpy(registers, source, 16);
 }
 

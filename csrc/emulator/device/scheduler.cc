@@ -99,7 +99,9 @@ void end_thread(Thread& t) {
 void thread_main() {
   arrived_in_context();
   try {
+    M2_TRACE(self->clocks.inside = 0)
     self->block->group->launch->kernel->body();
+    M2_TRACE(self->clocks.inside = 1)
   } catch (const std::exception& error) {
     fail("an exception left the kernel: %s", error.what());
   }
@@ -164,14 +166,18 @@ bool lets_next_start(const Group& g) {
 }
 
 void wait_for_previous_kernel(Site site) {
+  M2_ENTER
   if (skips("griddepcontrol.wait", site) || settings().architecture < 90) return;
   Group& g = group();
-  if (g.launch->previous_done) return;
-  g.waiting_for_kernel.push_back(self);
-  wait_until_ready("griddepcontrol.wait", 0, site);
+  if (!g.launch->previous_done) {
+    g.waiting_for_kernel.push_back(self);
+    wait_until_ready("griddepcontrol.wait", 0, site);
+  }
+  M2_TRACE(trace::previous_kernel_ended())
 }
 
 void let_next_kernel_start(Site site) {
+  M2_ENTER
   if (skips("griddepcontrol.launch_dependents", site) || settings().architecture < 90) return;
   Group& g = group();
   self->block->lets_next_start = true;
@@ -218,16 +224,31 @@ void preempt() {
   switch_away();
 }
 
-void poll() { poll("polling", 0, {}); }
-void sleep() { poll("__nanosleep", 0, {}); }
+void poll() {
+  M2_ENTER
+  poll("polling", 0, {});
+}
+void sleep() {
+  M2_ENTER
+  poll("__nanosleep", 0, {});
+}
 
-void before_atomic(const volatile void*, size_t) {
-  if (!self) return;  // the host's own use of the header
+void preempt_before_atomic() {
   if (++self->unswitched > kAtomicsInARow) poll("atomics in a row", 0, {});
   else preempt();
 }
 
-int64_t device_clock() { return static_cast<int64_t>(group().progress); }
+void before_atomic([[maybe_unused]] const volatile void* address, [[maybe_unused]] size_t bytes) {
+  M2_ENTER
+  if (!self) return;  // the host's own use of the header
+  preempt_before_atomic();
+  M2_TRACE(trace::atomic(address, bytes, trace::Atomic::kChange, trace::Semantics::kRelaxed))
+}
+
+int64_t device_clock() {
+  M2_ENTER
+  return static_cast<int64_t>(group().progress);
+}
 
 void describe(std::string& text, const Thread& t) {
   char line[160];
@@ -267,6 +288,7 @@ struct OperationFailed {
 }  // namespace
 
 void fail_with(std::string text) {
+  M2_ENTER
   if (in_operation) throw OperationFailed{std::move(text)};
   if (!self) throw std::logic_error("emulator: device code runs on the host: " + text);
   Thread& me = *self;
@@ -282,6 +304,7 @@ void fail_with(std::string text) {
 }
 
 void fail(const char* format, ...) {
+  M2_ENTER
   char message[1024];
   va_list list;
   va_start(list, format);
@@ -290,23 +313,28 @@ void fail(const char* format, ...) {
   fail_with(message);
 }
 
+uint3 block_index(const Kernel& k, size_t nth) {
+  const unsigned rank = static_cast<unsigned>(nth % k.cluster_blocks());
+  const size_t cluster = nth / k.cluster_blocks();
+  const dim3 clusters(k.grid.x / k.cluster.x, k.grid.y / k.cluster.y, k.grid.z / k.cluster.z);
+  return {static_cast<unsigned>(cluster % clusters.x) * k.cluster.x + rank % k.cluster.x,
+          static_cast<unsigned>(cluster / clusters.x % clusters.y) * k.cluster.y + rank / k.cluster.x % k.cluster.y,
+          static_cast<unsigned>(cluster / clusters.x / clusters.y) * k.cluster.z + rank / k.cluster.x / k.cluster.y};
+}
+
 namespace {
 
 void place_blocks(Group& g, size_t index) {
   const Kernel& k = *g.launch->kernel;
   const unsigned per_cluster = k.cluster_blocks();
-  const dim3 clusters(k.grid.x / k.cluster.x, k.grid.y / k.cluster.y, k.grid.z / k.cluster.z);
   g.block_count = k.group_blocks();
   while (g.blocks.size() < g.block_count) g.blocks.push_back(std::make_unique<Block>());
   for (size_t i = 0; i < g.block_count; i++) {
     Block& b = *g.blocks[i];
-    const size_t cluster = index * (g.block_count / per_cluster) + i / per_cluster;
     b.rank = static_cast<unsigned>(i % per_cluster);
     b.first_of_cluster = static_cast<unsigned>(i - b.rank);
     b.group = &g;
-    b.index = {static_cast<unsigned>(cluster % clusters.x) * k.cluster.x + b.rank % k.cluster.x,
-               static_cast<unsigned>(cluster / clusters.x % clusters.y) * k.cluster.y + b.rank / k.cluster.x % k.cluster.y,
-               static_cast<unsigned>(cluster / clusters.x / clusters.y) * k.cluster.z + b.rank / k.cluster.x / k.cluster.y};
+    b.index = block_index(k, index * g.block_count + i);
     b.alive = k.threads();
     b.warp_count = (k.threads() + 31) / 32;
     b.lets_next_start = false;
@@ -317,8 +345,10 @@ void place_blocks(Group& g, size_t index) {
     for (Barrier& barrier : b.barriers) {
       barrier.expected = barrier.arrived = barrier.sum = 0;
       barrier.waiting.clear();
+      M2_TRACE(barrier.order = {})
     }
     b.shared.open(k.shared);
+    M2_TRACE(trace::begin_block(b))
   }
 }
 
@@ -345,6 +375,7 @@ void place_threads(Block& b) {
       t.warp = &warp;
       t.block = &b;
       t.begin();
+      M2_TRACE(trace::begin_thread(t))
       start_context(t.context, t.stack, thread_main);
       warp.threads[lane] = &t;
       warp.all |= 1u << lane;
@@ -370,6 +401,7 @@ Group& open_group(Worker& worker, Launch& launch, size_t index) {
   g.waiting_for_kernel.clear();
   g.async.clear();
   g.cluster_barriers.assign(launch.kernel->group_blocks() / launch.kernel->cluster_blocks(), {});
+  M2_TRACE(trace::begin_group(g, index))
   place_blocks(g, index);
   g.alive = 0;
   for (size_t i = 0; i < g.block_count; i++) {

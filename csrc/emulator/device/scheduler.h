@@ -15,6 +15,7 @@ void make_ready(Thread&);
 void wait_until_ready(const char* what, uint64_t detail, Site);
 void poll(const char* what, uint64_t detail, Site);  // everybody else first
 void preempt();                                      // others may run first, by chance
+void preempt_before_atomic();                        // the same, or poll() where a thread does nothing but atomics
 // Something that completes later: at once, when nobody can run, or in between, as the launch's seed has it.
 void start_async(std::function<void()> operation);
 void complete_async(Group&, size_t index);
@@ -25,6 +26,8 @@ void describe(std::string& text, const Thread&);
 [[noreturn]] void fail_with(std::string text);
 // The first failure of a launch is its report.
 void record_failure(Launch&, const std::string& text);
+// Which block is the nth, counted group after group.
+uint3 block_index(const Kernel&, size_t nth);
 // A line of code for the report, looked up when the launch is over. Before the failure is recorded.
 void blame(Launch&, const char* what, const void* pc);
 

@@ -23,6 +23,7 @@ std::string source_line(const void* pc) {
       pclose(pipe);
     }
   }
+  line = line.substr(0, line.find(" (discriminator"));
   while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.pop_back();
   if (line.empty() || line.starts_with("??")) return library + "+" + place;
   return line;

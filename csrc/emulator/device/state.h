@@ -12,8 +12,10 @@
 #include "emulator/device/fiber.h"
 #include "emulator/device/random.h"
 #include "emulator/device/shared_memory.h"
+#include "emulator/kernel_body.h"
 #include "emulator/language/vector_types.h"
 #include "emulator/site.h"
+#include "emulator/trace/trace.h"
 
 namespace m2::emulator {
 
@@ -23,13 +25,13 @@ struct Block;
 struct Group;
 struct Wgmmas;
 
-// What a launch asks for. body calls the kernel with a copy of its arguments.
+// What a launch asks for.
 struct Kernel {
   std::string name;
   dim3 grid, block, cluster;
   size_t shared = 0;
   bool cooperative = false, overlaps = false;  // overlaps: may begin before the kernel in front of it has ended
-  std::function<void()> body;
+  KernelBody body;
   std::vector<const void*> pointers;  // those of its arguments that are pointers
 
   unsigned threads() const { return block.x * block.y * block.z; }
@@ -50,6 +52,7 @@ struct AsyncCopy {
 struct BulkStore {
   std::function<void()> read, write;
   bool is_read = false;
+  [[no_unique_address]] trace::Traced<trace::Engine> reader, writer;
 };
 
 // An mbarrier's own state; in shared memory there is only a mark that it is one.
@@ -65,6 +68,8 @@ struct MBarrier {
     unsigned phase;
   };
   std::vector<Waiter> waiting;
+  [[no_unique_address]] trace::Traced<trace::Order> order;
+  [[no_unique_address]] trace::Traced<trace::Messages> completed;  // of the last phase
 };
 
 enum class ThreadState : uint8_t { kReady, kRunning, kBlocked, kPolling, kEnded };
@@ -92,6 +97,7 @@ struct Thread {
   std::vector<size_t> bulk_groups;                      // as copy_groups
   unsigned cluster_phase;
   bool cluster_arrived;
+  [[no_unique_address]] trace::Traced<trace::ThreadClocks> clocks;
 
   void begin();
 };
@@ -113,11 +119,14 @@ struct Warp {
   Thread* threads[32];
   Collective collectives[32];
   std::shared_ptr<Wgmmas> wgmmas;  // made by the first of them
+  [[no_unique_address]] trace::Traced<trace::Engine> reads;               // of ldmatrix
+  [[no_unique_address]] trace::Traced<trace::FreeEngines> free_engines;  // of wgmma
 };
 
 struct Barrier {
   int expected, arrived, sum;   // sum: of the predicates of a reduction
   int last_sum, last_arrived;   // when it was full last
+  [[no_unique_address]] trace::Traced<trace::Order> order;
   std::vector<Thread*> waiting;
 };
 
@@ -136,12 +145,15 @@ struct Block {
   int free_registers;      // of the multiprocessor's, for setmaxnreg
   std::vector<int> registers_of;          // per thread, by warpgroup
   std::vector<Thread*> wait_for_registers;
+  [[no_unique_address]] trace::Traced<std::unique_ptr<trace::Shadow>> shadow;
 };
 
 // barrier.cluster of the blocks of a cluster.
 struct ClusterBarrier {
   unsigned arrived = 0, phase = 0;
   std::vector<Thread*> waiting;
+  [[no_unique_address]] trace::Traced<trace::Order> order;
+  [[no_unique_address]] trace::Traced<trace::Messages> completed;
 };
 
 // How a group's threads are chosen from those that could run.
@@ -159,6 +171,7 @@ struct Launch {
   bool previous_done = true;  // the kernel in front of this one has ended
   std::string report;  // written by who sets failed first
   std::vector<std::pair<const char*, const void*>> blamed;
+  [[no_unique_address]] trace::Traced<trace::LaunchClocks> clocks;
 };
 
 struct Worker;
@@ -180,6 +193,7 @@ struct Group {
   std::vector<Thread*> waiting_for_kernel;
   std::vector<std::function<void()>> async;     // operations under way
   std::vector<ClusterBarrier> cluster_barriers;  // one for each cluster
+  [[no_unique_address]] trace::Traced<trace::GroupClocks> clocks;
   bool holds;  // stop where all blocks have let the next kernel start
   uint64_t progress;
 

@@ -33,11 +33,15 @@ void collective(uint32_t mask, const char* name, uint64_t detail, void* argument
 }
 
 void sync_warp(uint32_t mask, Site site) {
-  if (!skips("__syncwarp", site)) collective(mask, "__syncwarp", 0, nullptr, nullptr, site);
+  M2_ENTER
+  if (skips("__syncwarp", site)) return;
+  collective(mask, "__syncwarp", 0, nullptr, []([[maybe_unused]] Warp& warp, [[maybe_unused]] uint32_t mask, uint64_t) { M2_TRACE(trace::meet(warp, mask)) },
+             site);
 }
 
 // Some lane of the mask, and always the same one.
 bool elect(uint32_t mask) {
+  M2_ENTER
   needs_hopper("elect.sync");
   collective(mask, "elect.sync", 0, nullptr, nullptr);
   mask &= self->warp->all;
@@ -74,6 +78,7 @@ void compute_shuffle(Warp& warp, uint32_t mask, uint64_t detail) {
 }  // namespace
 
 uint64_t shuffle(uint32_t mask, uint64_t value, Shuffle kind, int argument, int width) {
+  M2_ENTER
   if (width < 1 || width > 32 || (width & (width - 1))) fail("a shuffle of width %d", width);
   ShuffleLane lane{value, 0, argument};
   constexpr const char* kNames[] = {"__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync"};
@@ -82,6 +87,7 @@ uint64_t shuffle(uint32_t mask, uint64_t value, Shuffle kind, int argument, int 
 }
 
 uint32_t ballot(uint32_t mask, bool predicate) {
+  M2_ENTER
   struct Lane {
     bool in;
     uint32_t out;
@@ -95,6 +101,7 @@ uint32_t ballot(uint32_t mask, bool predicate) {
 }
 
 uint32_t match_any(uint32_t mask, uint64_t value) {
+  M2_ENTER
   struct Lane {
     uint64_t in;
     uint32_t out;
@@ -128,6 +135,7 @@ uint32_t combine(Reduction kind, uint32_t a, uint32_t b) {
 }  // namespace
 
 uint32_t reduce(uint32_t mask, uint32_t value, Reduction kind) {
+  M2_ENTER
   collective(mask, "__reduce_sync", static_cast<uint64_t>(kind), &value, [](Warp& warp, uint32_t mask, uint64_t detail) {
     uint32_t sum = operands<uint32_t>(warp, static_cast<unsigned>(__builtin_ctz(mask)));
     for_each_lane(mask & (mask - 1), [&](unsigned l) { sum = combine(static_cast<Reduction>(detail), sum, operands<uint32_t>(warp, l)); });

@@ -39,6 +39,7 @@ struct Product {
   uint32_t a[32][4];
   uint64_t a_descriptor, b_descriptor;
   bool is_done = false;
+  [[no_unique_address]] trace::Traced<trace::Engine> engine;
 };
 
 }  // namespace
@@ -100,9 +101,9 @@ inline float element(Element type, const uint8_t* bytes, unsigned i) {
   }
 }
 
-// put(index along M or N, index along K, value) for rows first .. first + count - 1 of an operand.
-template <class Put>
-inline __attribute__((always_inline)) void read_operand(Block& block, uint64_t bits, int first, int count, bool mn_major, Element type, Put put) {
+// f(16 bytes, index along M or N of the first, index along K of the first) for rows first .. first + count - 1 of an operand.
+template <class F>
+inline __attribute__((always_inline)) void for_each_piece(Block& block, uint64_t bits, int first, int count, bool mn_major, Element type, F f) {
   const Descriptor d(bits);
   Operand operand(block);
   const unsigned bytes = type == Element::kE4m3 ? 1 : 2, per_piece = 16 / bytes, depth = 32 / bytes;
@@ -111,8 +112,7 @@ inline __attribute__((always_inline)) void read_operand(Block& block, uint64_t b
     for (int i = 0; i < count; i++) {
       const uint32_t r = static_cast<uint32_t>(first + i), row = d.start + r / 8 * d.stride;
       for (uint32_t half = 0; half < 2; half++) {
-        const uint8_t* p = piece(row + (d.swizzle ? r % 8 * d.row + half * 16 : r % 8 * 16 + half * d.leading));
-        for (unsigned e = 0; e < per_piece; e++) put(i, half * per_piece + e, element(type, p, e));
+        f(piece(row + (d.swizzle ? r % 8 * d.row + half * 16 : r % 8 * 16 + half * d.leading)), i, half * per_piece);
       }
     }
     return;
@@ -121,11 +121,22 @@ inline __attribute__((always_inline)) void read_operand(Block& block, uint64_t b
   for (uint32_t k = 0; k < depth; k++) {
     for (int i = 0; i < count; i += 8) {
       const uint32_t m = static_cast<uint32_t>(first + i);
-      const uint8_t* p = piece(d.start + m % span * 2 + (d.swizzle ? m / span * d.leading + k / 8 * d.stride + k % 8 * d.row
-                                                                  : m / 8 * d.stride + k / 8 * d.leading + k % 8 * 16));
-      for (unsigned e = 0; e < 8; e++) put(i + static_cast<int>(e), k, element(type, p, e));
+      f(piece(d.start + m % span * 2 + (d.swizzle ? m / span * d.leading + k / 8 * d.stride + k % 8 * d.row
+                                                  : m / 8 * d.stride + k / 8 * d.leading + k % 8 * 16)), i, k);
     }
   }
+}
+
+// put(index along M or N, index along K, value)
+template <class Put>
+inline __attribute__((always_inline)) void read_operand(Block& block, uint64_t bits, int first, int count, bool mn_major, Element type, Put put) {
+  const unsigned per_piece = type == Element::kE4m3 ? 16 : 8;
+  for_each_piece(block, bits, first, count, mn_major, type, [&](const uint8_t* p, int i, unsigned k) {
+    for (unsigned e = 0; e < per_piece; e++) {
+      if (mn_major) put(i + static_cast<int>(e), k, element(type, p, e));
+      else put(i, k + e, element(type, p, e));
+    }
+  });
 }
 
 typedef float Floats8 __attribute__((vector_size(32), aligned(32)));
@@ -226,6 +237,16 @@ Accumulator& accumulator_of(Warp& warp, Wgmmas& w, int columns, bool a_in_regist
   return acc;
 }
 
+#ifdef M2_TRACED
+void trace_operands(Warp& warp, Product& p) {
+  p.engine = trace::begin_engine(warp.free_engines);
+  const auto read = [&](const uint8_t* piece, int, unsigned) { trace::engine_reads(warp, p.engine, piece, 16); };
+  const WgmmaForm& f = p.form;
+  if (!p.a_in_registers) for_each_piece(*warp.block, p.a_descriptor, kRows * static_cast<int>(warp.index % 4), kRows, f.transpose_a, f.element, read);
+  for_each_piece(*warp.block, p.b_descriptor, 0, f.columns, f.transpose_b, f.element, read);
+}
+#endif
+
 void issue(Warp& warp, uint32_t, uint64_t) {
   const ProductLane& first = operands<ProductLane>(warp, 0);
   Wgmmas& w = wgmmas_of(warp);
@@ -239,6 +260,7 @@ void issue(Warp& warp, uint32_t, uint64_t) {
   }
   p->accumulator = &accumulator_of(warp, w, p->form.columns, p->a_in_registers);
   p->accumulator->products++;
+  M2_TRACE(trace_operands(warp, *p))
   w.issued = mix(w.issued ^ mix(p->a_descriptor) ^ mix(p->b_descriptor * 3) ^ static_cast<uint64_t>(p->form.columns * 2 + p->form.accumulate));
   Group& g = *warp.block->group;
   if (g.completion() == Completion::kEarly || (g.completion() == Completion::kRandom && g.random.one_in(2))) {
@@ -254,6 +276,8 @@ void issue(Warp& warp, uint32_t, uint64_t) {
 // The sums go to the registers when no product of the accumulator is in flight any more.
 void retire(Warp& warp, Wgmmas& w, Product& p) {
   compute(warp, p);
+  M2_TRACE(for (Thread* t : warp.threads) trace::engine_waited(*t, p.engine))
+  M2_TRACE(trace::end_engine(warp.free_engines, p.engine))
   Accumulator& acc = *p.accumulator;
   if (--acc.products) return;
   for_each_sum(acc.columns, [&](int lane, int r, int at) {
@@ -273,6 +297,7 @@ void check_warpgroup(const char* what) {
 }  // namespace
 
 void wgmma(const WgmmaForm& form, float* d, const uint32_t* a, uint64_t a_descriptor, uint64_t b_descriptor) {
+  M2_ENTER
   needs_hopper("wgmma.mma_async");
   check_warpgroup("wgmma.mma_async");
   if (form.element == Element::kS8) fail("wgmma of integers is not modelled");
@@ -283,6 +308,7 @@ void wgmma(const WgmmaForm& form, float* d, const uint32_t* a, uint64_t a_descri
 }
 
 void wgmma_fence(Site site) {
+  M2_ENTER
   needs_hopper("wgmma.fence");
   if (skips("wgmma.fence", site)) return;
   check_warpgroup("wgmma.fence");
@@ -290,6 +316,7 @@ void wgmma_fence(Site site) {
 }
 
 void wgmma_commit(Site site) {
+  M2_ENTER
   needs_hopper("wgmma.commit_group");
   if (skips("wgmma.commit_group", site)) return;
   collective(kWholeWarp, "wgmma.commit_group", 0, nullptr, [](Warp& warp, uint32_t, uint64_t) {
@@ -300,6 +327,7 @@ void wgmma_commit(Site site) {
 }
 
 void wgmma_wait(int groups, Site site) {
+  M2_ENTER
   needs_hopper("wgmma.wait_group");
   if (skips("wgmma.wait_group", site)) return;
   collective(kWholeWarp, "wgmma.wait_group", static_cast<uint64_t>(groups), nullptr, [](Warp& warp, uint32_t, uint64_t detail) {
@@ -328,6 +356,7 @@ void wgmmas_after_end(Warp& warp) {
 
 // The pool holds what the launch left over; a warpgroup that wants more waits until others have given theirs back.
 void set_registers(int count, bool more, Site site) {
+  M2_ENTER
   needs_hopper("setmaxnreg");
   if (count % 8 || count < 24 || count > 256) fail("setmaxnreg: %d registers", count);
   check_warpgroup("setmaxnreg");

@@ -2,13 +2,14 @@
 // only when a wait needs it, copies read and write as late as they may, and what is not allowed fails.
 #pragma once
 #include <cstddef>
-#include <functional>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <vector>
 
 #include "emulator/host/types.h"
+#include "emulator/kernel_body.h"
 #include "emulator/site.h"
 
 #define M2_HERE m2::emulator::Site site = m2::emulator::Site::here()
@@ -97,14 +98,29 @@ void name_next_launch(const std::string& name);
 
 struct KernelCall {
   const void* kernel;
-  std::function<void()> body;           // the kernel with a copy of its arguments
-  std::vector<const void*> pointers;    // those of its arguments that are pointers
+  KernelBody body;
+  std::vector<const void*> pointers;  // those of its arguments that are pointers
 };
 cudaError_t launch(const cudaLaunchConfig_t& config, KernelCall call);
 
 cudaError_t set_function_attribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t function_attributes(const void* kernel, cudaFuncAttributes* attributes);
 cudaError_t resident_blocks(int* blocks, const void* kernel, int threads, size_t shared);
+
+template <class... P>
+struct Arguments {
+  void (*kernel)(P...);
+  std::tuple<std::remove_cv_t<P>...> values;
+};
+
+template <class... P>
+__attribute__((no_sanitize("thread"))) void call_kernel(const void* arguments) {
+  using All = Arguments<P...>;
+  alignas(All) unsigned char local[sizeof(All)];
+  copy_arguments(local, arguments, sizeof(All));
+  const All& all = *reinterpret_cast<const All*>(local);
+  std::apply(all.kernel, all.values);
+}
 
 }  // namespace m2::emulator
 
@@ -113,7 +129,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   static_assert(sizeof...(P) == sizeof...(A), "a kernel's number of arguments");
   m2::emulator::KernelCall call;
   call.kernel = reinterpret_cast<const void*>(kernel);
-  std::tuple<std::remove_cv_t<P>...> copies(static_cast<P>(std::forward<A>(arguments))...);
+  static_assert((std::is_trivially_copyable_v<P> && ...), "a kernel's arguments are copied byte by byte");
+  const auto all = std::make_shared<m2::emulator::Arguments<P...>>(
+      m2::emulator::Arguments<P...>{kernel, std::tuple<std::remove_cv_t<P>...>(static_cast<P>(std::forward<A>(arguments))...)});
   std::apply(
       [&call](const auto&... argument) {
         const auto note = [&call](const auto& value) {
@@ -121,8 +139,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
         };
         (note(argument), ...);
       },
-      copies);
-  call.body = [kernel, copies = std::move(copies)] { std::apply(kernel, copies); };
+      all->values);
+  call.body = {all, m2::emulator::call_kernel<P...>};
   return m2::emulator::launch(*config, std::move(call));
 }
 

@@ -41,6 +41,7 @@ Device& device() {
 Device::Device() { forget(); }
 
 void Device::forget() {
+  M2_TRACE(trace::forget_everything())
   legacy_ = std::make_shared<Stream>();
   legacy_->legacy = true;
   streams.clear();

@@ -117,8 +117,12 @@ struct HostFunctionScope {
   HostFunctionScope();
   ~HostFunctionScope();
 };
-cudaError_t run_work(Device&, const Work&);
-cudaError_t run_kernels(Device&, const std::vector<std::shared_ptr<const Kernel>>&);
+struct KernelRun {
+  std::shared_ptr<const Kernel> kernel;
+  Ticket ticket;
+};
+cudaError_t run_work(Device&, const Work&, const Ticket&);
+cudaError_t run_kernels(Device&, const std::vector<KernelRun>&);
 uint64_t hash_bytes(const void* data, size_t bytes);
 
 }  // namespace m2::emulator

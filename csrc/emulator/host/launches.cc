@@ -1,6 +1,7 @@
 // Kernel launches: what is asked for is checked as the driver would, and queued with a copy of the arguments.
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "emulator/host/api.h"
 #include "emulator/host/device.h"
@@ -56,6 +57,8 @@ cudaError_t check_shape(Device& d, const Kernel& k, const void* function) {
 }  // namespace
 
 void name_next_launch(const std::string& name) { next_name = name; }
+
+void copy_arguments(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, KernelCall kernel_call) {
   return call([&](Device& d) {

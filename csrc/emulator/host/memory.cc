@@ -28,6 +28,7 @@ cudaError_t release(Device& d, void* pointer, Place place, const char* what) {
   if (!pointer) return cudaSuccess;
   if (const cudaError_t error = d.forbid_in_capture(what); error != cudaSuccess) return error;
   if (const cudaError_t error = d.complete_all(); error != cudaSuccess) return error;
+  M2_TRACE(if (const Allocation* a = allocations().find(pointer, 0)) trace::forget_memory(a->data, a->bytes))
   if (allocations().remove(pointer, place)) return cudaSuccess;
   return d.refuse(cudaErrorInvalidValue, std::string(what) + ": " + allocations().describe(pointer));
 }
@@ -78,7 +79,7 @@ cudaError_t copy(Device& d, void* to, const void* from, size_t bytes, cudaMemcpy
   if (target == Memory::kPinned && !d.uses_host_memory(to, bytes, false)) std::memset(to, 0xff, bytes);
   if (target == Memory::kPageable) waits = true;
   const cudaError_t error = d.enqueue(stream, std::move(work));
-  return waits && error == cudaSuccess ? d.complete({stream, stream->issued}) : error;
+  return waits && error == cudaSuccess ? d.complete(end_of(stream)) : error;
 }
 
 cudaError_t fill(Device& d, void* to, int value, size_t bytes, cudaStream_t handle, Site site) {

@@ -38,14 +38,22 @@ cudaError_t Device::enqueue(const std::shared_ptr<Stream>& s, Work work, std::ve
       return refuse(cudaErrorStreamCaptureImplicit, "work for the legacy stream while a blocking stream is captured");
     }
     for (const auto& other : busy()) {
-      if (other != s && other->blocking) after.push_back({other, other->issued});
+      if (other != s && other->blocking) after.push_back(end_of(other));
     }
   } else if (s->blocking) {
-    after.push_back({legacy_, legacy_->issued});
+    after.push_back(end_of(legacy_));
   }
+  Ticket ticket;
+#ifdef M2_TRACED
+  std::vector<trace::SharedKnown> known;
+  for (const Point& point : after) known.push_back(point.known);
+  ticket.stream = s->clock.index;
+  ticket.number = s->clock.next;
+  ticket.known = trace::append(s->clock, known);
+#endif
   std::erase_if(after, [](const Point& point) { return point.passed(); });
-  s->queue.push_back({std::move(work), ++s->issued, std::move(after)});
-  if (completion() == Completion::kEarly) return complete({s, s->issued});
+  s->queue.push_back({std::move(work), ++s->issued, std::move(after), std::move(ticket)});
+  if (completion() == Completion::kEarly) return complete({s, s->issued, {}});
   run_by_chance();
   return sticky;
 }
@@ -56,7 +64,7 @@ void Device::run_by_chance() {
     const auto all = busy();
     if (all.empty()) return;
     const auto& s = all[random_.below(all.size())];
-    run_a_step_towards({s, s->issued});
+    run_a_step_towards(end_of(s));
   }
 }
 
@@ -78,29 +86,39 @@ void Device::run_a_step_towards(const Point& point) {
 
 cudaError_t Device::complete(const Point& point) {
   while (sticky == cudaSuccess && !point.passed()) run_a_step_towards(point);
+  M2_TRACE(trace::host_waited(point.known))
   return sticky;
 }
 
 cudaError_t Device::complete_all() {
   for (auto all = busy(); sticky == cudaSuccess && !all.empty(); all = busy()) {
     const auto& s = all[completion() == Completion::kRandom ? random_.below(all.size()) : 0];
-    run_a_step_towards({s, s->issued});
+    run_a_step_towards(end_of(s));
   }
+  M2_TRACE(trace::host_waited(legacy_->clock.tail))
+  M2_TRACE(for (const auto& [address, s] : streams.all()) trace::host_waited(s->clock.tail))
+  M2_TRACE(for (const auto& s : retired_) trace::host_waited(s->clock.tail))
   return sticky;
 }
 
 // Who asks again and again gets an answer at last, but not at once.
 bool Device::passed_soon(const Point& point) {
-  if (point.passed()) return true;
+  if (point.passed()) {
+    M2_TRACE(trace::host_waited(point.known))
+    return true;
+  }
   if (completion() == Completion::kLate || random_.one_in(2)) run_a_step_towards(point);
   return false;
 }
 
 void Device::run_head(Stream& s) {
+  M2_TRACE(trace::forget_if_much())
   if (const auto* first = std::get_if<KernelWork>(&s.queue.front().work)) {
-    std::vector<std::shared_ptr<const Kernel>> kernels{first->kernel};
+    std::vector<KernelRun> kernels{{first->kernel, s.queue.front().ticket}};
     size_t count = 1;
-    for (; count < s.queue.size() && overlaps_the_one_before(s.queue[count]); count++) kernels.push_back(std::get<KernelWork>(s.queue[count].work).kernel);
+    for (; count < s.queue.size() && overlaps_the_one_before(s.queue[count]); count++) {
+      kernels.push_back({std::get<KernelWork>(s.queue[count].work).kernel, s.queue[count].ticket});
+    }
     s.done = s.queue[count - 1].number;
     s.queue.erase(s.queue.begin(), s.queue.begin() + static_cast<ptrdiff_t>(count));
     run_kernels(*this, kernels);
@@ -109,22 +127,28 @@ void Device::run_head(Stream& s) {
   const Queued head = std::move(s.queue.front());
   s.queue.pop_front();
   s.done = head.number;
-  run_work(*this, head.work);
+  run_work(*this, head.work, head.ticket);
 }
 
-cudaError_t run_kernels(Device& d, const std::vector<std::shared_ptr<const Kernel>>& kernels) {
+cudaError_t run_kernels(Device& d, const std::vector<KernelRun>& kernels) {
   Launches launches;
-  for (const auto& kernel : kernels) {
+  for (const auto& [kernel, ticket] : kernels) {
     for (const void* pointer : kernel->pointers) {
       if (pointer && !allocations().find(pointer, 0)) {
         return d.refuse_for_good(cudaErrorIllegalAddress, kernel->name + ": an argument points to nothing of the device: " + allocations().describe(pointer));
       }
     }
     launches.push_back(make_launch(*kernel));
+#ifdef M2_TRACED
+    const uint32_t in_front = launches.size() > 1 ? launches[launches.size() - 2]->clocks.operation : 0;
+    trace::begin_launch(*launches.back(), trace::add_operation(kernel->name, ticket.stream, ticket.number, ticket.known, in_front));
+#endif
   }
-  if (const Launch* failed = run_chain(launches)) return d.refuse_for_good(cudaErrorLaunchFailure, failed->report);
+  const Launch* failed = run_chain(launches);
+  M2_TRACE(for (const auto& launch : launches) trace::end_launch(*launch))
+  if (failed) return d.refuse_for_good(cudaErrorLaunchFailure, failed->report);
   if (const Allocation* a = allocations().damaged()) {
-    return d.refuse_for_good(cudaErrorIllegalAddress, kernels.back()->name + (kernels.size() > 1 ? " or a kernel that it overlapped" : "") +
+    return d.refuse_for_good(cudaErrorIllegalAddress, kernels.back().kernel->name + (kernels.size() > 1 ? " or a kernel that it overlapped" : "") +
                                                           " wrote in front of or behind " + allocations().describe(a->data));
   }
   return cudaSuccess;
@@ -146,7 +170,17 @@ namespace {
 
 std::string at(Site site) { return std::string(" (") + site.file + ":" + std::to_string(site.line) + ")"; }
 
-cudaError_t run_copy(Device& d, const CopyWork& copy) {
+#ifdef M2_TRACED
+// A copy or a fill as an operation of its own: what it races with.
+std::string trace_work(const char* what, Site site, const Ticket& ticket, const void* from, const void* to, size_t bytes) {
+  const uint32_t operation = trace::add_operation(what + at(site), ticket.stream, ticket.number, ticket.known, 0);
+  std::string race = allocations().find(from, bytes) ? trace::operation_reads(operation, from, bytes) : "";
+  if (race.empty() && allocations().find(to, bytes)) race = trace::operation_writes(operation, to, bytes);
+  return race;
+}
+#endif
+
+cudaError_t run_copy(Device& d, const CopyWork& copy, [[maybe_unused]] const Ticket& ticket) {
   if ((!copy.from_host && !allocations().find(copy.from, copy.bytes)) || (copy.watched && !allocations().find(copy.from, copy.bytes))) {
     return d.refuse_for_good(cudaErrorIllegalAddress, "a copy" + at(copy.site) + " from memory that was freed before it ran: " + allocations().describe(copy.from));
   }
@@ -157,32 +191,46 @@ cudaError_t run_copy(Device& d, const CopyWork& copy) {
     return d.refuse_for_good(cudaErrorIllegalState, "pinned memory was changed while a copy from it" + at(copy.site) + " had not run: " +
                                                         allocations().describe(copy.from));
   }
+#ifdef M2_TRACED
+  if (const std::string race = trace_work("a copy", copy.site, ticket, copy.staged ? nullptr : copy.from, copy.to, copy.bytes); !race.empty()) {
+    return d.refuse_for_good(cudaErrorIllegalState, race);
+  }
+#endif
   std::memmove(copy.to, copy.staged ? copy.staged->data() : copy.from, copy.bytes);
   return cudaSuccess;
 }
 
-cudaError_t run_fill(Device& d, const FillWork& fill) {
+cudaError_t run_fill(Device& d, const FillWork& fill, [[maybe_unused]] const Ticket& ticket) {
   if (!allocations().find(fill.to, fill.bytes)) {
     return d.refuse_for_good(cudaErrorIllegalAddress, "a fill" + at(fill.site) + " of memory that was freed before it ran: " + allocations().describe(fill.to));
   }
+#ifdef M2_TRACED
+  if (const std::string race = trace_work("a fill", fill.site, ticket, nullptr, fill.to, fill.bytes); !race.empty()) {
+    return d.refuse_for_good(cudaErrorIllegalState, race);
+  }
+#endif
   std::memset(fill.to, fill.value, fill.bytes);
   return cudaSuccess;
 }
 
 // A kernel overlaps the node in front of it where that is a kernel and all that it comes after.
-cudaError_t run_graph(Device& d, const GraphExec& exec) {
+cudaError_t run_graph(Device& d, const GraphExec& exec, Ticket ticket) {
   const std::vector<Node>& nodes = exec.nodes;
+  const auto next_ticket = [&ticket] {
+    M2_TRACE(ticket.number++)
+    return ticket;
+  };
   for (size_t i = 0; i < nodes.size(); i++) {
     const auto* first = std::get_if<KernelWork>(&nodes[i].work);
     if (!first) {
-      if (const cudaError_t error = run_work(d, nodes[i].work); error != cudaSuccess) return error;
+      if (const cudaError_t error = run_work(d, nodes[i].work, next_ticket()); error != cudaSuccess) return error;
       continue;
     }
-    std::vector<std::shared_ptr<const Kernel>> kernels{first->kernel};
+    std::vector<KernelRun> kernels{{first->kernel, next_ticket()}};
     for (; i + 1 < nodes.size(); i++) {
       const auto* next = std::get_if<KernelWork>(&nodes[i + 1].work);
       if (!next || !next->kernel->overlaps || nodes[i + 1].after != std::vector<size_t>{i}) break;
-      kernels.push_back(next->kernel);
+      kernels.push_back({next->kernel, next_ticket()});
     }
     if (const cudaError_t error = run_kernels(d, kernels); error != cudaSuccess) return error;
   }
@@ -191,11 +239,11 @@ cudaError_t run_graph(Device& d, const GraphExec& exec) {
 
 }  // namespace
 
-cudaError_t run_work(Device& d, const Work& work) {
-  if (const auto* kernel = std::get_if<KernelWork>(&work)) return run_kernels(d, {kernel->kernel});
-  if (const auto* copy = std::get_if<CopyWork>(&work)) return run_copy(d, *copy);
-  if (const auto* fill = std::get_if<FillWork>(&work)) return run_fill(d, *fill);
-  if (const auto* graph = std::get_if<GraphWork>(&work)) return run_graph(d, *graph->exec);
+cudaError_t run_work(Device& d, const Work& work, const Ticket& ticket) {
+  if (const auto* kernel = std::get_if<KernelWork>(&work)) return run_kernels(d, {{kernel->kernel, ticket}});
+  if (const auto* copy = std::get_if<CopyWork>(&work)) return run_copy(d, *copy, ticket);
+  if (const auto* fill = std::get_if<FillWork>(&work)) return run_fill(d, *fill, ticket);
+  if (const auto* graph = std::get_if<GraphWork>(&work)) return run_graph(d, *graph->exec, ticket);
   if (const auto* record = std::get_if<RecordWork>(&work)) record->event->time = std::chrono::steady_clock::now();
   if (const auto* host = std::get_if<HostWork>(&work)) {
     const HostFunctionScope scope;

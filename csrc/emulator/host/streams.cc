@@ -13,8 +13,6 @@ cudaError_t spoil(Device& d, Capture& capture, cudaError_t error, const char* wh
   return d.refuse(error, std::string(what) + " while the stream is captured");
 }
 
-Point end_of(const std::shared_ptr<Stream>& s) { return {s, s->issued}; }
-
 }  // namespace
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {

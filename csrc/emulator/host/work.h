@@ -9,6 +9,7 @@
 
 #include "emulator/device/state.h"
 #include "emulator/host/types.h"
+#include "emulator/trace/operations.h"
 
 namespace m2::emulator {
 
@@ -53,14 +54,26 @@ using Work = std::variant<WaitWork, KernelWork, CopyWork, FillWork, HostWork, Re
 struct Point {
   std::shared_ptr<Stream> stream;
   uint64_t number = 0;
+  [[no_unique_address]] trace::Traced<trace::SharedKnown> known;  // when it is passed
 
   bool passed() const;
+};
+Point end_of(const std::shared_ptr<Stream>&);  // of all that it has been given
+
+// Where a piece of work stands among all others, for the trace.
+struct Ticket {
+#ifdef M2_TRACED
+  uint32_t stream = 0;
+  uint64_t number = 0;
+  trace::SharedKnown known;
+#endif
 };
 
 struct Queued {
   Work work;
   uint64_t number;
   std::vector<Point> after;
+  Ticket ticket;
 };
 
 struct Stream {
@@ -70,9 +83,18 @@ struct Stream {
 
   std::shared_ptr<Capture> capture;
   std::vector<size_t> captured;  // nodes of the capture that this stream's next one comes after
+
+  [[no_unique_address]] trace::Traced<trace::StreamClock> clock;
+
+  Stream() { M2_TRACE(trace::begin_stream(clock)) }
 };
 
 inline bool Point::passed() const { return !stream || stream->done >= number; }
+inline Point end_of(const std::shared_ptr<Stream>& s) {
+  Point p{s, s->issued, {}};
+  M2_TRACE(p.known = s->clock.tail)
+  return p;
+}
 
 struct Event {
   bool timing = true;
