@@ -139,7 +139,7 @@ struct UnpermuteArgs {
 
 // page_tables[row, index] = page for each (row, index, page)
 struct SetPagesArgs {
-  View updates;      // [U, 3] i32
+  View updates;      // [U, 3] i32, no place twice
   View page_tables;  // [R, pages per row] i32
 };
 

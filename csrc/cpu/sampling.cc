@@ -7,8 +7,8 @@
 #include <cstring>
 #include <limits>
 
+#include "core/philox.h"
 #include "cpu/launchers.h"
-#include "cpu/philox.h"
 
 namespace m2::cpu {
 namespace {

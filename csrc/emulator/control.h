@@ -15,4 +15,16 @@ std::vector<std::string> reset_device();
 // The nth runtime call from now (1: the next one) fails with this error, as if the device had said so; an error of a kind that sticks, sticks.
 void fail_call(unsigned nth, cudaError_t error);
 
+// Sites: each call of a barrier, wait, fence, arrival or commit in the sources of kernels, and of the host's waits.
+struct SiteUse {
+  std::string kind, file;
+  unsigned line;
+  std::vector<std::string> kernels;
+};
+void watch_sites(bool on);
+std::vector<SiteUse> sites();  // met since watching began or skips changed
+// The calls that stand there do nothing. file: the end of its path.
+void skip_site(const std::string& file, unsigned line);
+void skip_no_sites();
+
 }  // namespace m2::emulator

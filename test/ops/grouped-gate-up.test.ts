@@ -1,4 +1,4 @@
-import { describe, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { packWeight } from '../../lib/ops'
 import {
   bf16,
@@ -82,6 +82,14 @@ describe.each(DEVICES)('grouped_gate_up on %s', (device) => {
     [17, 6, 2, 160, 32, 'emptyExperts'],
     [70, 5, 3, 64, 64, 'random'],
     [130, 4, 1, 32, 32, 'oneTakesAll'],
+    // Segments of K, 1536 on a GPU; few rows of many experts; tiles of 32, 64 and 128 rows.
+    [2, 4, 2, 1568, 32, 'random'],
+    [9, 9, 2, 1600, 32, 'oneTakesAll'],
+    [16, 256, 8, 32, 32, 'random'],
+    [64, 128, 4, 32, 32, 'random'],
+    [20, 2, 1, 1568, 32, 'random'],
+    [60, 3, 2, 96, 96, 'random'],
+    [140, 3, 2, 32, 160, 'oneTakesAll'],
   ])('agrees with float64: %i tokens, %i experts, %i active, C %i, F %i, %s', (...shape) => {
     const p = problem(...shape)
     expectWithinTwiceNaive(valuesOf(run(device, p)), truth(p), truth(p, round))
@@ -104,17 +112,41 @@ describe.each(DEVICES)('grouped_gate_up on %s', (device) => {
     expectSameBytes(run(device, p, 2, weight), run(device, p))
   })
 
-  it('gives a row the same bytes alone, in any batch and with any number of threads', () => {
-    const p = problem(60, 5, 2, 224, 96, 'random')
-    const together = run(device, p)
-    for (const threads of threadsOf(device)) expectSameBytes(run(device, p, threads), together)
-    for (const tokens of [[0], [59], [3, 30], Array.from({ length: 23 }, (_, i) => 2 * i)]) {
-      const part = subset(p, tokens)
-      const got = run(device, part)
-      part.source.forEach((pair, row) => {
-        const original = p.target[tokens[Math.floor(pair / 2)]! * 2 + (pair % 2)]!
-        expectSameBytes(got.slice(row * 96, (row + 1) * 96), together.slice(original * 96, (original + 1) * 96))
-      })
-    }
+  it.each([
+    [60, 224],
+    [200, 1632],
+  ])(
+    'gives a row the same bytes alone, in any batch and with any number of threads: %i tokens, C %i',
+    (count, width) => {
+      const p = problem(count, 5, 2, width, 96, 'random')
+      const together = run(device, p)
+      for (const threads of threadsOf(device)) expectSameBytes(run(device, p, threads), together)
+      const every = (step: number) => Array.from({ length: Math.floor((count - 1) / step) }, (_, i) => step * i)
+      for (const tokens of [[0], [59], [3, 30], every(15), every(2), every(1)]) {
+        const part = subset(p, tokens)
+        const got = run(device, part)
+        part.source.forEach((pair, row) => {
+          const original = p.target[tokens[Math.floor(pair / 2)]! * 2 + (pair % 2)]!
+          expectSameBytes(got.slice(row * 96, (row + 1) * 96), together.slice(original * 96, (original + 1) * 96))
+        })
+      }
+    },
+  )
+
+  it.each([
+    [3, 7],
+    [60, 9],
+  ])('does not write the rows behind those of the last expert: %i tokens, %i more', (live, more) => {
+    const p = problem(live, 4, 2, 64, 32, 'random')
+    const padding = new Array(more * 2).fill(-123456789)
+    const got = run(device, {
+      ...p,
+      tokens: live + more,
+      source: Int32Array.from([...p.source, ...padding]),
+      x: Uint16Array.from([...p.x, ...new Array(more * 64).fill(0x7fc0)]),
+    })
+    const written = p.source.length * 32
+    expectSameBytes(got.slice(0, written), run(device, p))
+    expect(valuesOf(got.slice(written)).every(Number.isNaN)).toBe(true)
   })
 })

@@ -77,8 +77,22 @@ describe.each(DEVICES)('linear on %s', (device) => {
     [65, 130, 288],
     [512, 70, 544],
     [513, 33, 64],
+    // Segments of K (1536 on a GPU): none cut, one just begun, more than a block has warps.
+    [1, 20, 1536],
+    [20, 20, 1536],
+    [9, 20, 1568],
+    [33, 20, 1568],
     [2, 20, 3200],
     [20, 40, 6176],
+    [3, 17, 13856],
+    // Tiles of a GPU: 128 outputs, 32 to 128 rows, whose choice depends on how many of them there are.
+    [31, 127, 96],
+    [32, 128, 96],
+    [33, 129, 96],
+    [128, 132, 64],
+    [129, 256, 64],
+    [256, 4224, 32],
+    [512, 4224, 32],
   ])('agrees with float64: %i rows, N %i, K %i', (m, n, k) => {
     const p = problem(device, m, n, k)
     expectSums(device, run(device, p), truth(p), p.k)
@@ -97,18 +111,24 @@ describe.each(DEVICES)('linear on %s', (device) => {
       )
   })
 
-  it.each([1, 20, 40])('gives results in activations as those in f32, rounded, %i rows', (m) => {
-    const p = problem(device, m, 45, 64)
-    const out = activations(device, [m, 45])
+  const outputs = [1, 9, 20, 40, 70, 130, 300].flatMap((m) => [45, 132, 300].map((n) => [m, n] as const))
+
+  it.each(outputs)('gives results in activations as those in f32, rounded: %i rows, N %i', (m, n) => {
+    const p = problem(device, m, n, 64)
+    const out = activations(device, [m, n])
     opsFor(device).linear({ x: activations(device, [m, 64], p.x), weight: pack(device, p), out })
     const exact = run(device, p)
     expectSameBytes(out.data, out.data instanceof Uint16Array ? toBf16(exact) : exact)
   })
 
-  it.each([1, 5, 40])('adds to what is there when it accumulates, %i rows', (m) => {
-    const p = problem(device, m, 45, 64)
-    const base = new Random(7).normals(m * 45)
-    expectSums(device, run(device, p, { base }), truth(p, base), p.k)
+  it.each(outputs)('adds to what is there when it accumulates: %i rows, N %i', (m, n) => {
+    const p = problem(device, m, n, 64)
+    const base = new Random(7).normals(m * n)
+    const sums = run(device, p)
+    expectSameBytes(
+      run(device, p, { base }),
+      sums.map((sum, i) => base[i]! + sum),
+    )
   })
 
   it('packs rows in any ranges, from f32, bf16 and f16, to the same weight', () => {
@@ -143,16 +163,35 @@ describe.each(DEVICES)('linear on %s', (device) => {
       for (let i = 0; i < k; i++) expect(out.data[i * n + row]).toBe(round(values[row * k + i]!))
   })
 
-  it('lets infinities and NaN of one row stay in that row', () => {
-    const p = problem(device, 6, 20, 64)
+  it.each([
+    [6, 20, 64],
+    [6, 20, 96],
+    [20, 20, 1568],
+    [40, 300, 96],
+    [140, 300, 96],
+  ])('lets infinities and NaN of one row stay in that row: %i rows, N %i, K %i', (m, n, k) => {
+    const p = problem(device, m, n, k)
     const clean = run(device, p)
-    p.x.fill(Number.NaN, 2 * 64, 3 * 64)
-    p.x[3 * 64] = Number.POSITIVE_INFINITY
+    p.x.fill(Number.NaN, 2 * k, 3 * k)
+    p.x[3 * k] = Number.POSITIVE_INFINITY
     const got = run(device, p)
-    expect(got.subarray(2 * 20, 3 * 20).every(Number.isNaN)).toBe(true)
-    expect(got.subarray(3 * 20, 4 * 20).some(Number.isFinite)).toBe(false)
-    expectSameBytes(got.slice(0, 40), clean.slice(0, 40))
-    expectSameBytes(got.slice(80), clean.slice(80))
+    expect(got.subarray(2 * n, 3 * n).every(Number.isNaN)).toBe(true)
+    expect(got.subarray(3 * n, 4 * n).some(Number.isFinite)).toBe(false)
+    expectSameBytes(got.slice(0, 2 * n), clean.slice(0, 2 * n))
+    expectSameBytes(got.slice(4 * n), clean.slice(4 * n))
+  })
+
+  it('lets infinities and NaN of one weight row stay in its column', () => {
+    const [m, n, k] = [20, 33, 96]
+    const p = problem(device, m, n, k)
+    const clean = run(device, p)
+    p.w.fill(0x7fc0, 7 * k, 8 * k)
+    p.w[32 * k] = 0x7f80
+    const got = run(device, p)
+    for (let i = 0; i < m * n; i++) {
+      if (i % n === 7 || i % n === 32) expect(got[i]).not.toSatisfy(Number.isFinite)
+      else expect(got[i]).toBe(clean[i])
+    }
   })
 
   it.each([
@@ -175,6 +214,20 @@ describe.each(DEVICES)('linear on %s', (device) => {
       if (first + count > m) continue
       const part = run(device, { ...p, m: count, x: p.x.slice(first * k, (first + count) * k) }, { weight })
       expectSameBytes(part, together.slice(first * n, (first + count) * n))
+    }
+  })
+
+  it.each([
+    [520, 130, 96],
+    [300, 300, 1632],
+  ])('gives a row the same bytes whatever tiles a GPU takes: %i rows, N %i, K %i', (m, n, k) => {
+    const p = problem(device, m, n, k)
+    const weight = pack(device, p)
+    const together = run(device, p, { weight })
+    for (const count of [1, 8, 9, 16, 17, 32, 33, 64, 65, 96, 128, 129, 256, 257]) {
+      const first = m - count
+      const part = run(device, { ...p, m: count, x: p.x.slice(first * k) }, { weight })
+      expectSameBytes(part, together.slice(first * n))
     }
   })
 

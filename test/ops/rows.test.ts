@@ -13,7 +13,7 @@ describe.each(DEVICES)('what rows keep, on %s', (device) => {
     expect(tables.data).toEqual(want)
   })
 
-  it.each([3, 1000, 5000])('starts histories over a vocabulary of %i, and leaves the other rows', (vocab) => {
+  it.each([3, 1000, 2048, 5000])('starts histories over a vocabulary of %i, and leaves the other rows', (vocab) => {
     const random = new Random(vocab)
     const lengths = [0, 1, 40, 1500]
     const rows = [4, 0, 2, 5]

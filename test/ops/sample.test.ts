@@ -173,6 +173,31 @@ describe.each(DEVICES)('sample on %s', (device) => {
       expect(greedy({ logits: row(1, 2, 3), bias: { 2: -Infinity, 1: -100 } })).toBe(0)
     })
 
+    it('adds several biases of an id in their order, wherever they stand', () => {
+      const vocab = 300
+      const ids = Array.from({ length: 70 }, (_, i) => 2 * i) // below 140: two groups of ids, three rounds of a warp
+      ids.splice(33, 0, 128, 299)
+      ids.push(128, 299, 299)
+      const values = ids.map(() => 0.5)
+      // (1e8 - 1e8) + 1.6 is 1.6, in any other order it is 0.
+      values[33] = 1e8
+      values[ids.indexOf(128, 34)] = -1e8
+      values[ids.lastIndexOf(128)] = 1.6
+      const out = i32([1], [-5])
+      opsFor(device).sample({
+        logits: f32([1, vocab], new Float32Array(vocab)),
+        samplingFloats: Float32Array.of(0, 1, 0, 1, 0, 0),
+        samplingInts: Int32Array.of(0, -1, 0, 0, 0, 0),
+        rows: i32([1], [0]),
+        lastIds: i32([1], [0]),
+        biasOffsets: i32([2], [0, ids.length]),
+        biasIds: i32([ids.length], ids),
+        biasValues: f32([ids.length], Float32Array.from(values)),
+        ids: out,
+      })
+      expect([...out.data]).toEqual([128]) // 299 has 0.5 + 0.5 + 0.5
+    })
+
     it('repetition divides positive and multiplies negative logits of what prompt or output hold', () => {
       expect(greedy({ logits: row(3, 2), repetitionPenalty: 1.6, history: history([0, 0], [1, 0]) })).toBe(1)
       expect(greedy({ logits: row(3, 2), repetitionPenalty: 1.6, history: history([1, 0], [0, 0]) })).toBe(1)
@@ -235,6 +260,32 @@ describe.each(DEVICES)('sample on %s', (device) => {
       expect(got.ids).toEqual([1, 1, 1, 1])
       expect(got.top.map((t) => t.ids)).toEqual([[1, 2, 3], [], [], [1, 2, 3, 0, 4]])
       for (const n of [0, 2, 3]) expectLogprobs([got.logprobs[n]!], [logSoftmax(logits)[1]!])
+    })
+
+    it('come in any number: more than a list holds, ties and impossible ids included', () => {
+      const random = new Random(12)
+      const vocab = 5003
+      const some = random.normals(vocab, 3)
+      const rows = [
+        { logits: some, logprobs: 1000 },
+        { logits: some.map((x) => Math.round(x)), logprobs: 1024 },
+        { logits: some.map((x) => Math.round(x)), logprobs: 1025 },
+        { logits: new Float32Array(vocab).fill(2), logprobs: 3100 },
+        { logits: some.map((x, id) => (id % 3 === 0 ? x : -Infinity)), logprobs: vocab },
+        { logits: some.map((_, id) => (id === 700 ? 0 : -Infinity)), logprobs: 40 },
+        { logits: some.map((_, id) => (id < 2048 ? 5 : -Infinity)), logprobs: 2100 },
+      ].map((r) => ({ temperature: 0, ...r }))
+      const got = run(device, rows)
+      rows.forEach(({ logits, logprobs }, n) => {
+        const want = logSoftmax(logits)
+        const order = Array.from(want.keys()).sort((a, b) => want[b]! - want[a]! || a - b || 0)
+        const best = order.slice(0, logprobs)
+        expect(got.top[n]!.ids).toEqual(best)
+        expectLogprobs(
+          got.top[n]!.logprobs.filter((x) => x > -Infinity),
+          best.map((id) => want[id]!).filter((x) => x > -Infinity),
+        )
+      })
     })
 
     it('are -Infinity where the logit is', () => {

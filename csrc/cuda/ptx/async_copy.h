@@ -40,4 +40,10 @@ M2_PTX void cp_async_wait_all(M2_SITE) {
   M2_ASM(asm volatile("cp.async.wait_all;" ::: "memory");)
 }
 
+// One arrival at an mbarrier, whose count has room for it, when all copies of this thread up to here are complete.
+M2_PTX void cp_async_mbarrier_arrive_noinc(uint32_t mbarrier M2_AND_SITE) {
+  M2_MODEL(emulator::cp_async_mbarrier_arrive(mbarrier, true, site);)
+  M2_ASM(asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(mbarrier) : "memory");)
+}
+
 }  // namespace m2::cuda::ptx

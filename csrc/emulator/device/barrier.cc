@@ -1,6 +1,7 @@
 // bar.sync, bar.arrive and reductions: 16 barriers a block. A count of 0 means every thread of the block that has not ended.
 #include "emulator/device/scheduler.h"
 #include "emulator/instructions.h"
+#include "emulator/sites.h"
 
 namespace m2::emulator {
 namespace {
@@ -48,9 +49,12 @@ void meet(int id, int threads, bool predicate, Site site) {
 
 }  // namespace
 
-void barrier_sync(int id, int threads, Site site) { meet(id, threads, false, site); }
+void barrier_sync(int id, int threads, Site site) {
+  if (!skips("bar.sync", site)) meet(id, threads, false, site);
+}
 
 void barrier_arrive(int id, int threads, Site site) {
+  if (skips("bar.arrive", site)) return;
   arrive(id, threads, site);
   release_if_full(*self->block, id);
   preempt();

@@ -65,6 +65,7 @@ void ldmatrix(uint32_t* registers, int matrices, bool transpose, uint32_t addres
 }
 
 void stmatrix(uint32_t address, int matrices, bool transpose, const uint32_t* registers) {
+  needs_hopper("stmatrix");
   needs_whole_warp("stmatrix");
   Rows lane;
   lane.registers = const_cast<uint32_t*>(registers);
@@ -115,23 +116,12 @@ inline __attribute__((always_inline)) void multiply(Warp& warp, Convert convert)
   }
 }
 
-const float* e4m3_table() {
-  static const auto table = [] {
-    struct {
-      float value[256];
-    } t;
-    for (unsigned i = 0; i < 256; i++) t.value[i] = e4m3_to_f32(static_cast<uint8_t>(i));
-    return t;
-  }();
-  return table.value;
-}
-
 inline __attribute__((always_inline)) void compute_element(Warp& warp, uint64_t detail) {
   switch (static_cast<Element>(detail)) {
     case Element::kBf16: return multiply<16, Floats8, float>(warp, [](uint32_t v, unsigned e) { return bf16_to_f32(static_cast<uint16_t>(v >> 16 * e)); });
     case Element::kF16: return multiply<16, Floats8, float>(warp, [](uint32_t v, unsigned e) { return f16_to_f32(static_cast<uint16_t>(v >> 16 * e)); });
     case Element::kE4m3: {
-      const float* table = e4m3_table();
+      const float* table = e4m3_values();
       return multiply<32, Floats8, float>(warp, [table](uint32_t v, unsigned e) { return table[v >> 8 * e & 255]; });
     }
     case Element::kS8: return multiply<32, Ints8, int>(warp, [](uint32_t v, unsigned e) { return static_cast<int>(static_cast<int8_t>(v >> 8 * e)); });
@@ -152,9 +142,21 @@ Compute best_compute() {
 
 }  // namespace
 
+const float* e4m3_values() {
+  struct Table {
+    float value[256];
+    Table() {
+      for (unsigned i = 0; i < 256; i++) value[i] = e4m3_to_f32(static_cast<uint8_t>(i));
+    }
+  };
+  static const Table table;
+  return table.value;
+}
+
 void mma_16x8(Element element, void* d, const uint32_t* a, const uint32_t* b) {
   static const Compute compute = best_compute();
   needs_whole_warp("mma.sync");
+  if (element == Element::kE4m3) needs_hopper("mma.sync of e4m3");
   MmaLane lane{d, a, b};
   collective(kWholeWarp, "mma.sync", static_cast<uint64_t>(element), &lane, compute);
 }

@@ -4,9 +4,12 @@
 // wait for it (late), at once (early), or either (random).
 #include <cstring>
 
+#include "emulator/device/mbarrier.h"
 #include "emulator/device/memory.h"
 #include "emulator/device/scheduler.h"
 #include "emulator/instructions.h"
+#include "emulator/settings.h"
+#include "emulator/sites.h"
 
 namespace m2::emulator {
 
@@ -24,6 +27,10 @@ void* static_shared(const void* key, const char* name, size_t bytes, size_t alig
   return piece->data;
 }
 
+void needs_hopper(const char* what) {
+  if (settings().architecture < 90) fail("%s needs sm_90, and this device is sm_%d", what, settings().architecture);
+}
+
 uint32_t shared_address(const void* pointer) {
   const Block& block = *self->block;
   const SharedMemory::Piece* piece = block.shared.holding(pointer);
@@ -38,12 +45,35 @@ uint8_t* shared_bytes(uint32_t address, size_t bytes, size_t alignment, const ch
   if (rank >= cluster) fail("%s: shared address %08x names block %u of a cluster of %u", what, address, rank, cluster);
   if (offset % alignment != 0) fail("%s: shared address %08x is not aligned to %zu bytes", what, address, alignment);
   const Block& block = *me.group->blocks[me.first_of_cluster + rank];
+  if (block.alive == 0) fail("%s: shared memory of block %u of the cluster, which has ended", what, rank);
   uint8_t* found = block.shared.at(offset, bytes);
   if (!found) fail("%s: %zu bytes at shared address %08x lie outside the block's shared memory", what, bytes, address);
   return found;
 }
 
-void fence(Scope, Site) { preempt(); }
+void fence(Scope, Site site) {
+  if (!skips("fence", site)) preempt();
+}
+
+uint32_t load_acquire(const uint32_t* address, Site) {
+  check_global(address, 4, 4, "ld.acquire");
+  before_atomic(address, 4);
+  return __atomic_load_n(address, __ATOMIC_SEQ_CST);
+}
+
+void store_release(uint32_t* address, uint32_t value, Site) {
+  check_global(address, 4, 4, "st.release");
+  before_atomic(address, 4);
+  __atomic_store_n(address, value, __ATOMIC_SEQ_CST);
+}
+
+uint32_t add_acquire_release(uint32_t* address, uint32_t value, Site) {
+  check_global(address, 4, 4, "atom.add.acq_rel");
+  before_atomic(address, 4);
+  return __atomic_fetch_add(address, value, __ATOMIC_SEQ_CST);
+}
+
+void add_release(uint32_t* address, uint32_t value, Site site) { add_acquire_release(address, value, site); }
 
 namespace {
 
@@ -54,10 +84,6 @@ void copy_now(const AsyncCopy& copy) {
 
 void complete_copies(Thread& t, size_t until) {
   for (; t.copies_done < until; t.copies_done++) copy_now(t.copies[t.copies_done]);
-  if (t.copies_done == t.copies.size() && t.copy_groups.empty()) {
-    t.copies.clear();
-    t.copies_done = 0;
-  }
 }
 
 }  // namespace
@@ -73,9 +99,12 @@ void cp_async(uint32_t destination, const void* source, int bytes, int source_by
   self->copies.push_back(copy);
 }
 
-void cp_async_commit(Site) { self->copy_groups.push_back(self->copies.size()); }
+void cp_async_commit(Site site) {
+  if (!skips("cp.async.commit_group", site)) self->copy_groups.push_back(self->copies.size());
+}
 
-void cp_async_wait(int groups, Site) {
+void cp_async_wait(int groups, Site site) {
+  if (skips("cp.async.wait_group", site)) return;
   Thread& t = *self;
   const size_t in_flight = t.copy_groups.size(), may_fly = static_cast<size_t>(groups);
   if (in_flight <= may_fly) return;
@@ -89,7 +118,21 @@ void complete_all_copies(Thread& t) {
   complete_copies(t, t.copies.size());
 }
 
-void cp_async_wait_all(Site) { complete_all_copies(*self); }
+void cp_async_wait_all(Site site) {
+  if (!skips("cp.async.wait_all", site)) complete_all_copies(*self);
+}
+
+void cp_async_mbarrier_arrive(uint32_t mbarrier, bool noinc, Site site) {
+  if (skips("cp.async.mbarrier.arrive", site)) return;
+  const MBarrierAt at = mbarrier_at(mbarrier, "cp.async.mbarrier.arrive");
+  if (!noinc) at.barrier->pending++;
+  start_async([mbarrier, thread = self, issued = self->copies.size(), &block = *at.block, offset = at.barrier->offset] {
+    complete_copies(*thread, issued);
+    MBarrier* b = find_mbarrier(block, offset);
+    if (!b) fail("cp.async.mbarrier.arrive: the mbarrier at shared address %08x is gone", mbarrier);
+    mbarrier_arrived(block, *b, 1, "cp.async.mbarrier.arrive");
+  });
+}
 
 void load_streaming_16(void* registers, const void* source) {
   check_global(source, 16, 16, "ld.global.nc");

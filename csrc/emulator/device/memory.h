@@ -11,5 +11,8 @@ uint8_t* shared_bytes(uint32_t address, size_t bytes, size_t alignment, const ch
 void check_global(const void* address, size_t bytes, size_t alignment, const char* what);
 // What a block can have of shared memory.
 size_t shared_limit();
+// The launch fails on a device older than sm_90.
+void needs_hopper(const char* what);
+const float* e4m3_values();  // of the 256 bytes
 
 }  // namespace m2::emulator

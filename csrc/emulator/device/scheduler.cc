@@ -11,6 +11,8 @@
 #include "emulator/device/sanitizers.h"
 #include "emulator/instructions.h"
 #include "emulator/language/builtins.h"
+#include "emulator/settings.h"
+#include "emulator/sites.h"
 
 #define M2_BUILTIN_VARIABLE constinit thread_local __attribute__((tls_model("initial-exec")))
 M2_BUILTIN_VARIABLE uint3 threadIdx{};
@@ -25,6 +27,7 @@ M2_BUILTIN_VARIABLE Thread* self = nullptr;
 namespace {
 
 constexpr uint64_t kIdleRounds = 20000;    // rounds of polling in which nothing happened
+constexpr uint64_t kRoundsBeforeStall = 8;  // of polling, where some wait for the kernel in front
 constexpr unsigned kAtomicsInARow = 256;   // then a thread is taken to be waiting for somebody
 
 Thread* next_thread(Group& g) {
@@ -65,6 +68,7 @@ void enter(Thread& t) {
 void switch_away(bool ends = false) {
   Thread& me = *self;
   Group& g = *me.block->group;
+  if (!g.async.empty() && g.completion() == Completion::kRandom && g.random.one_in(16)) complete_async(g, g.random.below(g.async.size()));
   Thread* next = next_thread(g);
   if (next == &me) return enter(me);
   if (next) enter(*next);
@@ -81,11 +85,15 @@ void end_thread(Thread& t) {
     if (c.arrived && (c.mask & warp.ended)) fail("a lane ends while its warp waits for it in %s (mask %08x, %s:%u)", c.name, c.mask, c.site.file, c.site.line);
   }
   complete_all_copies(t);
+  bulk_stores_after_end(t);
+  if (warp.ended == warp.all) wgmmas_after_end(warp);
   t.state = ThreadState::kEnded;
   block.alive--;
   g.alive--;
   g.progress++;
+  if (block.alive == 0 && block.bulk_copies > 0) fail("a block ends with %d bulk copies into or out of its shared memory under way", block.bulk_copies);
   barriers_after_end(block);
+  cluster_after_end(block);
 }
 
 void thread_main() {
@@ -130,7 +138,50 @@ void Thread::begin() {
   copies.clear();
   copy_groups.clear();
   copies_done = 0;
+  bulk_stores.clear();
+  bulk_groups.clear();
   cluster_phase = 0;
+  cluster_arrived = false;
+}
+
+void complete_async(Group& g, size_t index) {
+  const std::function<void()> operation = std::move(g.async[index]);
+  g.async[index] = std::move(g.async.back());
+  g.async.pop_back();
+  g.progress++;
+  operation();
+}
+
+void start_async(std::function<void()> operation) {
+  Group& g = group();
+  g.async.push_back(std::move(operation));
+  if (g.completion() == Completion::kEarly || (g.completion() == Completion::kRandom && g.random.one_in(2))) complete_async(g, g.async.size() - 1);
+}
+
+bool lets_next_start(const Group& g) {
+  return std::all_of(g.blocks.begin(), g.blocks.begin() + static_cast<ptrdiff_t>(g.block_count),
+                     [](const auto& block) { return block->lets_next_start || block->alive == 0; });
+}
+
+void wait_for_previous_kernel(Site site) {
+  if (skips("griddepcontrol.wait", site) || settings().architecture < 90) return;
+  Group& g = group();
+  if (g.launch->previous_done) return;
+  g.waiting_for_kernel.push_back(self);
+  wait_until_ready("griddepcontrol.wait", 0, site);
+}
+
+void let_next_kernel_start(Site site) {
+  if (skips("griddepcontrol.launch_dependents", site) || settings().architecture < 90) return;
+  Group& g = group();
+  self->block->lets_next_start = true;
+  if (!g.holds || !lets_next_start(g)) return;
+  g.holds = false;
+  g.state = GroupState::kHeld;
+  Thread& me = *self;
+  make_ready(me);
+  self = nullptr;
+  switch_context(me.context, g.worker->context);
 }
 
 void make_ready(Thread& t) {
@@ -185,9 +236,17 @@ void describe(std::string& text, const Thread& t) {
   text += line;
 }
 
+namespace {
+std::mutex failure_mutex;
+}
+
+void blame(Launch& launch, const char* what, const void* pc) {
+  const std::lock_guard lock(failure_mutex);
+  if (!launch.failed.load()) launch.blamed.emplace_back(what, pc);
+}
+
 void record_failure(Launch& launch, const std::string& text) {
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
+  const std::lock_guard lock(failure_mutex);
   if (launch.failed.load()) return;
   const Kernel& k = *launch.kernel;
   char head[200];
@@ -197,7 +256,18 @@ void record_failure(Launch& launch, const std::string& text) {
   launch.failed.store(true);
 }
 
+namespace {
+
+thread_local bool in_operation = false;  // an asynchronous one, run by the worker
+
+struct OperationFailed {
+  std::string text;
+};
+
+}  // namespace
+
 void fail_with(std::string text) {
+  if (in_operation) throw OperationFailed{std::move(text)};
   if (!self) throw std::logic_error("emulator: device code runs on the host: " + text);
   Thread& me = *self;
   Group& g = group();
@@ -212,7 +282,7 @@ void fail_with(std::string text) {
 }
 
 void fail(const char* format, ...) {
-  static thread_local char message[1024];
+  char message[1024];
   va_list list;
   va_start(list, format);
   std::vsnprintf(message, sizeof message, format, list);
@@ -240,6 +310,10 @@ void place_blocks(Group& g, size_t index) {
     b.alive = k.threads();
     b.warp_count = (k.threads() + 31) / 32;
     b.lets_next_start = false;
+    b.mbarriers.clear();
+    b.bulk_copies = 0;
+    b.wait_for_registers.clear();
+    b.registers_of.clear();
     for (Barrier& barrier : b.barriers) {
       barrier.expected = barrier.arrived = barrier.sum = 0;
       barrier.waiting.clear();
@@ -290,8 +364,12 @@ Group& open_group(Worker& worker, Launch& launch, size_t index) {
   g.state = GroupState::kRunning;
   g.random = Random(mix(launch.seed) ^ mix(launch.ordinal * 0x10001 + index));
   g.progress = 0;
+  g.holds = false;
   g.by_rank.clear();
   g.polling.clear();
+  g.waiting_for_kernel.clear();
+  g.async.clear();
+  g.cluster_barriers.assign(launch.kernel->group_blocks() / launch.kernel->cluster_blocks(), {});
   place_blocks(g, index);
   g.alive = 0;
   for (size_t i = 0; i < g.block_count; i++) {
@@ -311,44 +389,81 @@ Group& open_group(Worker& worker, Launch& launch, size_t index) {
   return g;
 }
 
+namespace {
+
+void fail_group(Group& g, const std::string& text) {
+  record_failure(*g.launch, text);
+  g.state = GroupState::kFailed;
+}
+
+// Nobody can run: operations complete, then those who poll look again. False: that is all there is to do.
+bool go_on(Group& g, uint64_t& seen, uint64_t& idle) {
+  if (g.alive == 0 && g.async.empty()) {
+    g.state = GroupState::kEnded;
+    return false;
+  }
+  if (!g.waiting_for_kernel.empty() && g.launch->previous_done) {
+    for (Thread* t : g.waiting_for_kernel) make_ready(*t);
+    g.waiting_for_kernel.clear();
+    return true;
+  }
+  idle = g.progress == seen ? idle + 1 : 0;
+  if (!g.waiting_for_kernel.empty() && (g.polling.empty() || idle > kRoundsBeforeStall)) {
+    g.state = GroupState::kStalled;
+    return false;
+  }
+  if (!g.async.empty()) {
+    in_operation = true;
+    try {
+      complete_async(g, g.random.below(g.async.size()));
+    } catch (const OperationFailed& failed) {
+      fail_group(g, failed.text);
+    }
+    in_operation = false;
+    return g.state == GroupState::kRunning;
+  }
+  if (g.polling.empty()) {
+    fail_group(g, stuck(g, "deadlock: no thread can run"));
+    return false;
+  }
+  if (idle > kIdleRounds) {
+    fail_group(g, stuck(g, "livelock: every thread that runs polls, and nothing changes (blocks of other groups are not resident)"));
+    return false;
+  }
+  seen = g.progress;
+  std::vector<Thread*> polling;
+  polling.swap(g.polling);
+  for (Thread* t : polling) make_ready(*t);
+  seen += polling.size();  // which is no progress
+  return true;
+}
+
+void check_ended_group(Group& g) {
+  for (size_t b = 0; b < g.block_count; b++) {
+    const char* piece = g.blocks[b]->shared.close();
+    if (!piece) continue;
+    const uint3 at = g.blocks[b]->index;
+    return fail_group(g, "block (" + std::to_string(at.x) + "," + std::to_string(at.y) + "," + std::to_string(at.z) +
+                             ") wrote in front of or behind its shared array \"" + piece + "\"");
+  }
+}
+
+}  // namespace
+
 void run_group(Group& g) {
   blockDim = g.launch->kernel->block;
   gridDim = g.launch->kernel->grid;
+  g.state = GroupState::kRunning;
   uint64_t seen = ~uint64_t{0}, idle = 0;
   while (g.state == GroupState::kRunning) {
     if (Thread* next = next_thread(g)) {
       enter(*next);
       switch_context(g.worker->context, next->context);
-      continue;
-    }
-    if (g.polling.empty()) {
-      if (g.alive == 0) {
-        g.state = GroupState::kEnded;
-      } else {
-        record_failure(*g.launch, stuck(g, "deadlock: no thread can run"));
-        g.state = GroupState::kFailed;
-      }
+    } else if (!go_on(g, seen, idle)) {
       break;
     }
-    idle = g.progress == seen ? idle + 1 : 0;
-    if (idle > kIdleRounds) {
-      record_failure(*g.launch, stuck(g, "livelock: every thread that runs polls, and nothing changes (blocks of other groups are not resident)"));
-      g.state = GroupState::kFailed;
-      break;
-    }
-    std::vector<Thread*> polling;
-    polling.swap(g.polling);
-    for (Thread* t : polling) make_ready(*t);
-    seen = g.progress;
   }
-  for (size_t b = 0; b < g.block_count && g.state == GroupState::kEnded; b++) {
-    if (const char* piece = g.blocks[b]->shared.close()) {
-      const uint3 at = g.blocks[b]->index;
-      record_failure(*g.launch, "block (" + std::to_string(at.x) + "," + std::to_string(at.y) + "," + std::to_string(at.z) +
-                                    ") wrote in front of or behind its shared array \"" + piece + "\"");
-      g.state = GroupState::kFailed;
-    }
-  }
+  if (g.state == GroupState::kEnded) check_ended_group(g);
 }
 
 void close_group(Group& g) {

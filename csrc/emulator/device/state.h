@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "emulator/device/fiber.h"
@@ -16,9 +17,11 @@
 
 namespace m2::emulator {
 
+struct Thread;
 struct Warp;
 struct Block;
 struct Group;
+struct Wgmmas;
 
 // What a launch asks for. body calls the kernel with a copy of its arguments.
 struct Kernel {
@@ -27,6 +30,7 @@ struct Kernel {
   size_t shared = 0;
   bool cooperative = false, overlaps = false;  // overlaps: may begin before the kernel in front of it has ended
   std::function<void()> body;
+  std::vector<const void*> pointers;  // those of its arguments that are pointers
 
   unsigned threads() const { return block.x * block.y * block.z; }
   size_t blocks() const { return size_t{grid.x} * grid.y * grid.z; }
@@ -35,10 +39,32 @@ struct Kernel {
   size_t groups() const { return blocks() / group_blocks(); }
 };
 
+// cp.async
 struct AsyncCopy {
   uint8_t* destination;
   const void* source;
   int bytes, source_bytes;
+};
+
+// A bulk copy out of shared memory. It has three stages: issued, source read, destination written.
+struct BulkStore {
+  std::function<void()> read, write;
+  bool is_read = false;
+};
+
+// An mbarrier's own state; in shared memory there is only a mark that it is one.
+struct MBarrier {
+  uint32_t offset;
+  int expected, pending;
+  int64_t bytes;       // the transaction count: announced and not yet arrived
+  unsigned phase;
+  Thread* initialised_by;
+  bool announced;      // its initialisation was fenced for the others of the cluster and the copy engine
+  struct Waiter {
+    Thread* thread;
+    unsigned phase;
+  };
+  std::vector<Waiter> waiting;
 };
 
 enum class ThreadState : uint8_t { kReady, kRunning, kBlocked, kPolling, kEnded };
@@ -62,7 +88,10 @@ struct Thread {
   std::vector<AsyncCopy> copies;      // cp.async, in the order of issue; the first copies_done are complete
   std::vector<size_t> copy_groups;    // how many copies were issued when each group that is in flight was committed
   size_t copies_done;
+  std::vector<std::shared_ptr<BulkStore>> bulk_stores;  // in the order of issue, until they are written
+  std::vector<size_t> bulk_groups;                      // as copy_groups
   unsigned cluster_phase;
+  bool cluster_arrived;
 
   void begin();
 };
@@ -83,6 +112,7 @@ struct Warp {
   uint32_t all, ended, ready;
   Thread* threads[32];
   Collective collectives[32];
+  std::shared_ptr<Wgmmas> wgmmas;  // made by the first of them
 };
 
 struct Barrier {
@@ -100,7 +130,18 @@ struct Block {
   unsigned warp_count, alive;
   Barrier barriers[16];
   SharedMemory shared;
+  std::vector<MBarrier> mbarriers;
+  int bulk_copies;         // into its shared memory, under way
   bool lets_next_start;
+  int free_registers;      // of the multiprocessor's, for setmaxnreg
+  std::vector<int> registers_of;          // per thread, by warpgroup
+  std::vector<Thread*> wait_for_registers;
+};
+
+// barrier.cluster of the blocks of a cluster.
+struct ClusterBarrier {
+  unsigned arrived = 0, phase = 0;
+  std::vector<Thread*> waiting;
 };
 
 // How a group's threads are chosen from those that could run.
@@ -115,12 +156,15 @@ struct Launch {
   Order order = Order::kForward;
   Completion completion = Completion::kLate;
   std::atomic<bool> failed{false};
+  bool previous_done = true;  // the kernel in front of this one has ended
   std::string report;  // written by who sets failed first
+  std::vector<std::pair<const char*, const void*>> blamed;
 };
 
 struct Worker;
 
-enum class GroupState { kRunning, kEnded, kFailed };
+// kHeld: it stands where it has let the next kernel start. kStalled: nobody can go on before the kernel in front has ended.
+enum class GroupState { kRunning, kHeld, kStalled, kEnded, kFailed };
 
 struct Group {
   Worker* worker;
@@ -133,6 +177,10 @@ struct Group {
   std::vector<Warp*> by_rank;
   std::vector<uint64_t> ready;  // a bit for each rank with a lane that can run
   std::vector<Thread*> polling;
+  std::vector<Thread*> waiting_for_kernel;
+  std::vector<std::function<void()>> async;     // operations under way
+  std::vector<ClusterBarrier> cluster_barriers;  // one for each cluster
+  bool holds;  // stop where all blocks have let the next kernel start
   uint64_t progress;
 
   Completion completion() const { return launch->completion; }

@@ -1,6 +1,8 @@
 #include "emulator/device/warp.h"
 
+#include "emulator/device/memory.h"
 #include "emulator/instructions.h"
+#include "emulator/sites.h"
 
 namespace m2::emulator {
 
@@ -30,7 +32,19 @@ void collective(uint32_t mask, const char* name, uint64_t detail, void* argument
   preempt();
 }
 
-void sync_warp(uint32_t mask, Site site) { collective(mask, "__syncwarp", 0, nullptr, nullptr, site); }
+void sync_warp(uint32_t mask, Site site) {
+  if (!skips("__syncwarp", site)) collective(mask, "__syncwarp", 0, nullptr, nullptr, site);
+}
+
+// Some lane of the mask, and always the same one.
+bool elect(uint32_t mask) {
+  needs_hopper("elect.sync");
+  collective(mask, "elect.sync", 0, nullptr, nullptr);
+  mask &= self->warp->all;
+  const uint64_t seed = group().launch->seed;
+  for (uint64_t skip = seed ? mix(seed + mask) % static_cast<unsigned>(__builtin_popcount(mask)) : 0; skip > 0; skip--) mask &= mask - 1;
+  return self->lane == static_cast<unsigned>(__builtin_ctz(mask));
+}
 
 namespace {
 

@@ -3,6 +3,8 @@
 #include <system_error>
 #include <thread>
 
+#include "emulator/device/fault.h"
+
 namespace m2::emulator {
 
 Workers& workers() {
@@ -12,6 +14,7 @@ Workers& workers() {
 
 Worker& Workers::mine() {
   adopt_thread(mine_.context);
+  catch_faults();
   return mine_;
 }
 
@@ -47,6 +50,7 @@ void Workers::work(Worker& worker) {
     const std::function<void(Worker&)>* task = task_;
     lock.unlock();
     adopt_thread(worker.context);
+    catch_faults();
     (*task)(worker);
     lock.lock();
     if (--running_ == 0) done_.notify_all();

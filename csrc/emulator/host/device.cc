@@ -1,10 +1,9 @@
 #include "emulator/host/device.h"
 
+#include <algorithm>
 #include <cstdio>
-#include <cstring>
 
 #include "emulator/control.h"
-#include "emulator/device/launch.h"
 #include "emulator/host/api.h"
 #include "emulator/settings.h"
 
@@ -12,15 +11,50 @@ namespace m2::emulator {
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local int in_host_function = 0;
+
+bool overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
+  const char *p = static_cast<const char*>(a), *q = static_cast<const char*>(b);
+  return p < q + b_bytes && q < p + a_bytes;
+}
+
+bool work_uses(const Work& work, const void* data, size_t bytes, bool writes) {
+  if (std::holds_alternative<HostWork>(work)) return true;
+  if (const auto* copy = std::get_if<CopyWork>(&work)) {
+    if (overlap(copy->to, copy->bytes, data, bytes)) return true;
+    return !writes && !copy->staged && overlap(copy->from, copy->bytes, data, bytes);
+  }
+  if (const auto* fill = std::get_if<FillWork>(&work)) return overlap(fill->to, fill->bytes, data, bytes);
+  if (const auto* graph = std::get_if<GraphWork>(&work)) {
+    return std::any_of(graph->exec->nodes.begin(), graph->exec->nodes.end(), [&](const Node& node) { return work_uses(node.work, data, bytes, writes); });
+  }
+  return false;
+}
 
 }  // namespace
 
 Device& device() {
-  static Device* the = new Device;
+  static Device* the = new Device;  // never destroyed: calls may come while the process ends
   return *the;
 }
 
-Device::Device() : legacy(std::make_shared<Stream>()), random(settings().seed) { legacy->legacy = true; }
+Device::Device() { forget(); }
+
+void Device::forget() {
+  legacy_ = std::make_shared<Stream>();
+  legacy_->legacy = true;
+  streams.clear();
+  events.clear();
+  graphs.clear();
+  execs.clear();
+  granted_shared.clear();
+  captures.clear();
+  retired_.clear();
+  report.clear();
+  sticky = reported = cudaSuccess;
+  fail_in = 0;
+  random_ = Random(settings().seed);
+}
 
 bool sticks(cudaError_t error) {
   switch (error) {
@@ -43,14 +77,16 @@ cudaError_t remember(cudaError_t error) {
   return error;
 }
 
+HostFunctionScope::HostFunctionScope() { in_host_function++; }
+HostFunctionScope::~HostFunctionScope() { in_host_function--; }
+
 cudaError_t refused_before(Device& d) {
   if (!settings().mistake.empty()) return d.refuse(cudaErrorDevicesUnavailable, settings().mistake);
+  if (in_host_function) return d.refuse(cudaErrorNotPermitted, "a host function of a stream calls the runtime");
   if (d.sticky != cudaSuccess) return d.sticky;
   if (d.fail_in == 0 || --d.fail_in != 0) return cudaSuccess;
-  d.report = std::string("a failure that was asked for: ") + cudaGetErrorName(d.fail_with);
-  d.reported = d.fail_with;
-  if (sticks(d.fail_with)) d.sticky = d.fail_with;
-  return d.fail_with;
+  const std::string why = std::string("a failure that was asked for: ") + cudaGetErrorName(d.fail_with);
+  return sticks(d.fail_with) ? d.refuse_for_good(d.fail_with, why) : d.refuse(d.fail_with, why);
 }
 
 cudaError_t Device::refuse(cudaError_t error, const std::string& why) {
@@ -60,80 +96,35 @@ cudaError_t Device::refuse(cudaError_t error, const std::string& why) {
   return error;
 }
 
-std::shared_ptr<Stream> Device::stream(cudaStream_t handle) {
-  if (handle == nullptr || handle == cudaStreamLegacy) return legacy;
-  const auto found = streams.find(reinterpret_cast<Stream*>(handle));
-  return found == streams.end() ? nullptr : found->second;
+cudaError_t Device::refuse_for_good(cudaError_t error, const std::string& why) { return sticky = refuse(error, why); }
+
+std::shared_ptr<Stream> Device::stream(cudaStream_t handle) const {
+  return handle == nullptr || handle == cudaStreamLegacy ? legacy_ : streams.find(handle);
 }
 
-void Device::enqueue(const std::shared_ptr<Stream>& s, Work work) {
-  if (s->capture) {
-    s->capture->graph.nodes.push_back({std::move(work), {}});
-    return;
-  }
-  Queued queued{std::move(work), ++s->issued, {}};
-  s->queue.push_back(std::move(queued));
-  complete(s, s->issued);
+void Device::retire(const std::shared_ptr<Stream>& s) {
+  std::erase_if(retired_, [](const auto& old) { return old->queue.empty(); });
+  if (!s->queue.empty()) retired_.push_back(s);
 }
 
-cudaError_t Device::complete(const std::shared_ptr<Stream>& s, uint64_t number) {
-  while (sticky == cudaSuccess && s->done < number) {
-    const cudaError_t error = run(*s);
-    if (error != cudaSuccess) sticky = error;
-  }
-  return sticky;
+std::vector<std::shared_ptr<Stream>> Device::busy() const {
+  std::vector<std::shared_ptr<Stream>> all;
+  const auto add = [&all](const std::shared_ptr<Stream>& s) {
+    if (!s->queue.empty()) all.push_back(s);
+  };
+  add(legacy_);
+  for (const auto& [address, s] : streams.all()) add(s);
+  for (const auto& s : retired_) add(s);
+  return all;
 }
 
-cudaError_t Device::complete_all() { return sticky; }
-
-namespace {
-
-cudaError_t run_kernel(Device& d, const Kernel& kernel) {
-  Launch launch;
-  begin_launch(launch, kernel);
-  if (run_launch(launch)) return cudaSuccess;
-  return d.refuse(cudaErrorLaunchFailure, launch.report);
-}
-
-cudaError_t run_work(Device& d, const Work& work) {
-  if (const auto* kernel = std::get_if<KernelWork>(&work)) return run_kernel(d, *kernel->kernel);
-  if (const auto* copy = std::get_if<CopyWork>(&work)) std::memmove(copy->to, copy->staged ? copy->staged->data() : copy->from, copy->bytes);
-  if (const auto* fill = std::get_if<FillWork>(&work)) std::memset(fill->to, fill->value, fill->bytes);
-  if (const auto* host = std::get_if<HostWork>(&work)) host->function(host->data);
-  if (const auto* record = std::get_if<RecordWork>(&work)) {
-    record->event->ran = record->ticket;
-    record->event->time = std::chrono::steady_clock::now();
-  }
-  if (const auto* graph = std::get_if<GraphWork>(&work)) {
-    for (const Node& node : graph->exec->nodes) {
-      if (const cudaError_t error = run_work(d, node.work); error != cudaSuccess) return error;
+bool Device::uses_host_memory(const void* data, size_t bytes, bool writes) const {
+  for (const auto& s : busy()) {
+    for (const Queued& queued : s->queue) {
+      if (work_uses(queued.work, data, bytes, writes)) return true;
     }
   }
-  return cudaSuccess;
-}
-
-}  // namespace
-
-cudaError_t Device::run(Stream& s) {
-  const Queued queued = std::move(s.queue.front());
-  s.queue.pop_front();
-  s.done = queued.number;
-  return run_work(*this, queued.work);
-}
-
-void Device::forget() {
-  legacy = std::make_shared<Stream>();
-  legacy->legacy = true;
-  streams.clear();
-  events.clear();
-  graphs.clear();
-  execs.clear();
-  granted_shared.clear();
-  report.clear();
-  sticky = cudaSuccess;
-  fail_in = 0;
-  captures = 0;
-  random = Random(settings().seed);
+  return false;
 }
 
 std::string last_report() {

@@ -1,145 +1,106 @@
-// The host's side of the emulated device: streams of queued work, events, what is captured, the error that sticks. Everything under one lock; work runs
-// on the thread that needs its result.
+// The host's side of the emulated device. Everything is under one lock; work runs on the thread that needs its result.
 #pragma once
-#include <chrono>
-#include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
-#include <utility>
-#include <variant>
 #include <vector>
 
 #include "emulator/device/random.h"
-#include "emulator/device/state.h"
 #include "emulator/host/allocations.h"
 #include "emulator/host/types.h"
+#include "emulator/host/work.h"
 
 namespace m2::emulator {
 
-struct Stream;
-struct Event;
-struct Graph;
-struct GraphExec;
+// Handles of one kind: addresses of objects, looked up before they are used.
+template <class T, class Handle>
+class Handles {
+ public:
+  Handle add(std::shared_ptr<T> object) {
+    T* address = object.get();
+    live_[address] = std::move(object);
+    return reinterpret_cast<Handle>(address);
+  }
+  std::shared_ptr<T> find(Handle handle) const {  // nullptr: none of ours
+    const auto found = live_.find(reinterpret_cast<T*>(handle));
+    return found == live_.end() ? nullptr : found->second;
+  }
+  std::shared_ptr<T> remove(Handle handle) {
+    std::shared_ptr<T> object = find(handle);
+    if (object) live_.erase(object.get());
+    return object;
+  }
+  const auto& all() const { return live_; }
+  void clear() { live_.clear(); }
 
-// What a stream runs.
-struct CopyWork {
-  void* to;
-  const void* from;
-  size_t bytes;
-  std::shared_ptr<std::vector<uint8_t>> staged;  // pageable source: its bytes when the call was made
-  bool from_host, to_host;
-};
-struct FillWork {
-  void* to;
-  int value;
-  size_t bytes;
-};
-struct HostWork {
-  cudaHostFn_t function;
-  void* data;
-};
-struct RecordWork {
-  std::shared_ptr<Event> event;
-  uint64_t ticket;
-};
-struct WaitWork {};  // only waits for what it comes after
-struct KernelWork {
-  std::shared_ptr<const Kernel> kernel;
-};
-struct GraphWork {
-  std::shared_ptr<const GraphExec> exec;
-};
-using Work = std::variant<WaitWork, KernelWork, CopyWork, FillWork, HostWork, RecordWork, GraphWork>;
-
-// Up to and including that piece of work of that stream.
-struct After {
-  std::shared_ptr<Stream> stream;
-  uint64_t number;
-};
-
-struct Queued {
-  Work work;
-  uint64_t number;
-  std::vector<After> after;
-};
-
-struct Stream {
-  bool legacy = false, blocking = true;
-  std::deque<Queued> queue;
-  uint64_t issued = 0, done = 0;
-  std::shared_ptr<struct Capture> capture;
-  size_t captured_last = 0;  // 1 + the node of the capture that this stream's next one follows; 0: none
-  std::vector<size_t> captured_after;
-};
-
-struct Event {
-  bool timing = true;
-  std::shared_ptr<Stream> stream;  // of the last record
-  uint64_t number = 0;
-  uint64_t recorded = 0, ran = 0;  // tickets
-  std::chrono::steady_clock::time_point time{};
-  std::shared_ptr<struct Capture> capture;
-  size_t node = 0;
-};
-
-struct Node {
-  Work work;
-  std::vector<size_t> after;
-};
-
-struct Graph {
-  std::vector<Node> nodes;
-};
-struct GraphExec {
-  std::vector<Node> nodes;
+ private:
+  std::unordered_map<T*, std::shared_ptr<T>> live_;
 };
 
 struct Capture {
   Graph graph;
   Stream* origin = nullptr;
   cudaStreamCaptureMode mode{};
+  std::thread::id thread;
   bool invalid = false;
-  std::vector<Stream*> joined;
+  std::vector<std::shared_ptr<Stream>> streams;  // origin and those that were forked from it
 };
 
 class Device {
  public:
   std::recursive_mutex mutex;
-  std::shared_ptr<Stream> legacy;
-  std::unordered_map<Stream*, std::shared_ptr<Stream>> streams;
-  std::unordered_map<Event*, std::shared_ptr<Event>> events;
-  std::unordered_map<Graph*, std::shared_ptr<Graph>> graphs;
-  std::unordered_map<GraphExec*, std::shared_ptr<GraphExec>> execs;
-  std::unordered_map<const void*, int> granted_shared;  // by kernel
-  std::string report;                       // of `reported`, in words
-  cudaError_t reported = cudaSuccess;
-  cudaError_t sticky = cudaSuccess;
+  Handles<Stream, cudaStream_t> streams;
+  Handles<Event, cudaEvent_t> events;
+  Handles<Graph, cudaGraph_t> graphs;
+  Handles<GraphExec, cudaGraphExec_t> execs;
+  std::unordered_map<const void*, int> granted_shared;  // by kernel: dynamic shared memory
+  std::vector<std::shared_ptr<Capture>> captures;       // in progress
+
+  // The error that every call returns from now on; the report of the last error, and which that was.
+  cudaError_t sticky = cudaSuccess, reported = cudaSuccess;
+  std::string report;
+  // Failures that were asked for.
   unsigned fail_in = 0;
   cudaError_t fail_with = cudaSuccess;
-  int captures = 0;  // in progress
-  Random random;
 
   Device();
-  std::shared_ptr<Stream> stream(cudaStream_t handle);  // nullptr: not one of ours
-  void enqueue(const std::shared_ptr<Stream>&, Work);
-  // Runs work until so much of the stream is done; what went wrong.
-  cudaError_t complete(const std::shared_ptr<Stream>&, uint64_t number);
+  std::shared_ptr<Stream> stream(cudaStream_t handle) const;  // nullptr: none of ours
+  std::shared_ptr<Stream> legacy() const { return legacy_; }
+  void retire(const std::shared_ptr<Stream>&);  // its handle is gone, its work is not
+
+  // To the end of the stream's queue, or of what is captured from it.
+  cudaError_t enqueue(const std::shared_ptr<Stream>&, Work, std::vector<Point> after = {});
+  // Runs work until the point is passed.
+  cudaError_t complete(const Point&);
   cudaError_t complete_all();
-  // Records an error of the caller's in words.
+  // Whether it is passed; if not, work goes on a little.
+  bool passed_soon(const Point&);
+  // An error of the caller's, or of a kernel's, in words.
   cudaError_t refuse(cudaError_t error, const std::string& why);
+  cudaError_t refuse_for_good(cudaError_t error, const std::string& why);
+  // Calls that may not be made during a capture by this thread; the capture is spoilt then.
+  cudaError_t forbid_in_capture(const char* what);
+  // Whether queued work will read or write the bytes of host memory, or runs code of the host's.
+  bool uses_host_memory(const void* data, size_t bytes, bool writes) const;
   void forget();
 
  private:
-  cudaError_t run(Stream&);
+  std::vector<std::shared_ptr<Stream>> busy() const;
+  void run_a_step_towards(const Point&);
+  void run_head(Stream&);
+  void run_by_chance();
+
+  std::shared_ptr<Stream> legacy_;
+  std::vector<std::shared_ptr<Stream>> retired_;
+  Random random_;
 };
 
 Device& device();
 bool sticks(cudaError_t error);
 cudaError_t remember(cudaError_t error);  // for cudaGetLastError
-// The call fails because somebody asked for it, or because of an error that sticks.
+// Why a call fails before it is looked at: an error that sticks, one that was asked for, a host function that calls.
 cudaError_t refused_before(Device&);
 
 // A runtime call: locked, and refused where an error sticks.
@@ -150,5 +111,14 @@ cudaError_t call(Body body) {
   if (const cudaError_t error = refused_before(d); error != cudaSuccess) return remember(error);
   return remember(body(d));
 }
+
+// run.cc: a piece of work; consecutive kernels of a stream or a graph as a chain.
+struct HostFunctionScope {
+  HostFunctionScope();
+  ~HostFunctionScope();
+};
+cudaError_t run_work(Device&, const Work&);
+cudaError_t run_kernels(Device&, const std::vector<std::shared_ptr<const Kernel>>&);
+uint64_t hash_bytes(const void* data, size_t bytes);
 
 }  // namespace m2::emulator

@@ -1,6 +1,47 @@
-// Stream capture and graphs.
+// Stream capture and graphs. What is captured holds copies of the kernels' arguments; an instance holds copies of the graph's work, so that neither
+// hangs on the other.
+#include <algorithm>
+
 #include "emulator/host/api.h"
 #include "emulator/host/device.h"
+
+namespace m2::emulator {
+
+cudaError_t Device::forbid_in_capture(const char* what) {
+  for (const auto& capture : captures) {
+    if (capture->mode == cudaStreamCaptureModeRelaxed) continue;
+    if (capture->mode == cudaStreamCaptureModeThreadLocal && capture->thread != std::this_thread::get_id()) continue;
+    capture->invalid = true;
+    return refuse(cudaErrorStreamCaptureUnsupported, std::string(what) + " during a capture");
+  }
+  return cudaSuccess;
+}
+
+namespace {
+
+// Whether `node` is among what the nodes of `from` come after, or one of them.
+bool reaches(const Graph& graph, std::vector<size_t> from, size_t node) {
+  std::vector<bool> seen(graph.nodes.size());
+  while (!from.empty()) {
+    const size_t at = from.back();
+    from.pop_back();
+    if (at == node) return true;
+    if (seen[at]) continue;
+    seen[at] = true;
+    from.insert(from.end(), graph.nodes[at].after.begin(), graph.nodes[at].after.end());
+  }
+  return false;
+}
+
+bool is_joined(const Capture& capture) {
+  return std::all_of(capture.streams.begin(), capture.streams.end(), [&](const auto& s) {
+    return s.get() == capture.origin ||
+           std::all_of(s->captured.begin(), s->captured.end(), [&](size_t node) { return reaches(capture.graph, capture.origin->captured, node); });
+  });
+}
+
+}  // namespace
+}  // namespace m2::emulator
 
 using namespace m2::emulator;
 
@@ -8,12 +49,16 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   return call([&](Device& d) {
     const auto s = d.stream(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
-    if (s->legacy) return cudaErrorStreamCaptureUnsupported;
+    if (s->legacy) return d.refuse(cudaErrorStreamCaptureUnsupported, "the legacy stream cannot be captured");
     if (s->capture) return cudaErrorIllegalState;
-    s->capture = std::make_shared<Capture>();
-    s->capture->origin = s.get();
-    s->capture->mode = mode;
-    d.captures++;
+    auto capture = std::make_shared<Capture>();
+    capture->origin = s.get();
+    capture->mode = mode;
+    capture->thread = std::this_thread::get_id();
+    capture->streams.push_back(s);
+    s->capture = capture;
+    s->captured.clear();
+    d.captures.push_back(std::move(capture));
     return cudaSuccess;
   });
 }
@@ -23,13 +68,16 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     const auto s = d.stream(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
     *graph = nullptr;
-    if (!s->capture) return cudaErrorIllegalState;
-    const auto capture = std::exchange(s->capture, nullptr);
-    d.captures--;
+    const std::shared_ptr<Capture> capture = s->capture;
+    if (!capture) return cudaErrorIllegalState;
+    if (capture->origin != s.get()) return capture->invalid = true, cudaErrorStreamCaptureUnmatched;
+    if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id()) return cudaErrorStreamCaptureWrongThread;
+    const bool joined = is_joined(*capture);
+    for (const auto& other : capture->streams) other->capture = nullptr;
+    std::erase(d.captures, capture);
     if (capture->invalid) return cudaErrorStreamCaptureInvalidated;
-    auto made = std::make_shared<Graph>(std::move(capture->graph));
-    *graph = reinterpret_cast<cudaGraph_t>(made.get());
-    d.graphs[made.get()] = made;
+    if (!joined) return d.refuse(cudaErrorStreamCaptureUnjoined, "a stream that was forked from the captured one was not joined again");
+    *graph = d.graphs.add(std::make_shared<Graph>(std::move(capture->graph)));
     return cudaSuccess;
   });
 }
@@ -43,45 +91,41 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   });
 }
 
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* count) {
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
   return call([&](Device& d) {
-    const auto found = d.graphs.find(reinterpret_cast<Graph*>(graph));
-    if (found == d.graphs.end()) return cudaErrorInvalidValue;
-    *count = found->second->nodes.size();
+    const auto g = d.graphs.find(graph);
+    if (!g || nodes) return cudaErrorInvalidValue;  // only their number
+    *count = g->nodes.size();
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   return call([&](Device& d) {
-    const auto found = d.graphs.find(reinterpret_cast<Graph*>(graph));
-    if (found == d.graphs.end()) return cudaErrorInvalidValue;
-    auto made = std::make_shared<GraphExec>(GraphExec{found->second->nodes});
-    *exec = reinterpret_cast<cudaGraphExec_t>(made.get());
-    d.execs[made.get()] = made;
+    const auto g = d.graphs.find(graph);
+    if (!g) return cudaErrorInvalidValue;
+    *exec = d.execs.add(std::make_shared<GraphExec>(GraphExec{g->nodes}));
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream) {
-  return call([&](Device& d) {
-    return d.execs.contains(reinterpret_cast<GraphExec*>(exec)) && d.stream(stream) ? cudaSuccess : cudaErrorInvalidValue;
-  });
+  return call([&](Device& d) { return d.execs.find(exec) && d.stream(stream) ? cudaSuccess : cudaErrorInvalidValue; });
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream, Site) {
   return call([&](Device& d) {
-    const auto found = d.execs.find(reinterpret_cast<GraphExec*>(exec));
+    const auto e = d.execs.find(exec);
     const auto s = d.stream(stream);
-    if (found == d.execs.end() || !s) return cudaErrorInvalidValue;
-    d.enqueue(s, GraphWork{found->second});
-    return d.sticky;
+    if (!e || !s) return cudaErrorInvalidValue;
+    return d.enqueue(s, GraphWork{e});
   });
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-  return call([&](Device& d) { return d.execs.erase(reinterpret_cast<GraphExec*>(exec)) ? cudaSuccess : cudaErrorInvalidValue; });
+  return call([&](Device& d) { return d.execs.remove(exec) ? cudaSuccess : cudaErrorInvalidValue; });
 }
+
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  return call([&](Device& d) { return d.graphs.erase(reinterpret_cast<Graph*>(graph)) ? cudaSuccess : cudaErrorInvalidValue; });
+  return call([&](Device& d) { return d.graphs.remove(graph) ? cudaSuccess : cudaErrorInvalidValue; });
 }

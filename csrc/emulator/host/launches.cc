@@ -72,10 +72,11 @@ cudaError_t launch(const cudaLaunchConfig_t& config, KernelCall kernel_call) {
     kernel->block = config.blockDim;
     kernel->shared = config.dynamicSmemBytes;
     kernel->body = std::move(kernel_call.body);
+    kernel->pointers = std::move(kernel_call.pointers);
     if (const cudaError_t error = read_attributes(config, *kernel); error != cudaSuccess) return error;
     if (const cudaError_t error = check_shape(d, *kernel, kernel_call.kernel); error != cudaSuccess) return error;
-    d.enqueue(stream, KernelWork{kernel});
-    return d.sticky;
+    kernel->overlaps = kernel->overlaps && settings().architecture >= 90;
+    return d.enqueue(stream, KernelWork{std::move(kernel)});
   });
 }
 

@@ -1,4 +1,9 @@
 // cudaMalloc and its like, copies and fills.
+//
+// Copies from pinned memory read it when they run, and it is looked up then whether the host has changed it in between; pageable memory is read before
+// the call returns. Pinned memory that is copied to is filled with 0xff at the call; a copy to pageable memory has run when the call returns.
+#include <cstring>
+
 #include "emulator/host/api.h"
 #include "emulator/host/device.h"
 #include "emulator/settings.h"
@@ -6,20 +11,22 @@
 namespace m2::emulator {
 namespace {
 
-cudaError_t allocate(Device& d, void** pointer, size_t bytes, Place place, Site site) {
+cudaError_t allocate(Device& d, void** pointer, size_t bytes, Place place, Site site, const char* what) {
   if (!pointer) return cudaErrorInvalidValue;
   *pointer = nullptr;
+  if (const cudaError_t error = d.forbid_in_capture(what); error != cudaSuccess) return error;
   if (bytes == 0) return cudaSuccess;
   if (place == Place::kDevice && bytes > settings().memory - allocations().device_bytes()) return cudaErrorMemoryAllocation;
   const Allocation* a = allocations().add(bytes, place, site);
   if (!a) return cudaErrorMemoryAllocation;
   *pointer = a->data;
-  static_cast<void>(d);
   return cudaSuccess;
 }
 
+// Waits for all work, as CUDA does.
 cudaError_t release(Device& d, void* pointer, Place place, const char* what) {
   if (!pointer) return cudaSuccess;
+  if (const cudaError_t error = d.forbid_in_capture(what); error != cudaSuccess) return error;
   if (const cudaError_t error = d.complete_all(); error != cudaSuccess) return error;
   if (allocations().remove(pointer, place)) return cudaSuccess;
   return d.refuse(cudaErrorInvalidValue, std::string(what) + ": " + allocations().describe(pointer));
@@ -32,34 +39,54 @@ Memory memory_of(const void* p) {
   return !a ? Memory::kPageable : a->place == Place::kDevice ? Memory::kDevice : Memory::kPinned;
 }
 
-cudaError_t copy(Device& d, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t handle, bool waits) {
-  if (bytes == 0) return cudaSuccess;
-  const std::shared_ptr<Stream> stream = d.stream(handle);
-  if (!stream) return cudaErrorInvalidResourceHandle;
-  const Memory target = memory_of(to), source = memory_of(from);
+cudaError_t check_copy(Device& d, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const Memory target = memory_of(to), source = memory_of(from);
   if (kind != cudaMemcpyDefault && (to_device != (target == Memory::kDevice) || from_device != (source == Memory::kDevice))) {
     return d.refuse(cudaErrorInvalidValue, "a copy's kind does not fit its pointers: to " + allocations().describe(to) + ", from " + allocations().describe(from));
   }
-  if (target != Memory::kPageable && !allocations().find(to, bytes)) {
-    return d.refuse(cudaErrorInvalidValue, "a copy of " + std::to_string(bytes) + " bytes to " + allocations().describe(to));
-  }
-  if (source != Memory::kPageable && !allocations().find(from, bytes)) {
-    return d.refuse(cudaErrorInvalidValue, "a copy of " + std::to_string(bytes) + " bytes from " + allocations().describe(from));
-  }
-  d.enqueue(stream, CopyWork{to, from, bytes, nullptr, source != Memory::kDevice, target != Memory::kDevice});
-  return waits ? d.complete(stream, stream->issued) : d.sticky;
+  const std::string what = "a copy of " + std::to_string(bytes) + " bytes ";
+  if (target != Memory::kPageable && !allocations().find(to, bytes)) return d.refuse(cudaErrorInvalidValue, what + "to " + allocations().describe(to));
+  if (source != Memory::kPageable && !allocations().find(from, bytes)) return d.refuse(cudaErrorInvalidValue, what + "from " + allocations().describe(from));
+  return cudaSuccess;
 }
 
-cudaError_t fill(Device& d, void* to, int value, size_t bytes, cudaStream_t handle) {
-  if (bytes == 0) return cudaSuccess;
+cudaError_t copy(Device& d, void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t handle, bool waits, Site site) {
   const std::shared_ptr<Stream> stream = d.stream(handle);
   if (!stream) return cudaErrorInvalidResourceHandle;
+  if (bytes == 0) return cudaSuccess;
+  if (const cudaError_t error = check_copy(d, to, from, bytes, kind); error != cudaSuccess) return error;
+  const Memory target = memory_of(to), source = memory_of(from);
+  CopyWork work{to, from, bytes, target != Memory::kDevice, source != Memory::kDevice, nullptr, false, 0, site};
+  if (stream->capture) {
+    if (target == Memory::kPageable || source == Memory::kPageable) {
+      stream->capture->invalid = true;
+      return d.refuse(cudaErrorStreamCaptureUnsupported, "a captured copy of pageable memory");
+    }
+    return d.enqueue(stream, std::move(work));
+  }
+  if (source == Memory::kPageable) {
+    if (target != Memory::kDevice) waits = true;
+    const uint8_t* first = static_cast<const uint8_t*>(from);
+    work.staged = std::make_shared<std::vector<uint8_t>>(first, first + bytes);
+  } else if (source == Memory::kPinned && !d.uses_host_memory(from, bytes, true)) {
+    work.watched = true;
+    work.hash = hash_bytes(from, bytes);
+  }
+  if (target == Memory::kPinned && !d.uses_host_memory(to, bytes, false)) std::memset(to, 0xff, bytes);
+  if (target == Memory::kPageable) waits = true;
+  const cudaError_t error = d.enqueue(stream, std::move(work));
+  return waits && error == cudaSuccess ? d.complete({stream, stream->issued}) : error;
+}
+
+cudaError_t fill(Device& d, void* to, int value, size_t bytes, cudaStream_t handle, Site site) {
+  const std::shared_ptr<Stream> stream = d.stream(handle);
+  if (!stream) return cudaErrorInvalidResourceHandle;
+  if (bytes == 0) return cudaSuccess;
   if (!allocations().find(to, bytes)) return d.refuse(cudaErrorInvalidValue, "a fill of " + std::to_string(bytes) + " bytes: " + allocations().describe(to));
-  d.enqueue(stream, FillWork{to, value, bytes});
-  return d.sticky;
+  return d.enqueue(stream, FillWork{to, value, bytes, site});
 }
 
 }  // namespace
@@ -68,13 +95,13 @@ cudaError_t fill(Device& d, void* to, int value, size_t bytes, cudaStream_t hand
 using namespace m2::emulator;
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes, Site site) {
-  return call([&](Device& d) { return allocate(d, pointer, bytes, Place::kDevice, site); });
+  return call([&](Device& d) { return allocate(d, pointer, bytes, Place::kDevice, site, "cudaMalloc"); });
 }
 cudaError_t cudaMallocHost(void** pointer, size_t bytes, Site site) {
-  return call([&](Device& d) { return allocate(d, pointer, bytes, Place::kPinned, site); });
+  return call([&](Device& d) { return allocate(d, pointer, bytes, Place::kPinned, site, "cudaMallocHost"); });
 }
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned, Site site) {
-  return call([&](Device& d) { return allocate(d, pointer, bytes, Place::kPinned, site); });
+  return call([&](Device& d) { return allocate(d, pointer, bytes, Place::kPinned, site, "cudaHostAlloc"); });
 }
 cudaError_t cudaFree(void* pointer) {
   return call([&](Device& d) { return release(d, pointer, Place::kDevice, "cudaFree"); });
@@ -101,15 +128,16 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   });
 }
 
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Site) {
-  return call([&](Device& d) { return copy(d, to, from, bytes, kind, nullptr, true); });
+// Waits for the copy, except from pageable memory to the device: that has only been read.
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Site site) {
+  return call([&](Device& d) { return copy(d, to, from, bytes, kind, nullptr, memory_of(from) != Memory::kPageable, site); });
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream, Site) {
-  return call([&](Device& d) { return copy(d, to, from, bytes, kind, stream, false); });
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream, Site site) {
+  return call([&](Device& d) { return copy(d, to, from, bytes, kind, stream, false, site); });
 }
-cudaError_t cudaMemset(void* to, int value, size_t bytes, Site) {
-  return call([&](Device& d) { return fill(d, to, value, bytes, nullptr); });
+cudaError_t cudaMemset(void* to, int value, size_t bytes, Site site) {
+  return call([&](Device& d) { return fill(d, to, value, bytes, nullptr, site); });
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream, Site) {
-  return call([&](Device& d) { return fill(d, to, value, bytes, stream); });
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream, Site site) {
+  return call([&](Device& d) { return fill(d, to, value, bytes, stream, site); });
 }

@@ -1,16 +1,28 @@
 // Streams, events and host functions.
 #include "emulator/host/api.h"
 #include "emulator/host/device.h"
+#include "emulator/sites.h"
 
 using namespace m2::emulator;
 
+namespace {
+
+// What a wait or a question about a stream that is being captured gets.
+cudaError_t spoil(Device& d, Capture& capture, cudaError_t error, const char* what) {
+  capture.invalid = true;
+  return d.refuse(error, std::string(what) + " while the stream is captured");
+}
+
+Point end_of(const std::shared_ptr<Stream>& s) { return {s, s->issued}; }
+
+}  // namespace
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return call([&](Device& d) {
-    if (flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
+    if (!stream || flags > cudaStreamNonBlocking) return cudaErrorInvalidValue;
     auto made = std::make_shared<Stream>();
     made->blocking = flags == cudaStreamDefault;
-    *stream = reinterpret_cast<cudaStream_t>(made.get());
-    d.streams[made.get()] = made;
+    *stream = d.streams.add(std::move(made));
     return cudaSuccess;
   });
 }
@@ -18,65 +30,136 @@ cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWith
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  return call([&](Device& d) { return d.streams.erase(reinterpret_cast<Stream*>(stream)) ? cudaSuccess : cudaErrorInvalidResourceHandle; });
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream, Site) {
   return call([&](Device& d) {
-    const auto s = d.stream(stream);
-    return s ? d.complete(s, s->issued) : cudaErrorInvalidResourceHandle;
+    const auto s = d.streams.remove(stream);
+    if (!s) return cudaErrorInvalidResourceHandle;
+    if (s->capture) s->capture->invalid = true;
+    d.retire(s);
+    return cudaSuccess;
   });
 }
-cudaError_t cudaDeviceSynchronize(Site) {
-  return call([&](Device& d) { return d.complete_all(); });
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream, Site site) {
+  return call([&](Device& d) {
+    const auto s = d.stream(stream);
+    if (!s) return cudaErrorInvalidResourceHandle;
+    if (s->capture) return spoil(d, *s->capture, cudaErrorStreamCaptureUnsupported, "cudaStreamSynchronize");
+    return skips("cudaStreamSynchronize", site) ? cudaSuccess : d.complete(end_of(s));
+  });
 }
-cudaError_t cudaDeviceReset() { return cudaDeviceSynchronize(); }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(stream); }
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return call([&](Device& d) {
+    const auto s = d.stream(stream);
+    if (!s) return cudaErrorInvalidResourceHandle;
+    if (s->capture) return spoil(d, *s->capture, cudaErrorStreamCaptureUnsupported, "cudaStreamQuery");
+    if (d.passed_soon(end_of(s))) return cudaSuccess;
+    return d.sticky != cudaSuccess ? d.sticky : cudaErrorNotReady;
+  });
+}
+
+cudaError_t cudaDeviceSynchronize(Site site) {
+  return call([&](Device& d) {
+    if (const cudaError_t error = d.forbid_in_capture("cudaDeviceSynchronize"); error != cudaSuccess) return error;
+    return skips("cudaDeviceSynchronize", site) ? cudaSuccess : d.complete_all();
+  });
+}
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
   return call([&](Device& d) {
     const auto s = d.stream(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
-    d.enqueue(s, HostWork{function, data});
-    return d.sticky;
+    if (!function) return cudaErrorInvalidValue;
+    return d.enqueue(s, HostWork{function, data});
   });
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   return call([&](Device& d) {
+    if (!event) return cudaErrorInvalidValue;
     auto made = std::make_shared<Event>();
     made->timing = !(flags & cudaEventDisableTiming);
-    *event = reinterpret_cast<cudaEvent_t>(made.get());
-    d.events[made.get()] = made;
+    *event = d.events.add(std::move(made));
     return cudaSuccess;
   });
 }
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  return call([&](Device& d) { return d.events.erase(reinterpret_cast<Event*>(event)) ? cudaSuccess : cudaErrorInvalidResourceHandle; });
+  return call([&](Device& d) { return d.events.remove(event) ? cudaSuccess : cudaErrorInvalidResourceHandle; });
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream, Site site) {
   return call([&](Device& d) {
     const auto s = d.stream(stream);
-    const auto e = d.events.find(reinterpret_cast<Event*>(event));
-    if (!s || e == d.events.end()) return cudaErrorInvalidResourceHandle;
-    d.enqueue(s, RecordWork{e->second, ++e->second->recorded});
-    return d.sticky;
+    const auto e = d.events.find(event);
+    if (!s || !e) return cudaErrorInvalidResourceHandle;
+    if (skips("cudaEventRecord", site)) return cudaSuccess;
+    e->capture = s->capture;
+    if (s->capture) {
+      if (s->capture->invalid) return cudaErrorStreamCaptureInvalidated;
+      e->captured = s->captured;
+      return cudaSuccess;
+    }
+    e->recorded++;
+    const cudaError_t error = d.enqueue(s, RecordWork{e});
+    e->point = end_of(s);
+    return error;
   });
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned, Site) {
-  return call([&](Device& d) { return d.stream(stream) ? cudaSuccess : cudaErrorInvalidResourceHandle; });
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned, Site site) {
+  return call([&](Device& d) {
+    const auto s = d.stream(stream);
+    const auto e = d.events.find(event);
+    if (!s || !e) return cudaErrorInvalidResourceHandle;
+    if (skips("cudaStreamWaitEvent", site)) return cudaSuccess;
+    if (!e->capture) {
+      if (!s->capture) return e->recorded ? d.enqueue(s, WaitWork{}, {e->point}) : cudaSuccess;
+      s->capture->invalid = true;
+      return d.refuse(cudaErrorStreamCaptureIsolation, "a captured stream waits for an event of work that is not captured");
+    }
+    if (s->capture && s->capture != e->capture) {
+      s->capture->invalid = e->capture->invalid = true;
+      return d.refuse(cudaErrorStreamCaptureMerge, "two captures would become one");
+    }
+    if (s->legacy) return d.refuse(cudaErrorStreamCaptureImplicit, "the legacy stream waits for an event of captured work");
+    if (!s->capture) {  // a fork
+      s->capture = e->capture;
+      s->captured.clear();
+      s->capture->streams.push_back(s);
+    }
+    s->captured.insert(s->captured.end(), e->captured.begin(), e->captured.end());
+    return cudaSuccess;
+  });
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t event, Site) {
-  return call([&](Device& d) { return d.events.contains(reinterpret_cast<Event*>(event)) ? cudaSuccess : cudaErrorInvalidResourceHandle; });
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event, Site site) {
+  return call([&](Device& d) {
+    const auto e = d.events.find(event);
+    if (!e) return cudaErrorInvalidResourceHandle;
+    if (e->capture) return spoil(d, *e->capture, cudaErrorCapturedEvent, "cudaEventSynchronize");
+    return skips("cudaEventSynchronize", site) ? cudaSuccess : d.complete(e->point);
+  });
 }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return call([&](Device& d) {
+    const auto e = d.events.find(event);
+    if (!e) return cudaErrorInvalidResourceHandle;
+    if (e->capture) return spoil(d, *e->capture, cudaErrorCapturedEvent, "cudaEventQuery");
+    if (d.passed_soon(e->point)) return cudaSuccess;
+    return d.sticky != cudaSuccess ? d.sticky : cudaErrorNotReady;
+  });
+}
+
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   return call([&](Device& d) {
-    const auto from = d.events.find(reinterpret_cast<Event*>(start)), to = d.events.find(reinterpret_cast<Event*>(end));
-    if (from == d.events.end() || to == d.events.end()) return cudaErrorInvalidResourceHandle;
-    *milliseconds = std::chrono::duration<float, std::milli>(to->second->time - from->second->time).count();
+    const auto from = d.events.find(start), to = d.events.find(end);
+    if (!from || !to || !from->timing || !to->timing || !from->recorded || !to->recorded) return cudaErrorInvalidResourceHandle;
+    if (from->capture || to->capture) return cudaErrorCapturedEvent;
+    if (!from->point.passed() || !to->point.passed()) return cudaErrorNotReady;
+    *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
     return cudaSuccess;
   });
 }

@@ -1,0 +1,42 @@
+// Matrix products of the ops: views to a task, a plan for its sizes, and the kernel that the plan names.
+#include "cuda/gemm/kernels.h"
+#include "cuda/launchers.h"
+
+namespace m2::cuda {
+namespace {
+
+GemmTask product(const View& x, int64_t rows, const Weight& weight, Output output, const View& out) {
+  return {.x = bf16_data(x.data), .source = nullptr, .slots = 1, .offsets = nullptr, .groups = static_cast<int>(weight.experts), .rows = static_cast<int>(rows),
+          .k = static_cast<int>(weight.k), .panels = static_cast<int>(panels_of(weight.n)), .weight = static_cast<const uint4*>(weight.data.data()),
+          .output = output, .width = static_cast<int>(out.size(1)), .out = out.data};
+}
+
+void run(const Machine& m, const GemmTask& task) {
+  const GemmPlan plan = plan_gemm(m.multiprocessors(), m.shared_per_block(), {task.rows, task.groups, static_cast<int64_t>(task.panels) * kPanel, task.k});
+  if (plan.tile_rows == 0) gemm_small(m, task, plan);
+  else gemm_tiled(m, task, plan);
+}
+
+}  // namespace
+
+void linear(const Machine& m, const LinearArgs& a) {
+  const Output output = a.accumulate ? Output::kAddF32 : a.out.dtype == DType::kF32 ? Output::kF32 : Output::kBf16;
+  run(m, product(a.x, a.x.size(0), *a.weight, output, a.out));
+}
+
+void grouped_gate_up(const Machine& m, const GroupedGateUpArgs& a) {
+  const int64_t rows = a.source.size(0);
+  GemmTask task = product(a.x, rows, *a.weight, Output::kSwiGlu, a.out);
+  task.source = a.source.as<int32_t>();
+  task.slots = static_cast<int>(rows / a.x.size(0));
+  task.offsets = a.offsets.as<int32_t>();
+  run(m, task);
+}
+
+void grouped_linear(const Machine& m, const GroupedLinearArgs& a) {
+  GemmTask task = product(a.x, a.x.size(0), *a.weight, Output::kBf16, a.out);
+  task.offsets = a.offsets.as<int32_t>();
+  run(m, task);
+}
+
+}  // namespace m2::cuda

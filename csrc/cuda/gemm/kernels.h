@@ -1,0 +1,12 @@
+// The product kernels, as launchers see them.
+#pragma once
+#include "cuda/gemm/plan.h"
+#include "cuda/gemm/task.h"
+#include "cuda/machine.h"
+
+namespace m2::cuda {
+
+void gemm_small(const Machine&, const GemmTask&, const GemmPlan&);
+void gemm_tiled(const Machine&, const GemmTask&, const GemmPlan&);
+
+}  // namespace m2::cuda

@@ -1,0 +1,244 @@
+// Products of many rows: tiles of 128 outputs times 32, 64 or 128 rows, for dense and grouped products alike.
+//
+// A persistent block goes through its tiles (gemm/tiles.h) as through one stream of stages of 64 k: three or four stages of weights and rows of x are in
+// shared memory or on their way (cp.async), across the border of tiles, so no tile waits for its first stage. Weights lie in shared memory in the order
+// of the registers, as in memory: 16 bytes for each lane, no conflicts. Rows of x are 128 bytes with their 16-byte chunks at chunk ^ (row % 8), as ldmatrix
+// reads them without conflicts. Rows are gathered through `source` as they are copied.
+// A warp has 32 or 64 outputs of 32 rows: sums of the segment and of all segments before it, both in registers.
+//
+// Must move: weights, x and out once. Does move out of L2: a tile's weights and rows once for each tile; per stage 16 KiB + 128 bytes for each row of a
+// tile, for 128 x 64 multiply-adds each row. Tiles at work at once share them, so memory sees little more than once.
+#include "cuda/gemm/fragment.h"
+#include "cuda/gemm/kernels.h"
+#include "cuda/gemm/tiles.h"
+#include "cuda/launch.h"
+#include "cuda/ptx/async_copy.h"
+#include "cuda/ptx/launch.h"
+#include "cuda/ptx/matrix.h"
+
+namespace m2::cuda {
+namespace {
+
+constexpr int kRowBytes = kStage * 2;  // of x in a stage
+constexpr int kChunk = 8;              // bf16 of a 16-byte copy
+
+// Brings one stage after another into shared memory, from tile to tile.
+template <int kTile>
+class Loader {
+  static constexpr TileShape kShape = kTileShapes[kTile];
+  static constexpr int kThreads = kShape.threads(), kChunks = kStage / kChunk;
+  static constexpr int kWeightCopies = TileShape::kPanels * kStageVectors / kThreads, kRowCopies = kShape.rows * kChunks / kThreads, kRowStep = kThreads / kChunks;
+  static_assert(kThreads % kStageVectors == 0 && kRowStep % 8 == 0);
+
+ public:
+  static constexpr int kParts = kStageSteps;
+
+  __device__ __forceinline__ explicit Loader(const GemmTask& task) : task_(task), tiles_(task), stages_(static_cast<int>(stages_of(task.k))) { enter(); }
+
+  // A part of the stage, so that copies are asked for between multiplications and not in their place.
+  __device__ __forceinline__ void load(uint32_t shared, int part) {
+    if (!more_) return;
+    const int chunk = threadIdx.x % kChunks, k = stage_ * kStage + chunk * kChunk;
+#pragma unroll
+    for (int i = part; i < kWeightCopies; i += kParts) {
+      const int panel = threadIdx.x / kStageVectors + i * (kThreads / kStageVectors);
+      ptx::cp_async_16(shared + (threadIdx.x + i * kThreads) * 16, weights_ + min(panel, last_panel_) * panel_vectors(task_.k) + stage_ * kStageVectors);
+    }
+#pragma unroll
+    for (int i = part; i < kRowCopies; i += kParts) {
+      const int row = threadIdx.x / kChunks + i * kRowStep;
+      const bool there = rows_[i] && k < task_.k;
+      ptx::cp_async_16(shared + TileShape::kWeightBytes + row * kRowBytes + (chunk ^ row % 8) * 16, there ? rows_[i] + k : task_.x, there ? 16 : 0);
+    }
+  }
+
+  // All parts of the stage are asked for: to the next.
+  __device__ __forceinline__ void commit() {
+    ptx::cp_async_commit();
+    if (more_ && ++stage_ == stages_) enter();
+  }
+
+ private:
+  __device__ __forceinline__ void enter() {
+    more_ = tiles_.next();
+    if (!more_) return;
+    stage_ = 0;
+    weights_ = panel_of(task_, tiles_.group, tiles_.first_panel) + threadIdx.x % kStageVectors;
+    last_panel_ = task_.panels - 1 - tiles_.first_panel;
+#pragma unroll
+    for (int i = 0; i < kRowCopies; i++) {
+      const int row = tiles_.first_row + threadIdx.x / kChunks + i * kRowStep;
+      rows_[i] = row < tiles_.end_row ? row_of_x(task_, row) : nullptr;
+    }
+  }
+
+  const GemmTask& task_;
+  Tiles<kShape.rows> tiles_;
+  int stages_, stage_ = 0;
+  bool more_ = false;
+  const uint4* weights_ = nullptr;  // of the tile's first panel
+  int last_panel_ = 0;              // of the group, counted from there; the tile's panels behind it are copies of it, for nobody
+  const __nv_bfloat16* rows_[kRowCopies];  // null: behind the group's last row, zeros
+};
+
+// A warp's part of a tile.
+template <int kTile>
+struct WarpTile {
+  static constexpr TileShape kShape = kTileShapes[kTile];
+  static constexpr int kPanels = kShape.warp_panels, kRowTiles = TileShape::kWarpRows / 8;
+  int panel, row;  // the first of the warp, in the block's tile
+  float sums[kPanels][kRowTiles][4], total[kPanels][kRowTiles][4];
+
+  // Neighbouring warps, which run on different schedulers, share rows: where a tile is not full, all schedulers still have work.
+  __device__ __forceinline__ WarpTile()
+      : panel(threadIdx.x / kWarp % kShape.warps_down() * kPanels), row(threadIdx.x / kWarp / kShape.warps_down() * TileShape::kWarpRows) {}
+
+  __device__ __forceinline__ static void clear(float (&values)[kPanels][kRowTiles][4]) {
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+      for (int j = 0; j < kRowTiles; j++) values[p][j][0] = values[p][j][1] = values[p][j][2] = values[p][j][3] = 0;
+    }
+  }
+
+  struct Fragments {
+    uint4 a[kPanels];
+    uint32_t b[kRowTiles / 2][4];  // two tiles of 8 rows, 16 k each
+  };
+
+  __device__ __forceinline__ void fetch(Fragments& f, const uint8_t* stage, uint32_t shared, int step) const {
+    const int lane = threadIdx.x % kWarp, token = row + lane % 8 + lane / 16 * 8;  // whose 16 bytes this lane names for ldmatrix
+    const uint4* weights = reinterpret_cast<const uint4*>(stage) + panel * kStageVectors + lane;
+    const uint32_t tokens = shared + TileShape::kWeightBytes + token * kRowBytes;
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) f.a[p] = weights[p * kStageVectors + step * kStepVectors];
+#pragma unroll
+    for (int j = 0; j < kRowTiles / 2; j++) ptx::ldmatrix_x4(f.b[j], tokens + j * 16 * kRowBytes + ((2 * step + lane / 8 % 2) ^ token % 8) * 16);
+  }
+
+  __device__ __forceinline__ void multiply(const Fragments& f) {
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+      for (int j = 0; j < kRowTiles; j++) multiply_step(sums[p][j], f.a[p], f.b[j / 2][j % 2 * 2], f.b[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+
+  __device__ __forceinline__ void end_segment() {
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+      for (int j = 0; j < kRowTiles; j++) {
+#pragma unroll
+        for (int r = 0; r < 4; r++) total[p][j][r] += sums[p][j][r];
+      }
+    }
+    clear(sums);
+  }
+
+  // Where the four outputs of a lane go, once they are in place: see `write`.
+  struct Place {
+    int row, column;
+  };
+  __device__ __forceinline__ Place place(int p, int j, int first_panel, int first_row, bool gated) const {
+    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+    return {first_row + row + j * 8 + 2 * t + g % 2, (first_panel + panel + p) * (gated ? kPanel / 2 : kPanel) + g / 4 * 4 + g % 4 / 2 * 8};
+  }
+
+  // A lane has outputs g and g + 8 of two rows: those of a panel, or with SwiGLU those that two panels of gates and ups give. Four lanes make of
+  // theirs four neighbouring outputs of one row for each. What is added to is read all at once, before anything is written.
+  __device__ __forceinline__ void write(const GemmTask& task, int first_panel, int first_row, int end_row) {
+    const bool gated = task.output == Output::kSwiGlu;
+    const auto each = [&](const auto& use) {
+#pragma unroll
+      for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+        for (int j = 0; j < kRowTiles; j++) {
+          if (gated && p % 2) continue;
+          use(p, j, place(p, j, first_panel, first_row, gated));
+        }
+      }
+    };
+    each([&](int p, int j, const Place&) {
+      float(&values)[4] = total[p][j];
+      if (gated) {
+        const float(&next)[4] = total[p | 1][j];
+        const float joined[4] = {swiglu(values[0], values[2]), swiglu(values[1], values[3]), swiglu(next[0], next[2]), swiglu(next[1], next[3])};
+#pragma unroll
+        for (int r = 0; r < 4; r++) values[r] = joined[r];
+      }
+      transpose_lanes<4>(values);
+    });
+    if (task.output == Output::kAddF32) {
+      each([&](int p, int j, const Place& at) {
+        if (at.row < end_row) read_outputs(task, at.row, at.column, sums[p][j]);
+      });
+      each([&](int p, int j, const Place&) {
+#pragma unroll
+        for (int r = 0; r < 4; r++) total[p][j][r] = sums[p][j][r] + total[p][j][r];
+      });
+    }
+    each([&](int p, int j, const Place& at) {
+      if (at.row < end_row) write_outputs(task, at.row, at.column, total[p][j]);
+    });
+  }
+};
+
+template <int kTile>
+__global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTile].blocks) gemm_tiled_kernel(const GemmTask task) {
+  constexpr TileShape kShape = kTileShapes[kTile];
+  M2_DYNAMIC_SHARED(shared);
+  ptx::let_next_kernel_start();
+  ptx::wait_for_previous_kernel();
+  const uint32_t address = ptx::shared_address(shared);
+  Loader<kTile> loader(task);
+#pragma unroll
+  for (int i = 0; i < kShape.stages - 1; i++) {
+#pragma unroll
+    for (int part = 0; part < loader.kParts; part++) loader.load(address + i * kShape.stage_bytes(), part);
+    loader.commit();
+  }
+  WarpTile<kTile> warp;
+  Tiles<kShape.rows> tiles(task);
+  const int stages = static_cast<int>(stages_of(task.k));
+  int slot = 0, free_slot = kShape.stages - 1;
+  while (tiles.next()) {
+    WarpTile<kTile>::clear(warp.total);
+    WarpTile<kTile>::clear(warp.sums);
+    const bool has_rows = tiles.first_row + warp.row < tiles.end_row;
+    for (int stage = 0; stage < stages; stage++) {
+      ptx::cp_async_wait<kShape.stages - 2>();
+      __syncthreads();  // the stage has come, and everybody is done with the one before
+      const uint8_t* here = shared + slot * kShape.stage_bytes();
+      const uint32_t here_address = address + slot * kShape.stage_bytes(), free_address = address + free_slot * kShape.stage_bytes();
+      typename WarpTile<kTile>::Fragments fragments[2];
+      if (has_rows) warp.fetch(fragments[0], here, here_address, 0);
+#pragma unroll
+      for (int step = 0; step < kStageSteps; step++) {
+        if (has_rows) {
+          if (step + 1 < kStageSteps) warp.fetch(fragments[(step + 1) % 2], here, here_address, step + 1);
+          warp.multiply(fragments[step % 2]);
+        }
+        loader.load(free_address, step);
+      }
+      loader.commit();
+      if (has_rows && ((stage + 1) % kSegmentStages == 0 || stage + 1 == stages)) warp.end_segment();
+      free_slot = slot;
+      slot = slot + 1 == kShape.stages ? 0 : slot + 1;
+    }
+    if (has_rows) warp.write(task, tiles.first_panel, tiles.first_row, tiles.end_row);
+  }
+}
+
+}  // namespace
+
+void gemm_tiled(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
+  const Launch l{.grid = plan.grid_x, .block = plan.threads, .shared = plan.shared};
+  switch (plan.tile_rows) {
+    case kTileShapes[0].rows: return launch<gemm_tiled_kernel<0>>(m, l, task);
+    case kTileShapes[1].rows: return launch<gemm_tiled_kernel<1>>(m, l, task);
+    default: return launch<gemm_tiled_kernel<2>>(m, l, task);
+  }
+}
+
+}  // namespace m2::cuda
