@@ -1,5 +1,6 @@
 /** Ragged paged attention problems, and their float64 truth. */
 import type { Act } from '../../lib/ops'
+import { bf16Bits } from '../reference/number-formats'
 import { activations, bf16, bytesOf, f32, i32, opsFor, Random, round, taken, toBf16 } from './helpers'
 
 export interface Sequence {
@@ -41,32 +42,39 @@ export function problem(device: string, shape: AttentionShape) {
         cache.set(keys.subarray(from, from + dim), offset(page, 0, head, at % pageSize))
         cache.set(values.subarray(from, from + dim), offset(page, 1, head, at % pageSize))
       }
-    const stored = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
-    return { keys: stored(keys), values: stored(values), q: taken(device, random.normals(s.queries * heads * dim)) }
+    const rounded = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
+    return { keys: rounded(keys), values: rounded(values), q: taken(device, random.normals(s.queries * heads * dim)) }
   })
+  const stored = dtype === 'f32' ? cache : toBf16(cache)
   return {
     ...shape,
+    /** Replaces one number of K (which 0) or V (1) of a token in the cache. */
+    put: (b: number, which: number, head: number, at: number, d: number, value: number) => {
+      const page = pageTables[rows[b]! * pagesPerRow + Math.floor(at / pageSize)]!
+      stored[offset(page, which, head, at % pageSize) + d] = dtype === 'f32' ? value : bf16Bits(value)
+    },
     pages,
     rows,
     pagesPerRow,
     pageTables,
-    cache: dtype === 'f32' ? cache : toBf16(cache),
+    cache: stored,
     content,
     scale: dim ** -0.5,
   }
 }
 export type Problem = ReturnType<typeof problem>
 
-/** softmax(q K^T scale) V over everything up to each query's own position; `r` rounds what naive bf16 would. */
-export function truth(p: Problem, b: number, r: (v: number) => number = (v) => v): Float64Array {
-  const { queries, context } = p.sequences[b]!
-  const { keys, values, q } = p.content[b]!
+/** softmax(q K^T scale) V over everything up to each query's own position, for the queries of a part; `r` rounds what naive bf16 would. */
+export function truth(p: Problem, part: Part, r: (v: number) => number = (v) => v): Float64Array {
+  const { queries, context } = p.sequences[part.b]!
+  const { keys, values, q } = p.content[part.b]!
   const { heads, kvHeads, dim } = p
-  const out = new Float64Array(queries * heads * dim)
-  for (let j = 0; j < queries; j++)
+  const out = new Float64Array(part.count * heads * dim)
+  for (let j = part.first; j < part.first + part.count; j++)
     for (let h = 0; h < heads; h++) {
       const kvHead = Math.floor(h / (heads / kvHeads))
       const at = (j * heads + h) * dim
+      const to = at - part.first * heads * dim
       const scores = Array.from({ length: context - queries + j + 1 }, (_, i) => {
         let dot = 0
         for (let d = 0; d < dim; d++) dot += q[at + d]! * keys[(i * kvHeads + kvHead) * dim + d]!
@@ -76,7 +84,7 @@ export function truth(p: Problem, b: number, r: (v: number) => number = (v) => v
       const weights = scores.map((s) => Math.exp(s - max))
       const sum = weights.reduce((a, w) => a + w, 0)
       for (const [i, weight] of weights.entries())
-        for (let d = 0; d < dim; d++) out[at + d]! += r(weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
+        for (let d = 0; d < dim; d++) out[to + d]! += r(weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
     }
   return out.map(r)
 }

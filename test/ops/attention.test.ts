@@ -49,6 +49,17 @@ const SHAPES: AttentionShape[] = [
   { heads: 50, kvHeads: 1, dim: 32, pageSize: 16, dtype: 'bf16', sequences: [chunk(3, 20), decode(260)] },
   { heads: 6, kvHeads: 2, dim: 64, pageSize: 64, dtype: 'bf16', sequences: [255, 256, 257, 512, 513].map(decode) },
   { heads: 2, kvHeads: 1, dim: 32, pageSize: 48, dtype: 'bf16', sequences: [chunk(70, 600), chunk(20, 266)] },
+  { heads: 6, kvHeads: 2, dim: 128, pageSize: 48, dtype: 'bf16', sequences: [chunk(5, 96), chunk(6, 97), decode(145)] },
+  {
+    heads: 1,
+    kvHeads: 1,
+    dim: 64,
+    pageSize: 128,
+    dtype: 'bf16',
+    sequences: [chunk(130, 150), chunk(16, 129), chunk(17, 33)],
+  },
+  { heads: 50, kvHeads: 1, dim: 64, pageSize: 64, dtype: 'bf16', sequences: [decode(70), chunk(3, 31), prefill(1)] },
+  { heads: 34, kvHeads: 2, dim: 128, pageSize: 16, dtype: 'bf16', sequences: [decode(33), decode(32), decode(31)] },
 ]
 const title = (s: AttentionShape) =>
   `${s.heads}/${s.kvHeads} heads of ${s.dim}, pages of ${s.pageSize}, ${s.dtype}, ${s.sequences.map((q) => `${q.queries} of ${q.context}`).join(', ')}`
@@ -67,8 +78,8 @@ function judged(shape: AttentionShape) {
       const p = problem(device, shape)
       return {
         p,
-        truths: p.sequences.map((_, b) => truth(p, b)),
-        naive: once(() => p.sequences.map((_, b) => truth(p, b, round))),
+        truths: whole(p).map((part) => truth(p, part)),
+        naive: once(() => whole(p).map((part) => truth(p, part, round))),
       }
     }
     if (!byType.has(type)) byType.set(type, once(compute))
@@ -101,9 +112,22 @@ describe.each(DEVICES)('attention on %s', (device) => {
   })
 
   it('gives the value itself where one key has all the weight, however large the scores', () => {
-    const p = problem(device, { heads: 2, kvHeads: 1, dim: 32, pageSize: 16, dtype: 'f32', sequences: [decode(70)] })
-    p.scale = 1e4
-    expectAccurate(device, runner(device, p)(whole(p))[0]!, truth(p, 0), () => truth(p, 0, round), ACCURACY)
+    for (const dtype of ['f32', 'bf16'] as const) {
+      const p = problem(device, { heads: 2, kvHeads: 1, dim: 64, pageSize: 16, dtype, sequences: [decode(70)] })
+      p.scale = 1e4
+      const [part] = whole(p)
+      expectAccurate(device, runner(device, p)([part!])[0]!, truth(p, part!), () => truth(p, part!, round), ACCURACY)
+    }
+  })
+
+  it.each([-0.125, 0])('agrees with float64 at a scale of %d', (scale) => {
+    for (const dtype of ['f32', 'bf16'] as const) {
+      const shape = { heads: 4, kvHeads: 2, dim: 64, pageSize: 16, dtype, sequences: [decode(70), prefill(40)] }
+      const p = { ...problem(device, shape), scale }
+      const got = runner(device, p)(whole(p))
+      for (const [b, part] of whole(p).entries())
+        expectAccurate(device, got[b]!, truth(p, part), () => truth(p, part, round), ACCURACY)
+    }
   })
 
   it('passes over a sequence without queries', () => {
@@ -155,7 +179,7 @@ describe.each(DEVICES)('attention on %s', (device) => {
       const run = runner(device, p)
       const together = run(whole(p))
       for (const [b, { queries }] of p.sequences.entries())
-        for (const size of [1, 7, 64, 65, 100]) {
+        for (const size of [1, 5, 7, 42, 43, 64, 65, 100]) {
           const chunks: Act[] = []
           for (let first = 0; first < queries; first += size)
             chunks.push(...run([{ b, first, count: Math.min(size, queries - first) }]))

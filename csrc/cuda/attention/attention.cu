@@ -32,16 +32,22 @@ __global__ void __launch_bounds__(kMostThreads<kWarps>, 1) attention_kernel(cons
   ptx::let_next_kernel_start();
   const int teams = blockDim.x / kWarp / kWarps, team = threadIdx.x / kWarp / kWarps, worker = blockIdx.x * teams + team;
   const Work<16 * kWarps> work(task, gridDim.x * teams, sums);
-  ptx::wait_for_previous_kernel();
   Job& job = jobs[team];
-  for (int64_t x = work.begin(worker); x < work.begin(worker + 1); x = job.unit.end) {
-    meet<kWarps>();  // nobody is at the job before, nor at its tiles
-    if (threadIdx.x % (kWarps * kWarp) == 0) {
-      job.unit = work.at(x);
-      job.part = work.part(job.unit, x, work.begin(worker + 1));
-    }
-    meet<kWarps>();
+  const auto find_job = [&](int64_t x) {
+    const int64_t end = work.begin(worker + 1);
+    if (x >= end || threadIdx.x % (kWarps * kWarp) != 0) return;
+    job.unit = work.at(x);
+    job.part = work.part(job.unit, x, end);
+  };
+  int64_t x = work.begin(worker);
+  find_job(x);
+  ptx::wait_for_previous_kernel();
+  while (x < work.begin(worker + 1)) {
+    meet<kWarps>();  // the job is there
     if (job.part.first < job.part.end) attend<D, kWarps>(task, scratch, job);
+    x = job.unit.end;
+    meet<kWarps>();  // nobody is at it any more, nor at its tiles
+    find_job(x);
   }
 }
 

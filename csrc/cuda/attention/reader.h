@@ -32,19 +32,20 @@ class TileReader {
 
   // Looks up the tile whose tokens begin at `begin`, to be copied next.
   __device__ __forceinline__ void find(int begin) {
-    const int token = begin + found_row();
-    page_ = token < unit_.context() ? task_.page_tables[static_cast<int64_t>(task_.table_rows[unit_.sequence]) * task_.pages_per_row + token / page_size()] : 0;
+    const uint32_t token = begin + found_row(), page_size = static_cast<uint32_t>(task_.kv.page_size), index = token / page_size;
+    offset_ = token - index * page_size;
+    page_ = static_cast<int>(token) < unit_.context() ? unit_.pages[index] : 0;
   }
   __device__ __forceinline__ void copy(int begin, uint32_t to) const {
-    const uint32_t heads = static_cast<uint32_t>(task_.kv.heads), layers = static_cast<uint32_t>(task_.kv.layers);
-    const uint32_t key_row = ((page_ * layers + task_.layer) * 2 * heads + unit_.kv_head) * page_size() + (begin + found_row()) % page_size();
+    const uint32_t layers = static_cast<uint32_t>(task_.kv.layers), heads = static_cast<uint32_t>(task_.kv.heads), page_size = static_cast<uint32_t>(task_.kv.page_size);
+    const uint32_t key_row = ((page_ * layers + task_.layer) * 2 * heads + unit_.kv_head) * page_size + offset_;
     const int lane = threadIdx.x % kWarp, piece = lane % kPieces, context = unit_.context();
 #pragma unroll
-    for (int which = 0; which < 2; which++) {
+    for (int i = 0; i < kRows; i += kAtOnce) {
+      const int local = i + lane / kPieces, row = first_row() + local;
+      uint32_t from = __shfl_sync(kFullMask, key_row, local);
 #pragma unroll
-      for (int i = 0; i < kRows; i += kAtOnce) {
-        const int local = i + lane / kPieces, row = first_row() + local;
-        const uint32_t from = __shfl_sync(kFullMask, key_row, local) + which * heads * page_size();
+      for (int which = 0; which < 2; which++, from += heads * page_size) {
         ptx::cp_async_16(to + which * kBytes / 2 + row * D * 2 + (piece ^ row % 8) * 16, static_cast<const __nv_bfloat16*>(task_.kv.data) + static_cast<int64_t>(from) * D + piece * 8,
                          begin + row < context ? 16 : 0);
       }
@@ -57,11 +58,10 @@ class TileReader {
 
   __device__ __forceinline__ static int first_row() { return warp_of_team<kWarps>() * kRows; }
   __device__ __forceinline__ static int found_row() { return first_row() + threadIdx.x % kRows; }
-  __device__ __forceinline__ uint32_t page_size() const { return static_cast<uint32_t>(task_.kv.page_size); }
 
   const AttentionTask& task_;
   const Unit& unit_;
-  uint32_t page_;
+  uint32_t page_, offset_;  // of the lane's token
 };
 
 // A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of the tile become zeros, and their tokens come back as bits,

@@ -37,11 +37,12 @@ struct Queries {
 
 // A row tile.
 struct Unit {
-  int64_t at, end;  // on the line
-  int sequence, kv_head;
+  int64_t at, end;       // on the line
+  const int32_t* pages;  // of the sequence
+  int kv_head;
   Queries queries;
-  int row, rows;    // its first row; the rows of the sequence
-  int seen, tokens; // how many tokens its first row sees, and its last one
+  int row, rows;         // its first row; the rows of the sequence
+  int seen, tokens;      // how many tokens its first row sees, and its last one
 
   __device__ __forceinline__ int context() const { return queries.before + queries.count; }
   __device__ __forceinline__ int position(const AttentionTask& task, int row) const { return queries.before + row / task.group; }
@@ -96,13 +97,14 @@ class Work {
       else high = middle;
     }
     Unit u;
-    u.sequence = low * run();
-    u.queries = queries(u.sequence);
+    int b = low * run();
+    u.queries = queries(b);
     u.at = sums_[low];
     while (x - u.at >= length(u.queries)) {
       u.at += length(u.queries);
-      u.queries = queries(++u.sequence);
+      u.queries = queries(++b);
     }
+    u.pages = task_.page_tables + static_cast<int64_t>(task_.table_rows[b]) * task_.pages_per_row;
     u.rows = u.queries.count * task_.group;
     const int64_t head = length_of_tiles(u.queries, tiles(u.rows));
     u.kv_head = static_cast<int>((x - u.at) / head);

@@ -1,0 +1,182 @@
+/** Whatever a step is put together of, a row of it comes out the same: long contexts, mixed steps, many sequences, values that are not finite. */
+import { describe, expect, it } from 'vitest'
+import type { Act } from '../../lib/ops'
+import {
+  type AttentionShape,
+  type Part,
+  type Problem,
+  problem,
+  runner,
+  type Sequence,
+  truth,
+  whole,
+} from './attention.helpers'
+import { DEVICES, expectAccurate, expectSameBytes, once, Random, round, valuesOf } from './helpers'
+
+/** Bits are compared of one device alone; errors with those of float64, in f32 with those that long sums may have. */
+const ACCURACY = 4e-6
+
+const NONE: Part = { b: 0, first: 0, count: 0 }
+const copies = (part: Part, count: number): Part[] => new Array(count).fill(part)
+
+const longShape = (sequence: Sequence): AttentionShape => ({
+  heads: 2,
+  kvHeads: 1,
+  dim: 64,
+  pageSize: 64,
+  dtype: 'bf16',
+  sequences: [sequence],
+})
+
+/** Runs parts in one call and compares those of the first sequence with the same queries in `want`, which has all of it. */
+function expectRows(run: (parts: Part[]) => Act[], parts: Part[], want: Act): void {
+  const width = want.shape[1]!
+  for (const [i, got] of run(parts).entries()) {
+    const { b, first, count } = parts[i]!
+    if (b === 0) expectSameBytes(got.data, want.data.subarray(first * width, (first + count) * width))
+  }
+}
+
+describe.each(DEVICES)('attention on %s', (device) => {
+  const onLong = once(() => {
+    const [queries, context] = [8300, 9290]
+    const p = problem(device, longShape({ queries, context }))
+    return {
+      p,
+      run: runner(device, p),
+      ending: (tokens: number): Part => ({ b: 0, first: tokens - (context - queries) - 1, count: 1 }),
+    }
+  })
+
+  it.each([1023, 1024, 1025, 1087, 1280, 1281, 2048, 2049, 8191, 8192, 8193, 9216, 9217])(
+    'agrees with float64 at %i tokens',
+    (tokens) => {
+      const { p, run, ending } = onLong()
+      const part = ending(tokens)
+      expectAccurate(device, run([part])[0]!, truth(p, part), () => truth(p, part, round), ACCURACY)
+    },
+  )
+
+  /**
+   * Values that cancel, all with the same weight: what comes out is rounding alone, and so hangs on the order of every sum. The last 60 tokens are zeros,
+   * for all of the last queries to see the same.
+   */
+  function cancelling(p: Problem): Problem {
+    const random = new Random(7)
+    const half = Math.floor((p.sequences[0]!.context - 60) / 2)
+    const values = Array.from({ length: half }, () =>
+      Array.from({ length: p.dim }, () => random.normal() * 2 ** random.integer(20)),
+    )
+    for (const [i, other] of random.shuffled(half).entries())
+      for (let d = 0; d < p.dim; d++) {
+        p.put(0, 1, 0, i, d, values[i]![d]!)
+        p.put(0, 1, 0, half + i, d, -values[other]![d]!)
+      }
+    for (let at = 2 * half; at < p.sequences[0]!.context; at++) for (let d = 0; d < p.dim; d++) p.put(0, 1, 0, at, d, 0)
+    return { ...p, scale: 0 }
+  }
+
+  it.each([
+    [1030, 'with random values', (p: Problem) => p],
+    [1030, 'where sums cancel', cancelling],
+    [8200, 'with random values', (p: Problem) => p],
+    [8200, 'where sums cancel', cancelling],
+    [9290, 'where sums cancel', cancelling],
+  ])('gives the same bytes to the last of %i tokens in any company, %s', (context, _, values) => {
+    const queries = 40
+    const run = runner(device, values(problem(device, longShape({ queries, context }))))
+    const part = (first: number, count: number): Part => ({ b: 0, first, count })
+    const want = run([part(0, queries)])[0]!
+    const compare = (parts: Part[]) => expectRows(run, parts, want)
+    for (const first of [0, 1, 17, 38, 39]) compare([part(first, 1)])
+    compare([part(5, 8)])
+    compare([part(5, 9), part(30, 10)])
+    compare([part(0, 1), NONE, part(3, 33), part(8, 1), part(39, 1), NONE])
+    compare([...copies(part(39, 1), 34), part(0, 1)])
+    compare([...copies(part(0, queries), 6), part(20, 20), part(7, 1)])
+  })
+
+  it('gives the same bytes in a mixed step and alone, with 48 heads on 8', () => {
+    const p = problem(device, {
+      heads: 48,
+      kvHeads: 8,
+      dim: 128,
+      pageSize: 64,
+      dtype: 'bf16',
+      sequences: [
+        { queries: 30, context: 100 },
+        { queries: 1, context: 130 },
+        { queries: 3, context: 70 },
+        { queries: 2, context: 64 },
+      ],
+    })
+    const run = runner(device, p)
+    const together = run([...whole(p), NONE])
+    for (const [b, part] of whole(p).entries()) {
+      expectSameBytes(run([NONE, part])[1]!.data, together[b]!.data)
+      expectAccurate(device, together[b]!, truth(p, part), () => truth(p, part, round), ACCURACY)
+    }
+    expectRows(
+      run,
+      [
+        { b: 0, first: 11, count: 1 },
+        { b: 3, first: 0, count: 1 },
+        { b: 0, first: 12, count: 18 },
+      ],
+      together[0]!,
+    )
+  })
+
+  it('takes more sequences than a block has threads', () => {
+    const p = problem(device, {
+      heads: 2,
+      kvHeads: 1,
+      dim: 64,
+      pageSize: 16,
+      dtype: 'bf16',
+      sequences: [{ queries: 40, context: 60 }],
+    })
+    const run = runner(device, p)
+    const want = run(whole(p))[0]!
+    const parts = Array.from({ length: 300 }, (_, i): Part => (i % 3 === 1 ? NONE : { b: 0, first: i % 40, count: 1 }))
+    parts[150] = { b: 0, first: 3, count: 30 }
+    expectRows(run, parts, want)
+  })
+
+  it.each([
+    [128, 3, 'bf16'],
+    [64, 1, 'bf16'],
+    [64, 2, 'f32'],
+  ] as const)(
+    'keeps what is not finite from rows that do not see it: heads of %i, %i to a KV head, %s',
+    (dim, group, dtype) => {
+      const shape = { heads: group, kvHeads: 1, dim, pageSize: 16, dtype, sequences: [{ queries: 50, context: 90 }] }
+      const width = group * dim
+      const clean = problem(device, shape)
+      const want = runner(device, clean)(whole(clean))[0]!
+      // Token 40 + j is query j's own. From the first of these on, no row is what it was.
+      for (const [which, query, value] of [
+        [1, 1, Number.NaN],
+        [1, 21, Number.POSITIVE_INFINITY],
+        [1, 49, Number.NEGATIVE_INFINITY],
+        [0, 21, Number.NaN],
+      ] as const) {
+        const p = problem(device, shape)
+        p.put(0, which, 0, 40 + query, 5, value)
+        const run = runner(device, p)
+        const got = run(whole(p))[0]!
+        expectSameBytes(got.data.subarray(0, query * width), want.data.subarray(0, query * width))
+        for (let j = query; j < 50; j++) {
+          const row = valuesOf(got.data.subarray(j * width, (j + 1) * width))
+          expect(
+            row.some((v) => !Number.isFinite(v)),
+            `query ${j} of one that sees token ${40 + query}`,
+          ).toBe(true)
+        }
+        for (const size of [1, 2, 5, 20])
+          for (let first = 0; first < 50; first += size)
+            expectRows(run, [{ b: 0, first, count: Math.min(size, 50 - first) }], got)
+      }
+    },
+  )
+})
