@@ -202,7 +202,8 @@ class Draw {
     if (truncated_) {
       for (const Candidate& c : left_) total += weight(c.logit);
     } else {
-      total = row_.kernels.sum_exp(row_.x, row_.size, largest_, 1 / o_.temperature);
+      const float inverse = std::min(1 / o_.temperature, std::numeric_limits<float>::max());  // finite: 0 times it is 0
+      total = row_.kernels.sum_exp(row_.x, row_.size, largest_, inverse);
       keep_above(below(std::log(rest * total / static_cast<double>(row_.size))));  // those of less weight are less than the rest together
     }
     double missing = o_.top_p * total;

@@ -351,6 +351,8 @@ std::vector<Case> small_cases() {
       sample(3, 600, with(1.2f, 0, 1, 0.05f), 2, true),
       sample(4, 513, with(1, 0, 1, 0), 0, false),
       sample(3, 513, with(1, 7, 0.5f, 0), 0, false),
+      sample(2, 2600, with(1, 7, 0.5f, 0), 0, false),
+      sample(2, 2600, with(1, 1100, 0.2f, 0), 1, false),
   };
 }
 

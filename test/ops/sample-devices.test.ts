@@ -24,6 +24,7 @@ const kinds: Record<string, (vocab: number, random: Random) => Float32Array> = {
     for (let i = 0; i < 30; i++) logits[random.integer(vocab)] = random.normal()
     return logits
   },
+  '-Infinity from the 600th on': (vocab, random) => random.normals(vocab, 3).fill(-Infinity, 600),
   'from the best to the worst': (vocab) => Float32Array.from({ length: vocab }, (_, id) => -id / 1000),
   'from the worst to the best': (vocab) => Float32Array.from({ length: vocab }, (_, id) => id / 1000),
   huge: (vocab, random) => random.normals(vocab).map((x) => Math.max(-3e38, Math.min(3e38, x * 1e38))),
@@ -44,6 +45,7 @@ const options: Partial<RowOptions>[] = [
   { topP: 0 },
   { minP: 0.02 },
   { minP: 1 },
+  { topK: 40, minP: 1 },
   { topP: 0.7, minP: 0.1, topK: 300, temperature: 1.7 },
   { temperature: 1e-3, topP: 0.9 },
   { temperature: 1e-30 },

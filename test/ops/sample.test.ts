@@ -64,6 +64,14 @@ describe.each(DEVICES)('sample on %s', (device) => {
       expect(drawn({ logits, topP: 1 })).toEqual([0, 1, 2, 3, 4, 5])
     })
 
+    it('top-p counts over equals at any temperature', () => {
+      const equals = row(1, 1, 0, 1, 1)
+      for (const temperature of [1e-3, 1e-30, 1e-40]) {
+        expect(drawn({ logits: equals, temperature, topP: 0.9 })).toEqual([0, 1, 3, 4])
+        expect(drawn({ logits: equals, temperature, topP: 0.6 })).toEqual([0, 1, 3])
+      }
+    })
+
     it('top-p counts over what top-k left', () => {
       expect(drawn({ logits, topK: 2, topP: 0.49 })).toEqual([1])
       expect(drawn({ logits, topK: 3, topP: 0.76 })).toEqual([1, 3, 4])

@@ -43,13 +43,13 @@ __global__ void __launch_bounds__(kPrepareThreads) sample_prepare_kernel(const S
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
   const int64_t n = blockIdx.x / blocks;
-  if (task.rows[n] < 0) return;
-  const SamplingOptions o = task.options[n];
-  const ScoreRow row(task, n, o);
   const int first = (blockIdx.x % blocks * blockDim.x + threadIdx.x) / kWarp * kGroupsOfWarp;
   float x[kGroupsOfWarp][4];
 #pragma unroll
-  for (int i = 0; i < kGroupsOfWarp; i++) row.load(first + i, x[i]);
+  for (int i = 0; i < kGroupsOfWarp; i++) load_logits(task.logits + n * task.vocab, first + i, task.vocab, x[i]);
+  if (task.rows[n] < 0) return;
+  const SamplingOptions o = task.options[n];
+  const ScoreRow row(task, n, o);
 #pragma unroll
   for (int i = 0; i < kGroupsOfWarp; i++) {
     if (first + i < task.groups) prepare_group(task, o, row, n, first + i, x[i]);
@@ -90,10 +90,10 @@ __global__ void __launch_bounds__(kRowThreads, 1) sample_draw_kernel(const Sampl
   const int64_t n = blockIdx.x;
   const int target = task.rows[n];
   if (target < 0) return;
-  const SamplingOptions o = task.options[n];
-  const ScoreRow row(task, n, o);
   const uint32_t* keys = task.keys + n * task.groups;
   const RowFacts facts = facts_of(keys, task.logit_keys + n * task.groups, task.groups, partial);
+  const SamplingOptions o = task.options[n];
+  const ScoreRow row(task, n, o);
   int id;
   if (!is_finite_key(facts.top_logit) || facts.top == kNanKey) id = -1;
   else if (facts.top == kNever) id = row.has_mask() ? -2 : -1;

@@ -69,6 +69,10 @@ __device__ __forceinline__ void load_four(const T* row, int first, int vocab, T 
 // The first of this lane's ids in a group.
 __device__ __forceinline__ int first_id(int group) { return group * kGroup + static_cast<int>(threadIdx.x % kWarp) * 4; }
 
+__device__ __forceinline__ void load_logits(const float* row, int group, int vocab, float (&x)[4]) {
+  load_four<float4>(row, first_id(group), vocab, -__builtin_inff(), x);
+}
+
 // The logits of sample n and what is done to them.
 class ScoreRow {
  public:
@@ -89,7 +93,7 @@ class ScoreRow {
   __device__ __forceinline__ float logit(int id) const { return logits_[id]; }
 
   // This lane's four logits of a group.
-  __device__ __forceinline__ void load(int group, float (&x)[4]) const { load_four<float4>(logits_, first_id(group), vocab_, -__builtin_inff(), x); }
+  __device__ __forceinline__ void load(int group, float (&x)[4]) const { load_logits(logits_, group, vocab_, x); }
 
   // From logits to scores. The whole warp comes.
   __device__ __forceinline__ void adjust(int group, float (&x)[4]) const {
