@@ -29,7 +29,7 @@ const CORE_ROOMS: Record<string, CoreRoom> = {
   'csrc/cuda/ptx/': { own: ['cuda/', 'emulator/'], system: /^cuda/ },
   'csrc/emulator/': {
     own: ['emulator/'],
-    system: new RegExp(`${POSIX.source}|${SIMD.source}|^(cuda|sanitizer/|signal.h|ucontext.h)`),
+    system: new RegExp(`${POSIX.source}|${SIMD.source}|^(cuda|sanitizer/|(signal|ucontext|dlfcn|link)\\.h)`),
   },
   'csrc/text/': { own: ['core/error.h', 'text/'] },
   'csrc/napi/': { own: ['core/', 'model/', 'text/', 'napi/'], system: /^napi\.h$/ },

@@ -73,7 +73,7 @@ class Chain {
   bool run_link(size_t i) {
     Link& link = links_[i];
     const bool stops = has_next(i) && overlaps(i + 1);
-    const size_t stopped = stops && link.open.empty() ? std::min(groups_at_once(link), link.order.size()) : 0;
+    const size_t stopped = stops ? std::min(groups_at_once(link), link.order.size() - link.next) : 0;
     if (!run_rest(link, link.order.size() - stopped)) return false;
     if (stops) {
       while (link.next < link.order.size()) begin_group(link);
@@ -100,7 +100,9 @@ class Chain {
     while (link.next < count) begin_group(link);
     const bool stops = i + 1 < end && has_next(i) && overlaps(i + 1);
     if (!run_open(link, stops)) return false;
-    return !stops || !all_let_next_start(link) || begin_early(i + 1, end);
+    if (!stops) return true;
+    if (all_let_next_start(link) && !begin_early(i + 1, end)) return false;
+    return run_open(link, false);  // on to where it waits
   }
 
   void begin_group(Link& link) { link.open.push_back(&open_group(workers().mine(), *link.launch, link.order[link.next++])); }
