@@ -37,7 +37,7 @@ __device__ __forceinline__ float group_reach(const float (&x)[4], const Exponent
 }
 
 // What the groups' keys say of their row.
-struct RowFacts {
+struct alignas(16) RowFacts {  // moved in one piece
   uint32_t top = 0;       // the largest; kNanKey if there is a NaN
   uint32_t least = 0;     // the complement of the least of those that can come
   uint32_t usable = 0;    // how many can come

@@ -25,7 +25,7 @@ __device__ __forceinline__ int rank_id(uint64_t rank) { return static_cast<int>(
 __device__ __forceinline__ uint64_t highest_rank(uint32_t key) { return uint64_t{key} << 32 | 0xffffffffu; }
 
 // The largest of some numbers and the rank that has it; among equals that of the lowest id.
-struct Best {
+struct alignas(16) Best {  // moved in one piece
   uint64_t order = 0;  // the number as an integer of its order; 0: none yet
   uint64_t rank = 0;
 
