@@ -4,7 +4,7 @@
 //                 once (and what a row has of history, mask and bans), writes 8 to 28 bytes per group.
 //   draw          a block per row: reads those again, and of the logits the groups that can matter, with M2's defaults about 40 of 1563.
 //   alternatives  a block per row, where any are wanted: the best of the raw logits, 1024 at a time.
-// With V = 200,064 and M2's defaults 800 KB per row must move, and 850 KB do.
+// With V = 200,064 and M2's defaults 800 KB per row must move; 850 KB do, and with bans 875.
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
 #include "cuda/ptx/launch.h"
