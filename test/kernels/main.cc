@@ -1,33 +1,54 @@
 // Runs the kernels' cases on a device against the CPU backend: kernels DEVICE [--m2] [--only TEXT] [--list]
-// One line a case, and at the end "N passed, N failed". Built over the emulator (plain or with a sanitizer), and by nvcc for a GPU.
+//   --m2          the cases at MiniMax-M2's sizes in place of the small ones
+//   --seeds N     emulated: under the seeds 0 .. N-1 in place of the environment's
+//   --mutate      emulated: the cases with each barrier, wait, fence and commit left out in turn (mutate.cc)
+//   --traffic     traced: what each kernel moves, as JSON (traffic.cc)
+// One line a case, and at the end "N passed, N failed". Built over the emulator (plain, sanitized or traced), and by nvcc for a GPU.
 #include <cstdio>
 #include <cstring>
 
-#include "kernels/compare.h"
+#include "kernels/runs.h"
 
 using namespace m2;
 using namespace m2::kernels;
 
 namespace {
 
-Result run_on(Backend& ops, const Case& one) {
-  Arena arena(ops);
-  const Result result = one.call(arena, [](const std::function<void()>& op) { op(); });
-  arena.check_guards();
-  return result;
+struct Options {
+  std::string device, only;
+  int seeds = 0;
+  bool m2 = false, list = false, mutate = false, traffic = false;
+};
+
+bool parse(int argc, char** argv, Options& o) {
+  for (int i = 1; i < argc; i++) {
+    const std::string word = argv[i];
+    const bool has_value = i + 1 < argc;
+    if (word == "--m2") o.m2 = true;
+    else if (word == "--list") o.list = true;
+    else if (word == "--mutate") o.mutate = true;
+    else if (word == "--traffic") o.traffic = true;
+    else if (word == "--only" && has_value) o.only = argv[++i];
+    else if (word == "--seeds" && has_value) o.seeds = std::atoi(argv[++i]);
+    else if (word[0] != '-' && o.device.empty()) o.device = word;
+    else return false;
+  }
+  return !o.device.empty() || o.list;
 }
 
-int run_all(const std::vector<Case>& cases, const std::string& device, const std::string& only) {
-  const auto cpu = make_backend("cpu", 1), gpu = make_backend(device, 1);
+std::vector<Case> cases_of(const Options& o) {
+  std::vector<Case> cases = o.m2 || o.traffic ? m2_cases() : small_cases();
+  if (!o.m2 && !o.traffic) {
+    for (Case& one : layer_cases()) cases.push_back(std::move(one));
+  }
+  std::erase_if(cases, [&](const Case& one) { return one.name().find(o.only) == std::string::npos; });
+  return cases;
+}
+
+int run_all(Runs& runs, const std::vector<Case>& cases) {
   int passed = 0, failed = 0;
   for (const Case& one : cases) {
-    if (one.name().find(only) == std::string::npos) continue;
-    std::string wrong;
-    try {
-      wrong = difference(run_on(*gpu, one), run_on(*cpu, one));
-    } catch (const std::exception& error) {
-      wrong = error.what();
-    }
+    const std::string wrong = runs.wrong(one);
     (wrong.empty() ? passed : failed)++;
     std::printf("%s: %s\n", one.name().c_str(), wrong.empty() ? "ok" : wrong.c_str());
     std::fflush(stdout);
@@ -39,21 +60,26 @@ int run_all(const std::vector<Case>& cases, const std::string& device, const std
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string device, only;
-  bool m2_sizes = false, list = false;
-  for (int i = 1; i < argc; i++) {
-    if (!std::strcmp(argv[i], "--m2")) m2_sizes = true;
-    else if (!std::strcmp(argv[i], "--list")) list = true;
-    else if (!std::strcmp(argv[i], "--only") && i + 1 < argc) only = argv[++i];
-    else device = argv[i];
+  Options o;
+  if (!parse(argc, argv, o)) {
+    std::fprintf(stderr, "kernels DEVICE [--m2] [--only TEXT] [--list] [--seeds N] [--mutate] [--traffic]\n");
+    return 2;
   }
-  const std::vector<Case> cases = m2_sizes ? m2_cases() : small_cases();
-  if (list) {
+  const std::vector<Case> cases = cases_of(o);
+  if (o.list) {
     for (const Case& one : cases) std::printf("%s\n", one.name().c_str());
     return 0;
   }
   try {
-    return run_all(cases, device, only);
+    Runs runs(o.device);
+    if (o.mutate) return mutate(runs, cases, o.seeds);
+    if (o.traffic) return print_traffic(runs, cases);
+    int status = 0;
+    for (int seed = 0; seed < std::max(o.seeds, 1); seed++) {
+      if (o.seeds > 0) use_seed(seed);
+      status |= run_all(runs, cases);
+    }
+    return status;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;
