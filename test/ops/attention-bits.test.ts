@@ -96,6 +96,19 @@ describe.each(DEVICES)('attention on %s', (device) => {
     compare([...copies(part(0, queries), 6), part(20, 20), part(7, 1)])
   })
 
+  it('gives the same bytes to the last of 74,624 tokens in one call and one by one', () => {
+    // The same 11 pages over and over.
+    const p = cancelling(problem(device, longShape({ queries: 10, context: 704 })))
+    const pages = p.pageTables.subarray(p.rows[0]! * p.pagesPerRow, p.rows[0]! * p.pagesPerRow + 11)
+    p.pagesPerRow = 106 * 11
+    p.pageTables = Int32Array.from({ length: 3 * p.pagesPerRow }, (_, i) => pages[i % 11]!)
+    p.sequences[0]!.context = 64 * p.pagesPerRow
+    const run = runner(device, p)
+    const want = run(whole(p))[0]!
+    for (const first of [0, 9]) expectRows(run, [{ b: 0, first, count: 1 }], want)
+    expectRows(run, [{ b: 0, first: 3, count: 2 }, ...copies({ b: 0, first: 5, count: 1 }, 3)], want)
+  })
+
   it('gives the same bytes in a mixed step and alone, with 48 heads on 8', () => {
     const p = problem(device, {
       heads: 48,

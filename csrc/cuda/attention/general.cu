@@ -46,7 +46,7 @@ __device__ __forceinline__ int sequence_of(const AttentionTask& task, int token)
 template <class T>
 __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const AttentionTask task) {
   M2_SHARED(float, q, [kMostDim]);
-  M2_SHARED(float, weights, [kWarps][kWarp]);
+  M2_SHARED(float, weights, [kWarps][2][kWarp]);  // two, in turn: nobody writes what others may still read
   M2_SHARED(float, parts, [kWarps][kMostDim + 2]);  // o, m, l
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
 
   const float scale = task.flip_sign ? -task.scale : task.scale;
   float o[kOwn] = {}, m = -kInfinity, l = 0;
-  for (int first = warp * kWarp; first < tokens; first += kWarps * kWarp) {
+  for (int first = warp * kWarp, turn = 0; first < tokens; first += kWarps * kWarp, turn ^= 1) {
     const int count = min(kWarp, tokens - first);
     const T* row = row_of(first + min(lane, count - 1));
     float score = 0;
@@ -83,21 +83,20 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
     for (int step = kWarp / 2; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, step));
     const float next = fmaxf(m, top), base = next == -kInfinity ? 0 : next, keep = ptx::exp2_approx(m - base);
     m = next;
-    weights[warp][lane] = ptx::exp2_approx(score - base);
+    weights[warp][turn][lane] = ptx::exp2_approx(score - base);
     __syncwarp();
     l *= keep;
 #pragma unroll
     for (int i = 0; i < kOwn; i++) o[i] *= keep;
     for (int t = 0; t < count; t++) {
       const T* values = row_of(first + t) + values_from_keys;
-      const float weight = weights[warp][t];
+      const float weight = weights[warp][turn][t];
       l += weight;
 #pragma unroll
       for (int i = 0; i < kOwn; i++) {
         if (i * kWarp < dim) o[i] = fmaf(weight, load_one(values + i * kWarp + lane), o[i]);
       }
     }
-    __syncwarp();
   }
 
 #pragma unroll
