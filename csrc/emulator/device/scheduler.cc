@@ -70,7 +70,10 @@ void switch_away(bool ends = false) {
   Group& g = *me.block->group;
   if (!g.async.empty() && g.completion() == Completion::kRandom && g.random.one_in(16)) complete_async(g, g.random.below(g.async.size()));
   Thread* next = next_thread(g);
-  if (next == &me) return enter(me);
+  if (next == &me) {  // goes on counting its atomics: one that the order puts first would otherwise spin for good
+    me.state = ThreadState::kRunning;
+    return;
+  }
   if (next) enter(*next);
   else self = nullptr;
   switch_context(me.context, next ? next->context : g.worker->context, ends);

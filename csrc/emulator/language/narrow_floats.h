@@ -38,6 +38,7 @@ inline float narrow_to_f32(uint32_t bits) {
 template <int kExponentBits, int kMantissaBits>
 inline uint32_t f32_to_narrow(float magnitude) {
   constexpr int kBias = (1 << (kExponentBits - 1)) - 1;
+  if (magnitude == 0) return 0;  // which has no exponent
   int exponent;
   std::frexp(magnitude, &exponent);  // magnitude = m * 2^exponent, m in [0.5, 1)
   const int grid = (exponent - 1 < 1 - kBias ? 1 - kBias : exponent - 1) - kMantissaBits;

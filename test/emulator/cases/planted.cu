@@ -1,5 +1,5 @@
 // Planted bugs: kernels with one mistake each. Every one has to be noticed, under at least so many of the seeds, and with the expected words.
-#include "problems.h"
+#include "../problems.h"
 
 namespace m2::test {
 
@@ -62,4 +62,3 @@ CASE("gemm wgmma") {
 
 }  // namespace m2::test
 
-int main(int argc, char** argv) { return m2::test::run(argc, argv); }

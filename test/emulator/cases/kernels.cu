@@ -1,7 +1,7 @@
 // The test kernels, right under every seed; and how long they take.
 #include <chrono>
 
-#include "problems.h"
+#include "../problems.h"
 
 namespace m2::test {
 
@@ -44,4 +44,3 @@ CASE("gemm with wgmma") {
 
 }  // namespace m2::test
 
-int main(int argc, char** argv) { return m2::test::run(argc, argv); }
