@@ -10,7 +10,7 @@ namespace m2::emulator {
 
 // What went wrong last: kernel, block, thread, seed and what. Empty: nothing since the last reset.
 std::string last_report();
-// Forgets everything: queued work, streams, allocations, the error that stuck. What had not been freed, one line each.
+// Forgets everything: queued work, streams, allocations, the error that stuck. What had not been freed or destroyed, one line each.
 std::vector<std::string> reset_device();
 // The nth runtime call from now (1: the next one) fails with this error, as if the device had said so; an error of a kind that sticks, sticks.
 void fail_call(unsigned nth, cudaError_t error);
