@@ -37,10 +37,10 @@ bool parse(int argc, char** argv, Options& o) {
 }
 
 std::vector<Case> cases_of(const Options& o) {
-  std::vector<Case> cases = o.m2 || o.traffic ? m2_cases() : small_cases();
-  if (!o.m2 && !o.traffic) {
-    for (Case& one : layer_cases()) cases.push_back(std::move(one));
-  }
+  std::vector<Case> cases = o.m2 ? m2_cases() : small_cases();
+  const auto add = [&cases](std::vector<Case> more) { cases.insert(cases.end(), more.begin(), more.end()); };
+  add(loading_cases(o.m2));
+  if (!o.m2) add(layer_cases());
   std::erase_if(cases, [&](const Case& one) { return one.name().find(o.only) == std::string::npos; });
   return cases;
 }
