@@ -43,7 +43,7 @@ bool parse(int argc, char** argv, Options& o) {
 std::vector<Case> cases_of(const Options& o) {
   std::vector<Case> cases = o.m2 || o.traffic ? m2_cases() : small_cases();
   if (!o.m2 && !o.traffic) {
-    for (Case& one : layer_cases()) cases.push_back(std::move(one));
+    for (const auto& more : {layer_cases(), order_cases()}) cases.insert(cases.end(), more.begin(), more.end());
   }
   std::erase_if(cases, [&](const Case& one) { return one.name().find(o.only) == std::string::npos; });
   return cases;
