@@ -1,5 +1,6 @@
 /**
- * `npm run bench [-- ops engine tokenizer scheduler agents --write]`: runs the named benches, or all but `soak` and those of a GPU, prints their tables, and with --write keeps them in
+ * `npm run bench [-- ops engine tokenizer scheduler agents --write]`: runs the named benches, or all but
+ * `soak`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -7,6 +8,7 @@ import path from 'node:path'
 import { createOps } from '../lib/ops'
 import { benchAgents } from './agents'
 import { benchEngine } from './engine'
+import { benchKernels } from './gpu/kernels'
 import { benchGpuModel } from './gpu/model'
 import { benchGpuOps } from './gpu/ops'
 import { header } from './header'
@@ -23,9 +25,10 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   scheduler: benchScheduler,
   agents: benchAgents,
 }
-/** These take long or need a GPU, and run only when they are named. */
+/** These take long, or need a GPU or its compiler, and run only when they are named. */
 const NAMED: Record<string, () => Promise<Table[]>> = {
   soak: benchSoak,
+  kernels: benchKernels,
   'gpu-ops': () => benchGpuOps(gpu()),
   'gpu-model': () => benchGpuModel(gpu()),
 }

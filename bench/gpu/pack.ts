@@ -58,7 +58,7 @@ function main(): void {
     'configure',
     '-O',
     BUILD,
-    '--CDM2_KERNEL_TESTS=ON',
+    '--CDM2_NATIVE_TESTS=ON',
     `--CDM2_OUTPUT=${path.join(BUILD, 'addon')}`,
   )
   run('cmake', '--build', BUILD, '--target', ...PROGRAMS)

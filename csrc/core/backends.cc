@@ -21,7 +21,7 @@ int device_ordinal(const std::string& device) {
 
 std::unique_ptr<Backend> make_backend(const std::string& device, int threads) {
   if (device == "cpu") return cpu::make_cpu_backend(threads);
-  return cuda::make_cuda_backend(device_ordinal(device), device == "cuda" ? "cuda:0" : device);
+  return cuda::make_cuda_backend(device_ordinal(device), device);
 }
 
 }  // namespace m2

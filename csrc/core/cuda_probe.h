@@ -27,7 +27,7 @@ struct DeviceMemory {
   size_t free, total;  // bytes
 };
 
-// Throws DEVICE_UNAVAILABLE where the `ordinal`-th GPU is not there or cannot be used.
-DeviceMemory device_memory(int ordinal);
+// Of the `ordinal`-th GPU, which the user calls `device`. Throws DEVICE_UNAVAILABLE where it is not there or cannot be used.
+DeviceMemory device_memory(int ordinal, const std::string& device);
 
 }  // namespace m2

@@ -14,7 +14,7 @@ CudaProbe probe_cuda() {
   return probe;
 }
 
-DeviceMemory device_memory(int ordinal) { fail("DEVICE_UNAVAILABLE", "device \"cuda:", ordinal, "\": ", kReason); }
+DeviceMemory device_memory(int, const std::string& device) { fail("DEVICE_UNAVAILABLE", "device \"", device, "\": ", kReason); }
 
 std::unique_ptr<Backend> cuda::make_cuda_backend(int, const std::string& device) { fail("DEVICE_UNAVAILABLE", "device \"", device, "\": ", kReason); }
 

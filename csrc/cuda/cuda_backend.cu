@@ -16,15 +16,8 @@ constexpr int kMarks = 8;  // more than the marks that anybody still asks for
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(int ordinal, std::string device) : device_(std::move(device)), m_(ordinal), staging_(m_), recordings_(m_) {
-    for (cudaEvent_t& mark : marks_) check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "creating an event");
-  }
-  ~CudaBackend() override {
-    cudaStreamSynchronize(m_.stream());
-    for (cudaEvent_t mark : marks_) {
-      if (mark) cudaEventDestroy(mark);
-    }
-  }
+  CudaBackend(int ordinal, const std::string& device) : device_(device == "cuda" ? "cuda:0" : device), m_(ordinal, device), staging_(m_), recordings_(m_) {}
+  ~CudaBackend() override { cudaStreamSynchronize(m_.stream()); }
 
   std::string device() const override { return device_; }
   std::string description() const override { return m_.name() + ", sm_" + std::to_string(m_.architecture()) + ", " + std::to_string(m_.memory() >> 20) + " MiB"; }
@@ -94,7 +87,7 @@ class CudaBackend : public Backend {
   Machine m_;
   Staging staging_;
   Recordings recordings_;
-  std::array<cudaEvent_t, kMarks> marks_{};
+  std::array<Event, kMarks> marks_;
   int64_t next_mark_ = 0;
 };
 

@@ -5,7 +5,7 @@
 
 namespace m2::cuda {
 
-// The `ordinal`-th GPU, called `device`. Throws DEVICE_UNAVAILABLE where it is not there or cannot be used.
+// The `ordinal`-th GPU, which the user calls `device`. Throws DEVICE_UNAVAILABLE where it is not there or cannot be used.
 std::unique_ptr<Backend> make_cuda_backend(int ordinal, const std::string& device);
 
 }  // namespace m2::cuda

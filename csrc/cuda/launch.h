@@ -17,12 +17,14 @@ struct Launch {
   size_t shared = 0;  // bytes of dynamic shared memory
 };
 
-// "attention_decode_kernel<128>", from how the compiler prints this function.
+// "attention_kernel<128, 1>", from how the compiler prints this function; without namespaces.
 template <auto kKernel>
 const std::string& kernel_name() {
   static const std::string name = [](std::string_view text) {
     text.remove_prefix(text.find("kKernel = ") + 10);
-    return std::string(text.substr(0, text.find_first_of(";]")));
+    text = text.substr(0, text.find_first_of(";]"));
+    const size_t scope = text.rfind("::", text.find('<'));
+    return std::string(scope == std::string_view::npos ? text : text.substr(scope + 2));
   }(__PRETTY_FUNCTION__);
   return name;
 }

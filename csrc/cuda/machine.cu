@@ -8,49 +8,50 @@ namespace {
 std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
 // Why there is no device, in words that say what to do.
-[[noreturn]] void unavailable(int ordinal, const std::string& why) { fail("DEVICE_UNAVAILABLE", "device \"cuda:", ordinal, "\": ", why); }
+[[noreturn]] void unavailable(const std::string& device, const std::string& why) { fail("DEVICE_UNAVAILABLE", "device \"", device, "\": ", why); }
 
-int count_devices(int ordinal) {
+int count_devices(const std::string& device) {
   int driver = 0, runtime = 0, devices = 0;
-  cudaRuntimeGetVersion(&runtime);
-  cudaDriverGetVersion(&driver);
-  const cudaError_t status = cudaGetDeviceCount(&devices);
+  cudaError_t status = cudaRuntimeGetVersion(&runtime);
+  if (status == cudaSuccess) status = cudaDriverGetVersion(&driver);
+  if (status == cudaSuccess && driver > 0) status = cudaGetDeviceCount(&devices);
   cudaGetLastError();
-  if (driver == 0) unavailable(ordinal, "no NVIDIA driver was found");
+  if (status == cudaSuccess && driver == 0) unavailable(device, "no NVIDIA driver was found");
   if (status == cudaErrorInsufficientDriver)
-    unavailable(ordinal, "the NVIDIA driver supports CUDA up to " + version_text(driver) + ", this build needs " + version_text(runtime) + "; update the driver");
-  if (status != cudaSuccess && status != cudaErrorNoDevice) unavailable(ordinal, cudaGetErrorString(status));
+    unavailable(device, "the NVIDIA driver supports CUDA up to " + version_text(driver) + ", this build needs " + version_text(runtime) + "; update the driver");
+  if (status != cudaSuccess && status != cudaErrorNoDevice) unavailable(device, cudaGetErrorString(status));
   return devices;
 }
 
-Buffer allocated(void* data, size_t bytes, cudaError_t status, cudaError_t (*release)(void*), const char* kind) {
-  if (status == cudaSuccess) return Buffer(data, bytes, [release](void* p) { release(p); });
-  cudaGetLastError();
-  if (status != cudaErrorMemoryAllocation) check(status, "allocating memory");
-  size_t free = 0, total = 0;
-  cudaMemGetInfo(&free, &total);
-  cudaGetLastError();
-  fail("OUT_OF_MEMORY", kind, ": expected room for ", bytes, " bytes, found ", free, " of ", total, " free on the device");
+// Whether a call of the runtime gave memory; throws where it failed for any other reason than that there is none.
+bool given(cudaError_t status) {
+  if (status == cudaErrorMemoryAllocation) cudaGetLastError();
+  else check(status, "allocating memory");
+  return status == cudaSuccess;
 }
 
 }  // namespace
 
 Buffer allocate_device(size_t bytes) {
   void* data = nullptr;
-  const cudaError_t status = bytes == 0 ? cudaSuccess : cudaMalloc(&data, bytes);
-  return allocated(data, bytes, status, [](void* p) { return cudaFree(p); }, "memory of the device");
+  if (bytes > 0 && !given(cudaMalloc(&data, bytes))) {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
+    fail("OUT_OF_MEMORY", "memory of the device: expected room for ", bytes, " bytes, found ", free, " of ", total, " free");
+  }
+  return Buffer(data, bytes, [](void* p) { cudaFree(p); });
 }
 
 Buffer allocate_pinned(size_t bytes) {
   void* data = nullptr;
-  const cudaError_t status = bytes == 0 ? cudaSuccess : cudaMallocHost(&data, bytes);
-  return allocated(data, bytes, status, [](void* p) { return cudaFreeHost(p); }, "pinned memory of the host");
+  if (bytes > 0 && !given(cudaMallocHost(&data, bytes))) fail("OUT_OF_MEMORY", "pinned memory of the host: expected room for ", bytes, " bytes, the driver found none");
+  return Buffer(data, bytes, [](void* p) { cudaFreeHost(p); });
 }
 
-Machine::Machine(int ordinal) : ordinal_(ordinal) {
-  const int devices = count_devices(ordinal);
-  if (devices == 0) unavailable(ordinal, "the driver shows no device");
-  if (ordinal >= devices) unavailable(ordinal, "there are " + std::to_string(devices) + " devices, the last is \"cuda:" + std::to_string(devices - 1) + "\"");
+Machine::Machine(int ordinal, const std::string& device) : ordinal_(ordinal) {
+  const int devices = count_devices(device);
+  if (devices == 0) unavailable(device, "the driver shows no device");
+  if (ordinal >= devices) unavailable(device, "there are " + std::to_string(devices) + " devices, the last is \"cuda:" + std::to_string(devices - 1) + "\"");
   check(cudaSetDevice(ordinal), "choosing the device");
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "reading the device's properties");
@@ -60,7 +61,7 @@ Machine::Machine(int ordinal) : ordinal_(ordinal) {
   shared_per_block_ = properties.sharedMemPerBlockOptin;
   memory_ = properties.totalGlobalMem;
   if (architecture_ < kOldestArchitecture)
-    unavailable(ordinal, name_ + " has compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", expected 8.0 or newer");
+    unavailable(device, name_ + " has compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", expected 8.0 or newer");
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
 }
 

@@ -17,8 +17,8 @@ Buffer allocate_pinned(size_t bytes);
 
 class Machine {
  public:
-  // The `ordinal`-th device. Throws DEVICE_UNAVAILABLE with the facts: no driver or an old one, no such device, an old chip.
-  explicit Machine(int ordinal);
+  // The `ordinal`-th device, which the user calls `device`. Throws DEVICE_UNAVAILABLE with the facts: no driver or an old one, no such device, an old chip.
+  Machine(int ordinal, const std::string& device);
   ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;

@@ -28,8 +28,8 @@ CudaProbe probe_cuda() {
   return probe;
 }
 
-DeviceMemory device_memory(int ordinal) {
-  const cuda::Machine machine(ordinal);
+DeviceMemory device_memory(int ordinal, const std::string& device) {
+  const cuda::Machine machine(ordinal, device);
   DeviceMemory memory;
   cuda::check(cudaMemGetInfo(&memory.free, &memory.total), "asking for the device's memory");
   return memory;

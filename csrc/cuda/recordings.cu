@@ -1,63 +1,55 @@
 #include "cuda/recordings.h"
 
+#include <utility>
+
 #include "cuda/check.h"
 
 namespace m2::cuda {
 
 void Recordings::run(uint64_t key, const std::function<void()>& ops) {
-  if (scratch_ != machine_.scratch(0)) forget();  // it has grown since, and lies elsewhere
+  if (scratch_ != machine_.scratch(0)) {  // it has grown since, and lies elsewhere
+    recordings_.clear();
+    scratch_ = machine_.scratch(0);
+  }
   Recording& recording = recordings_[key];
   if (recording.runs++ == 0) return ops();
   if (!recording.graph) recording.graph = record(ops);
-  check(cudaGraphLaunch(recording.graph, machine_.stream()), "launching a recorded step");
+  check(cudaGraphLaunch(recording.graph.get(), machine_.stream()), "launching a recorded step");
 }
 
 double Recordings::time(int repeats, const std::function<void()>& ops) {
   ops();
-  const cudaGraphExec_t graph = record(ops);
-  cudaEvent_t begin = nullptr, end = nullptr;
+  const ExecutableGraph graph = record(ops);
+  const Event begin(cudaEventDefault), end(cudaEventDefault);
   float milliseconds = 0;
-  cudaError_t status = cudaEventCreate(&begin);
-  const auto go_on = [&](cudaError_t next) { status = status == cudaSuccess ? next : status; };
-  go_on(cudaEventCreate(&end));
-  go_on(cudaGraphLaunch(graph, machine_.stream()));  // warm
-  go_on(cudaEventRecord(begin, machine_.stream()));
-  go_on(cudaGraphLaunch(graph, machine_.stream()));
-  go_on(cudaEventRecord(end, machine_.stream()));
-  go_on(cudaEventSynchronize(end));
-  go_on(cudaEventElapsedTime(&milliseconds, begin, end));
-  cudaGraphExecDestroy(graph);
-  if (begin) cudaEventDestroy(begin);
-  if (end) cudaEventDestroy(end);
-  check(status, "timing");
+  check(cudaGraphLaunch(graph.get(), machine_.stream()), "launching what was recorded");  // warm
+  check(cudaEventRecord(begin, machine_.stream()), "recording an event");
+  check(cudaGraphLaunch(graph.get(), machine_.stream()), "launching what was recorded");
+  check(cudaEventRecord(end, machine_.stream()), "recording an event");
+  check(cudaEventSynchronize(end), "waiting for what was recorded");
+  check(cudaEventElapsedTime(&milliseconds, begin, end), "timing");
   return 1000.0 * milliseconds / repeats;
 }
 
-cudaGraphExec_t Recordings::record(const std::function<void()>& ops) {
-  cudaGraph_t graph = nullptr;
+ExecutableGraph Recordings::record(const std::function<void()>& ops) {
   check(cudaStreamBeginCapture(machine_.stream(), cudaStreamCaptureModeThreadLocal), "beginning to record a step");
+  const auto end = [this] {
+    cudaGraph_t graph = nullptr;
+    const cudaError_t status = cudaStreamEndCapture(machine_.stream(), &graph);
+    return std::pair(Graph(graph), status);
+  };
   try {
     ops();
   } catch (...) {
-    cudaStreamEndCapture(machine_.stream(), &graph);
-    if (graph) cudaGraphDestroy(graph);
+    end();
     cudaGetLastError();
     throw;
   }
-  check(cudaStreamEndCapture(machine_.stream(), &graph), "recording a step");
+  const auto [graph, status] = end();
+  check(status, "recording a step");
   cudaGraphExec_t instance = nullptr;
-  const cudaError_t status = cudaGraphInstantiate(&instance, graph, 0);
-  cudaGraphDestroy(graph);
-  check(status, "preparing a recorded step");
-  return instance;
-}
-
-void Recordings::forget() {
-  for (auto& [key, recording] : recordings_) {
-    if (recording.graph) cudaGraphExecDestroy(recording.graph);
-  }
-  recordings_.clear();
-  scratch_ = machine_.scratch(0);
+  check(cudaGraphInstantiate(&instance, graph.get(), 0), "preparing a recorded step");
+  return ExecutableGraph(instance);
 }
 
 }  // namespace m2::cuda

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "cuda/handles.h"
 #include "cuda/machine.h"
 
 namespace m2::cuda {
@@ -11,9 +12,6 @@ namespace m2::cuda {
 class Recordings {
  public:
   explicit Recordings(Machine& machine) : machine_(machine) {}
-  ~Recordings() { forget(); }
-  Recordings(const Recordings&) = delete;
-  Recordings& operator=(const Recordings&) = delete;
 
   void run(uint64_t key, const std::function<void()>& ops);
   // Microseconds of the device for each of the `repeats` that `ops` holds: run once, then recorded and replayed between two events.
@@ -22,10 +20,9 @@ class Recordings {
  private:
   struct Recording {
     int64_t runs = 0;
-    cudaGraphExec_t graph = nullptr;
+    ExecutableGraph graph;
   };
-  cudaGraphExec_t record(const std::function<void()>& ops);
-  void forget();
+  ExecutableGraph record(const std::function<void()>& ops);
 
   Machine& machine_;
   std::map<uint64_t, Recording> recordings_;

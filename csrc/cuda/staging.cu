@@ -6,13 +6,6 @@ Staging::Staging(const Machine& machine) : machine_(machine) {
   for (Slot& slot : slots_) {
     slot.pinned = allocate_pinned(kBytes);
     slot.device = allocate_device(kBytes);
-    check(cudaEventCreateWithFlags(&slot.free, cudaEventDisableTiming), "creating an event");
-  }
-}
-
-Staging::~Staging() {
-  for (Slot& slot : slots_) {
-    if (slot.free) cudaEventDestroy(slot.free);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "cuda/check.h"
+#include "cuda/handles.h"
 #include "cuda/machine.h"
 
 namespace m2::cuda {
@@ -14,7 +15,6 @@ class Staging {
   static constexpr size_t kBytes = size_t{8} << 20;  // of one buffer
 
   explicit Staging(const Machine&);
-  ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
@@ -34,7 +34,7 @@ class Staging {
  private:
   struct Slot {
     Buffer pinned, device;
-    cudaEvent_t free = nullptr;  // when the device needs neither any more
+    Event free;  // when the device needs neither any more
   };
   Slot& next();
   Slot& fill(const void* host, size_t bytes);

@@ -10,7 +10,7 @@ namespace m2::emulator {
 
 // What went wrong last: kernel, block, thread, seed and what. Empty: nothing since the last reset.
 std::string last_report();
-// Forgets everything: queued work, streams, allocations, the error that stuck. What had not been freed, one line each.
+// Forgets everything: queued work, streams, allocations, the error that stuck. What had not been freed or destroyed, one line each.
 std::vector<std::string> reset_device();
 // The nth runtime call from now (1: the next one) fails with this error, as if the device had said so; an error of a kind that sticks, sticks.
 void fail_call(unsigned nth, cudaError_t error);
@@ -28,10 +28,11 @@ void skip_site(const std::string& file, unsigned line);
 void skip_no_sites();
 
 #ifdef M2_TRACED
-// What kernels of a name moved in all their launches: bytes asked for, and bytes of the different sectors (of 32) of each launch.
+// What kernels of a name moved in all their launches: bytes asked for, and bytes of the different sectors (of 32) of each launch. And their largest launch:
+// blocks, threads of a block, bytes of dynamic shared memory.
 struct KernelTraffic {
   std::string kernel;
-  uint64_t launches = 0, read = 0, written = 0, distinct_read = 0, distinct_written = 0;
+  uint64_t launches = 0, read = 0, written = 0, distinct_read = 0, distinct_written = 0, blocks = 0, threads = 0, shared = 0;
 };
 std::vector<KernelTraffic> traffic();
 void forget_traffic();

@@ -30,6 +30,7 @@ Settings from_environment() {
   if (s.architecture != 80 && s.architecture != 90) s.mistake = "M2_EMULATED_ARCH is " + std::to_string(s.architecture) + ", expected 80 or 90";
   s.memory = number(s, "M2_EMULATED_MEMORY", s.memory);
   s.multiprocessors = static_cast<int>(std::clamp<uint64_t>(number(s, "M2_EMULATED_MULTIPROCESSORS", 4), 1, 1024));
+  s.fail = static_cast<unsigned>(number(s, "M2_EMULATOR_FAIL", 0));
   return s;
 }
 

@@ -4,6 +4,7 @@
 //   M2_EMULATED_ARCH             80 or 90
 //   M2_EMULATED_MEMORY           bytes of device memory (default 4 GiB)
 //   M2_EMULATED_MULTIPROCESSORS  default 4
+//   M2_EMULATOR_FAIL             n: the device is lost at the nth call of the runtime
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@ struct Settings {
   int architecture = 90;
   size_t memory = size_t{4} << 30;
   int multiprocessors = 4;
+  unsigned fail = 0;  // 0: never
   std::string mistake;  // in the environment: there is no device then
 
   size_t shared_per_block() const { return architecture >= 90 ? 227 << 10 : 163 << 10; }

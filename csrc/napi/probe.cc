@@ -71,7 +71,7 @@ Napi::Value cuda_probe(const Napi::CallbackInfo& info) {
 // (device) -> { free, total }
 Napi::Value device_memory_of(const Napi::CallbackInfo& info) {
   return ask(info.Env(), [device = info[0].As<Napi::String>().Utf8Value()]() -> Result {
-    return [memory = device_memory(device_ordinal(device))](Napi::Env env) -> Napi::Value {
+    return [memory = device_memory(device_ordinal(device), device)](Napi::Env env) -> Napi::Value {
       Napi::Object result = Napi::Object::New(env);
       result["free"] = Napi::Number::New(env, static_cast<double>(memory.free));
       result["total"] = Napi::Number::New(env, static_cast<double>(memory.total));

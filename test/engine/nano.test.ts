@@ -265,7 +265,6 @@ describe('errors', () => {
     expect(await errorOf(Engine.load('no/such/folder'))).toMatch(/^MODEL_NOT_FOUND .*no\/such\/folder/)
     expect(await errorOf(Engine.load(7 as never))).toBe('BAD_OPTION modelDir: expected the path of a folder, found 7')
     expect(await errorOf(Engine.load(NANO, { device: 'cuda' }))).toMatch(/^DEVICE_UNAVAILABLE device "cuda"/)
-    expect(await errorOf(Engine.load(NANO, { device: 'emulated' }))).toMatch(/^DEVICE_UNAVAILABLE/)
     expect(await errorOf(Engine.load(NANO, { kvMemory: 'much' }))).toMatch(/^BAD_OPTION kvMemory/)
   })
 

@@ -255,7 +255,7 @@ Case sample(int64_t rows, int64_t vocab, SamplingOptions options, float spread, 
               all[n].position = static_cast<uint32_t>(100 + n);
               row_of[n] = static_cast<int32_t>(rows - 1 - n);
               if (extras && n % 2 == 0) {
-                all[n].logprobs = static_cast<int32_t>(n % 6);
+                all[n].logprobs = static_cast<int32_t>(5 - n % 6);
                 all[n].frequency_penalty = 0.5f;
                 bias_ids.push_back(static_cast<int32_t>(n % vocab));
                 bias_values.push_back(2);

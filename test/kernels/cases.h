@@ -25,8 +25,12 @@ struct Case {
 };
 
 std::vector<Case> small_cases();
+// What runs while a model loads, small or at MiniMax-M2's sizes.
+std::vector<Case> loading_cases(bool m2);
 // Ops behind each other, as the model has them.
 std::vector<Case> layer_cases();
+// What stands between calls.
+std::vector<Case> order_cases();
 // One layer of MiniMax-M2, decoding and prefilling, cut down in count where the emulator would take minutes.
 std::vector<Case> m2_cases();
 

@@ -9,8 +9,9 @@ struct Sizes {
   int64_t C = 64, Hq = 6, Hk = 1, D = 64, R = 32, E = 3, F = 32, V = 90, S = 16;
 };
 
-Result layer(Arena& a, const std::function<void(const std::function<void()>&)>& run, const std::vector<std::pair<int64_t, int64_t>>& sequences) {
-  const Sizes z;
+using Run = std::function<void(const std::function<void()>&)>;
+
+Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int64_t>>& sequences, const Sizes& z) {
   Random r(21);
   Backend& ops = a.ops;
   int64_t T = 0, most_pages = 1, max_queries = 0;
@@ -91,10 +92,22 @@ Result layer(Arena& a, const std::function<void(const std::function<void()>&)>& 
 }  // namespace
 
 std::vector<Case> layer_cases() {
-  const auto one = [](const char* what, std::vector<std::pair<int64_t, int64_t>> sequences) {
-    return Case{"layer", what, 0, [sequences](Arena& a, const std::function<void(const std::function<void()>&)>& run) { return layer(a, run, sequences); }};
+  using Sequences = std::vector<std::pair<int64_t, int64_t>>;
+  const auto one = [](const char* what, const Sequences& sequences, const Sizes& sizes = {}) {
+    return Case{"layer", what, 0, [=](Arena& a, const Run& run) { return layer(a, run, sequences, sizes); }};
   };
-  return {one("decode of 3", {{1, 20}, {1, 70}, {1, 1}}), one("prompts of 50 and 30", {{50, 50}, {30, 45}}), one("a prompt and a decode", {{40, 70}, {1, 33}})};
+  const Sequences decode{{1, 20}, {1, 70}, {1, 1}};
+  // The first run prepares, the second records, the third replays.
+  const Case replayed{"layer", "decode of 3, replayed", 0, [=](Arena& a, const Run& run) {
+                        static uint64_t key = 1 << 20;
+                        key++;
+                        const auto thrice = [&](const std::function<void()>& ops) {
+                          for (int i = 0; i < 3; i++) a.ops.replay(key, ops);
+                        };
+                        return layer(a, [&](const std::function<void()>& ops) { run([&] { thrice(ops); }); }, decode, {});
+                      }};
+  return {one("decode of 3", decode), one("prompts of 50 and 30", {{50, 50}, {30, 45}}), one("a prompt and a decode", {{40, 70}, {1, 33}}),
+          one("decode of 3, heads of 96", decode, {.D = 96}), replayed};
 }
 
 }  // namespace m2::kernels

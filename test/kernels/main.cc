@@ -2,10 +2,12 @@
 //   --m2          the cases at MiniMax-M2's sizes in place of the small ones
 //   --seeds N     emulated: under the seeds 0 .. N-1 in place of the environment's
 //   --mutate      emulated: the cases with each barrier, wait, fence and commit left out in turn (mutate.cc)
+//     --site TEXT   only those whose FILE:LINE has it
+//     --jobs N      so many at a time, in place of one for each core
 //   --traffic     traced: what each kernel moves, as JSON (traffic.cc)
 // One line a case, and at the end "N passed, N failed". Built over the emulator (plain, sanitized or traced), and by nvcc for a GPU.
 #include <cstdio>
-#include <cstring>
+#include <thread>
 
 #include "kernels/runs.h"
 
@@ -15,8 +17,8 @@ using namespace m2::kernels;
 namespace {
 
 struct Options {
-  std::string device, only;
-  int seeds = 0;
+  std::string device, only, site;
+  int seeds = 0, jobs = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
   bool m2 = false, list = false, mutate = false, traffic = false;
 };
 
@@ -30,6 +32,8 @@ bool parse(int argc, char** argv, Options& o) {
     else if (word == "--traffic") o.traffic = true;
     else if (word == "--only" && has_value) o.only = argv[++i];
     else if (word == "--seeds" && has_value) o.seeds = std::atoi(argv[++i]);
+    else if (word == "--site" && has_value) o.site = argv[++i];
+    else if (word == "--jobs" && has_value) o.jobs = std::max(std::atoi(argv[++i]), 1);
     else if (word[0] != '-' && o.device.empty()) o.device = word;
     else return false;
   }
@@ -37,9 +41,12 @@ bool parse(int argc, char** argv, Options& o) {
 }
 
 std::vector<Case> cases_of(const Options& o) {
-  std::vector<Case> cases = o.m2 || o.traffic ? m2_cases() : small_cases();
-  if (!o.m2 && !o.traffic) {
-    for (Case& one : layer_cases()) cases.push_back(std::move(one));
+  std::vector<Case> cases = o.m2 ? m2_cases() : small_cases();
+  const auto add = [&cases](std::vector<Case> more) { cases.insert(cases.end(), more.begin(), more.end()); };
+  add(loading_cases(o.m2));
+  if (!o.m2) {
+    add(layer_cases());
+    add(order_cases());
   }
   std::erase_if(cases, [&](const Case& one) { return one.name().find(o.only) == std::string::npos; });
   return cases;
@@ -62,7 +69,7 @@ int run_all(Runs& runs, const std::vector<Case>& cases) {
 int main(int argc, char** argv) {
   Options o;
   if (!parse(argc, argv, o)) {
-    std::fprintf(stderr, "kernels DEVICE [--m2] [--only TEXT] [--list] [--seeds N] [--mutate] [--traffic]\n");
+    std::fprintf(stderr, "kernels DEVICE [--m2] [--only TEXT] [--list] [--seeds N] [--mutate [--site TEXT] [--jobs N]] [--traffic]\n");
     return 2;
   }
   const std::vector<Case> cases = cases_of(o);
@@ -72,7 +79,7 @@ int main(int argc, char** argv) {
   }
   try {
     Runs runs(o.device);
-    if (o.mutate) return mutate(runs, cases, o.seeds);
+    if (o.mutate) return mutate(runs, cases, {o.site, o.seeds, o.jobs, o.only.empty() && !o.m2});
     if (o.traffic) return print_traffic(runs, cases);
     int status = 0;
     for (int seed = 0; seed < std::max(o.seeds, 1); seed++) {

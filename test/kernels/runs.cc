@@ -42,7 +42,7 @@ std::string Runs::wrong(const Case& one, const std::function<void(const std::fun
 void use_seed(int seed) { emulator::settings().seed = seed; }
 #else
 void use_seed(int) { fail("BAD_OPTION", "--seeds is for the emulated device"); }
-int mutate(Runs&, const std::vector<Case>&, int) { fail("BAD_OPTION", "--mutate is for the emulated device"); }
+int mutate(Runs&, const std::vector<Case>&, const MutationOptions&) { fail("BAD_OPTION", "--mutate is for the emulated device"); }
 #endif
 
 #ifndef M2_TRACED

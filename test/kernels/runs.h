@@ -25,9 +25,15 @@ class Runs {
   std::map<std::string, Result> truths_;
 };
 
+struct MutationOptions {
+  std::string site;  // part of FILE:LINE; empty: all
+  int seeds, jobs;
+  bool complete;     // whether all cases are here
+};
+
 // Of the emulated device; elsewhere they say that they are not there.
 void use_seed(int seed);
-int mutate(Runs&, const std::vector<Case>&, int seeds);
+int mutate(Runs&, const std::vector<Case>&, const MutationOptions&);
 int print_traffic(Runs&, const std::vector<Case>&);
 
 }  // namespace m2::kernels

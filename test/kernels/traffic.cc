@@ -1,7 +1,9 @@
-// What the kernels of an op move at MiniMax-M2's sizes, as JSON, a case a line: bytes that the op cannot do without, and per kernel its launches, the bytes
-// that it asked for and those of the different 32-byte sectors that it touched.
+// What the kernels of an op move, as JSON, a case a line: bytes that the op cannot do without (0: not said), and per kernel its launches, the bytes that it
+// asked for, those of the different 32-byte sectors that it touched, and its largest launch.
 #ifdef M2_TRACED
 #include <cstdio>
+#include <initializer_list>
+#include <utility>
 
 #include "emulator/control.h"
 #include "kernels/runs.h"
@@ -21,11 +23,14 @@ int print_traffic(Runs& runs, const std::vector<Case>& cases) {
     });
     expect(wrong.empty(), one.name(), ": ", wrong);
     std::printf("{\"op\": \"%s\", \"shape\": \"%s\", \"bytes\": %.0f, \"kernels\": [", one.op.c_str(), one.shape.c_str(), one.bytes);
-    for (size_t i = 0; i < moved.size(); i++) {
-      const emulator::KernelTraffic& k = moved[i];
-      std::printf("%s{\"kernel\": \"%s\", \"launches\": %llu, \"read\": %llu, \"written\": %llu, \"distinctRead\": %llu, \"distinctWritten\": %llu}", i ? ", " : "", k.kernel.c_str(),
-                  static_cast<unsigned long long>(k.launches), static_cast<unsigned long long>(k.read), static_cast<unsigned long long>(k.written),
-                  static_cast<unsigned long long>(k.distinct_read), static_cast<unsigned long long>(k.distinct_written));
+    for (const emulator::KernelTraffic& k : moved) {
+      std::printf("%s{\"kernel\": \"%s\"", &k == &moved[0] ? "" : ", ", k.kernel.c_str());
+      for (const auto& [name, value] : std::initializer_list<std::pair<const char*, uint64_t>>{
+               {"launches", k.launches}, {"read", k.read}, {"written", k.written}, {"distinctRead", k.distinct_read}, {"distinctWritten", k.distinct_written}, {"blocks", k.blocks},
+               {"threads", k.threads}, {"shared", k.shared}}) {
+        std::printf(", \"%s\": %llu", name, static_cast<unsigned long long>(value));
+      }
+      std::printf("}");
     }
     std::printf("]}\n");
     std::fflush(stdout);

@@ -18,9 +18,9 @@ __device__ __forceinline__ int warp_of_team() {
   return kWarps == 1 ? 0 : threadIdx.x / kWarp;
 }
 template <int kWarps>
-__device__ __forceinline__ void meet() {
-  if constexpr (kWarps == 1) __syncwarp();
-  else __syncthreads();
+__device__ __forceinline__ void meet(M2_SITE) {
+  if constexpr (kWarps == 1) __syncwarp(kFullMask M2_AND_THIS_SITE);
+  else __syncthreads(M2_THIS_SITE);
 }
 
 template <int D, int kWarps>

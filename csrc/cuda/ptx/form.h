@@ -4,6 +4,7 @@
 //   M2_ASM_90(..)       an instruction of sm_90 and later; for older devices the function does nothing, and a kernel that needs it is not launched there
 //   M2_ASM_90A(..)      one that only sm_90a has
 //   M2_SITE             last parameter of what waits, meets, fences or commits: where the call stands, for the emulator's reports and mutation runs
+//   M2_THIS_SITE        passes it on
 #pragma once
 #include "cuda/device.h"
 
@@ -14,6 +15,8 @@
 #define M2_ASM_90A(...)
 #define M2_SITE m2::emulator::Site site = m2::emulator::Site::here()
 #define M2_AND_SITE , M2_SITE
+#define M2_THIS_SITE site
+#define M2_AND_THIS_SITE , site
 #else
 #define M2_MODEL(...)
 #define M2_ASM(...) __VA_ARGS__
@@ -29,6 +32,8 @@
 #endif
 #define M2_SITE
 #define M2_AND_SITE
+#define M2_THIS_SITE
+#define M2_AND_THIS_SITE
 #endif
 
 #define M2_PTX __device__ __forceinline__

@@ -134,7 +134,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       m2::emulator::Arguments<P...>{kernel, std::tuple<std::remove_cv_t<P>...>(static_cast<P>(std::forward<A>(arguments))...)});
   std::apply(
       [&call](const auto&... argument) {
-        const auto note = [&call](const auto& value) {
+        [[maybe_unused]] const auto note = [&call](const auto& value) {
           if constexpr (std::is_pointer_v<std::decay_t<decltype(value)>>) call.pointers.push_back(value);
         };
         (note(argument), ...);

@@ -38,7 +38,11 @@ Device& device() {
   return *the;
 }
 
-Device::Device() { forget(); }
+Device::Device() {
+  forget();
+  fail_in = settings().fail;
+  fail_with = cudaErrorLaunchFailure;
+}
 
 void Device::forget() {
   M2_TRACE(trace::forget_everything())
@@ -138,6 +142,13 @@ std::vector<std::string> reset_device() {
   const std::lock_guard lock(d.mutex);
   std::vector<std::string> left;
   for (const Allocation& a : allocations().all()) left.push_back(allocations().describe(a.data));
+  const auto add = [&left](size_t count, const char* what) {
+    if (count > 0) left.push_back(std::to_string(count) + " " + what);
+  };
+  add(d.streams.all().size(), "streams");
+  add(d.events.all().size(), "events");
+  add(d.graphs.all().size(), "graphs");
+  add(d.execs.all().size(), "executable graphs");
   d.forget();
   allocations().clear();
   last_error = cudaSuccess;

@@ -40,6 +40,12 @@ bool is_joined(const Capture& capture) {
   });
 }
 
+// By value: the streams' pointers to it go.
+void drop(Device& d, const std::shared_ptr<Capture> capture) {
+  for (const auto& s : capture->streams) s->capture = nullptr;
+  std::erase(d.captures, capture);
+}
+
 }  // namespace
 }  // namespace m2::emulator
 
@@ -64,22 +70,28 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  return call([&](Device& d) {
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  *graph = nullptr;
+  if (const cudaError_t error = refused_before(d); error != cudaSuccess) {  // whatever fails, the capture is over
+    if (const auto s = d.stream(stream); s && s->capture) drop(d, s->capture);
+    return remember(error);
+  }
+  const auto end = [&]() -> cudaError_t {
     const auto s = d.stream(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
-    *graph = nullptr;
     const std::shared_ptr<Capture> capture = s->capture;
     if (!capture) return cudaErrorIllegalState;
     if (capture->origin != s.get()) return capture->invalid = true, cudaErrorStreamCaptureUnmatched;
     if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id()) return cudaErrorStreamCaptureWrongThread;
     const bool joined = is_joined(*capture);
-    for (const auto& other : capture->streams) other->capture = nullptr;
-    std::erase(d.captures, capture);
+    drop(d, capture);
     if (capture->invalid) return cudaErrorStreamCaptureInvalidated;
     if (!joined) return d.refuse(cudaErrorStreamCaptureUnjoined, "a stream that was forked from the captured one was not joined again");
     *graph = d.graphs.add(std::make_shared<Graph>(std::move(capture->graph)));
     return cudaSuccess;
-  });
+  };
+  return remember(end());
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

@@ -1,9 +1,7 @@
-// The environment variable M2_EMULATOR_TRAFFIC names a file that the table is written to when the process ends: one line of JSON for each kernel.
 #include "emulator/trace/traffic.h"
 
+#include <algorithm>
 #include <bitset>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,26 +34,9 @@ struct Counters {
   uint64_t last_page = 0;
 };
 
-void write_table();
-
 Counters& counters() {
-  static Counters* the = [] {
-    std::atexit(write_table);
-    return new Counters;
-  }();
+  static Counters* the = new Counters;  // never destroyed: kernels may run while the process ends
   return *the;
-}
-
-void write_table() {
-  const char* path = std::getenv("M2_EMULATOR_TRAFFIC");
-  FILE* file = path && *path ? std::fopen(path, "w") : nullptr;
-  if (!file) return;
-  for (const KernelTraffic& k : traffic()) {
-    std::fprintf(file, "{\"kernel\":\"%s\",\"launches\":%llu,\"read\":%llu,\"written\":%llu,\"distinctRead\":%llu,\"distinctWritten\":%llu}\n", k.kernel.c_str(),
-                 static_cast<unsigned long long>(k.launches), static_cast<unsigned long long>(k.read), static_cast<unsigned long long>(k.written),
-                 static_cast<unsigned long long>(k.distinct_read), static_cast<unsigned long long>(k.distinct_written));
-  }
-  std::fclose(file);
 }
 
 }  // namespace
@@ -65,6 +46,9 @@ void begin_traffic(Launch& launch) {
   Traffic& t = c.kernels[launch.kernel->name];
   t.total.kernel = launch.kernel->name;
   t.total.launches++;
+  t.total.blocks = std::max<uint64_t>(t.total.blocks, launch.kernel->blocks());
+  t.total.threads = std::max<uint64_t>(t.total.threads, launch.kernel->threads());
+  t.total.shared = std::max<uint64_t>(t.total.shared, launch.kernel->shared);
   launch.clocks.traffic = &t;
   launch.clocks.launch = ++c.launches;
 }
@@ -97,12 +81,14 @@ void count_traffic(Launch& launch, const void* address, size_t bytes, bool write
 
 std::vector<KernelTraffic> traffic() {
   std::vector<KernelTraffic> all;
-  for (const auto& [name, t] : trace::counters().kernels) all.push_back(t.total);
+  for (const auto& [name, t] : trace::counters().kernels) {
+    if (t.total.launches > 0) all.push_back(t.total);
+  }
   return all;
 }
 
 void forget_traffic() {
-  for (auto& [name, t] : trace::counters().kernels) t.total = KernelTraffic{name, 0, 0, 0, 0, 0};
+  for (auto& [name, t] : trace::counters().kernels) t.total = KernelTraffic{.kernel = name};
 }
 
 }  // namespace m2::emulator
