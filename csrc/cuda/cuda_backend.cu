@@ -17,7 +17,7 @@ constexpr int kMarks = 8;  // more than the marks that anybody still asks for
 class CudaBackend : public Backend {
  public:
   CudaBackend(int ordinal, const std::string& device) : device_(device == "cuda" ? "cuda:0" : device), m_(ordinal, device), staging_(m_), recordings_(m_) {}
-  ~CudaBackend() override { cudaStreamSynchronize(m_.stream()); }
+  ~CudaBackend() override { cudaStreamSynchronize(m_.stream()); }  // before anything that the device may still use goes
 
   std::string device() const override { return device_; }
   std::string description() const override { return m_.name() + ", sm_" + std::to_string(m_.architecture()) + ", " + std::to_string(m_.memory() >> 20) + " MiB"; }

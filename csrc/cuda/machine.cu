@@ -65,11 +65,7 @@ Machine::Machine(int ordinal, const std::string& device) : ordinal_(ordinal) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
 }
 
-Machine::~Machine() {
-  if (!stream_) return;
-  cudaStreamSynchronize(stream_);
-  cudaStreamDestroy(stream_);
-}
+Machine::~Machine() { cudaStreamDestroy(stream_); }
 
 void* Machine::scratch(size_t bytes) const {
   if (bytes > scratch_.bytes()) {

@@ -79,19 +79,6 @@ Result histories_start(Arena& a, const Run& run) {
   return result;
 }
 
-// A product reads weights before the kernel in front of it has ended. Random ones are of the backend's own layout: here all are 0.
-Result weights_filled(Arena& a, const Run& run) {
-  constexpr int64_t N = 40, K = 96;
-  Random r(33);
-  const Weight w = a.ops.allocate_weight(1, N, K, WeightLayout::kRows);
-  const View x = a.act(r.normals(2 * K), {2, K}), out = a.out(DType::kF32, {2, N});
-  run([&] {
-    a.ops.fill_random(w.data.data(), DType::kBf16, static_cast<int64_t>(w.data.bytes() / 2), 0, 1);
-    a.ops.linear({x, &w, out});
-  });
-  return {a.read(out), {}};
-}
-
 // Host memory is written again, and read, once a mark has been passed.
 Result marks(Arena& a, const Run& run) {
   constexpr size_t kCount = 3000, kBytes = kCount * sizeof(int32_t);
@@ -170,7 +157,6 @@ Result timed(Arena& a, const Run& run) {
 std::vector<Case> order_cases() {
   return {{"set_pages", "behind attention and in front of it", 0, pages_change},
           {"start_histories", "behind a sample and in front of one", 0, histories_start},
-          {"fill_random", "in front of a product", 0, weights_filled},
           {"copies", "between marks", 0, marks},
           {"copies", "20 MiB there and back", 0, large_copy},
           {"sample", "while scratch memory grows", 0, scratch_grows},
