@@ -1,7 +1,8 @@
 // cudaMalloc and its like, copies and fills.
 //
 // Copies from pinned memory read it when they run, and it is looked up then whether the host has changed it in between; pageable memory is read before
-// the call returns. Pinned memory that is copied to is filled with 0xff at the call; a copy to pageable memory has run when the call returns.
+// the call returns. Pinned memory that is copied to is filled with 0xff at the call; a copy to pageable memory, or of host memory to host memory, has run when
+// the call returns.
 #include <cstring>
 
 #include "emulator/host/api.h"
@@ -68,8 +69,8 @@ cudaError_t copy(Device& d, void* to, const void* from, size_t bytes, cudaMemcpy
     }
     return d.enqueue(stream, std::move(work));
   }
+  if (source != Memory::kDevice && target != Memory::kDevice) waits = true;
   if (source == Memory::kPageable) {
-    if (target != Memory::kDevice) waits = true;
     const uint8_t* first = static_cast<const uint8_t*>(from);
     work.staged = std::make_shared<std::vector<uint8_t>>(first, first + bytes);
   } else if (source == Memory::kPinned && !d.uses_host_memory(from, bytes, true)) {
