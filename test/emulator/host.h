@@ -13,6 +13,19 @@ inline __global__ void copy_kernel(int* to, const int* from, int count) {
   for (int i = threadIdx.x; i < count; i += blockDim.x) to[i] = from[i];
 }
 
+// Lets the kernel behind it begin before it writes what that one is to read, and tells whether that has begun.
+inline __global__ void producer_kernel(int* value, int* begun, int* saw_the_next) {
+  cuda::ptx::let_next_kernel_start();
+  *saw_the_next = atomicAdd(begun, 0);
+  *value = 7;
+}
+template <bool kWaits = true>
+__global__ void consumer_kernel(int* out, const int* value, int* begun) {
+  atomicExch(begun, 1);
+  if (kWaits) cuda::ptx::wait_for_previous_kernel();
+  *out = *value;
+}
+
 inline void append(int* number, int digit, cudaStream_t stream = nullptr) {
   succeed(start<append_kernel>({.grid = 1, .block = 1, .stream = stream}, number, digit));
 }

@@ -45,7 +45,7 @@ struct Capture {
   cudaStreamCaptureMode mode{};
   std::thread::id thread;
   bool invalid = false;
-  std::vector<std::shared_ptr<Stream>> streams;  // origin and those that were forked from it
+  std::vector<std::shared_ptr<Stream>> streams;  // origin and those that were forked from it; none: it is over
 };
 
 class Device {
@@ -82,6 +82,8 @@ class Device {
   cudaError_t refuse_for_good(cudaError_t error, const std::string& why);
   // Calls that may not be made during a capture by this thread; the capture is spoilt then.
   cudaError_t forbid_in_capture(const char* what);
+  // The legacy stream may not be used while a blocking stream is captured.
+  cudaError_t forbid_legacy_in_capture(const Stream&);
   // Whether queued work will read or write the bytes of host memory, or runs code of the host's.
   bool uses_host_memory(const void* data, size_t bytes, bool writes) const;
   void forget();

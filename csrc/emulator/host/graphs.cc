@@ -1,6 +1,7 @@
 // Stream capture and graphs. What is captured holds copies of the kernels' arguments; an instance holds copies of the graph's work, so that neither
 // hangs on the other.
 #include <algorithm>
+#include <utility>
 
 #include "emulator/host/api.h"
 #include "emulator/host/device.h"
@@ -13,6 +14,16 @@ cudaError_t Device::forbid_in_capture(const char* what) {
     if (capture->mode == cudaStreamCaptureModeThreadLocal && capture->thread != std::this_thread::get_id()) continue;
     capture->invalid = true;
     return refuse(cudaErrorStreamCaptureUnsupported, std::string(what) + " during a capture");
+  }
+  return cudaSuccess;
+}
+
+cudaError_t Device::forbid_legacy_in_capture(const Stream& s) {
+  if (!s.legacy) return cudaSuccess;
+  for (const auto& capture : captures) {
+    if (std::none_of(capture->streams.begin(), capture->streams.end(), [](const auto& captured) { return captured->blocking; })) continue;
+    capture->invalid = true;
+    return refuse(cudaErrorStreamCaptureImplicit, "the legacy stream is used while a blocking stream is captured");
   }
   return cudaSuccess;
 }
@@ -42,7 +53,7 @@ bool is_joined(const Capture& capture) {
 
 // By value: the streams' pointers to it go.
 void drop(Device& d, const std::shared_ptr<Capture> capture) {
-  for (const auto& s : capture->streams) s->capture = nullptr;
+  for (const auto& s : std::exchange(capture->streams, {})) s->capture = nullptr;
   std::erase(d.captures, capture);
 }
 

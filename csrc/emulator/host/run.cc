@@ -31,12 +31,8 @@ cudaError_t Device::enqueue(const std::shared_ptr<Stream>& s, Work work, std::ve
     s->captured = {capture.graph.nodes.size() - 1};
     return cudaSuccess;
   }
+  if (const cudaError_t error = forbid_legacy_in_capture(*s); error != cudaSuccess) return error;
   if (s->legacy) {
-    for (const auto& capture : captures) {
-      if (!capture->origin->blocking) continue;
-      capture->invalid = true;
-      return refuse(cudaErrorStreamCaptureImplicit, "work for the legacy stream while a blocking stream is captured");
-    }
     for (const auto& other : busy()) {
       if (other != s && other->blocking) after.push_back(end_of(other));
     }

@@ -10,7 +10,7 @@ namespace {
 // What a wait or a question about a stream that is being captured gets.
 cudaError_t spoil(Device& d, Capture& capture, cudaError_t error, const char* what) {
   capture.invalid = true;
-  return d.refuse(error, std::string(what) + " while the stream is captured");
+  return d.refuse(error, std::string(what) + " while a stream is captured");
 }
 
 }  // namespace
@@ -42,6 +42,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream, Site site) {
     const auto s = d.stream(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
     if (s->capture) return spoil(d, *s->capture, cudaErrorStreamCaptureUnsupported, "cudaStreamSynchronize");
+    if (const cudaError_t error = d.forbid_legacy_in_capture(*s); error != cudaSuccess) return error;
     return skips("cudaStreamSynchronize", site) ? cudaSuccess : d.complete(end_of(s));
   });
 }
@@ -51,6 +52,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
     const auto s = d.stream(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
     if (s->capture) return spoil(d, *s->capture, cudaErrorStreamCaptureUnsupported, "cudaStreamQuery");
+    if (const cudaError_t error = d.forbid_legacy_in_capture(*s); error != cudaSuccess) return error;
     if (d.passed_soon(end_of(s))) return cudaSuccess;
     return d.sticky != cudaSuccess ? d.sticky : cudaErrorNotReady;
   });
@@ -58,7 +60,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize(Site site) {
   return call([&](Device& d) {
-    if (const cudaError_t error = d.forbid_in_capture("cudaDeviceSynchronize"); error != cudaSuccess) return error;
+    for (const auto& capture : d.captures) capture->invalid = true;  // of any mode
+    if (!d.captures.empty()) return d.refuse(cudaErrorStreamCaptureUnsupported, "cudaDeviceSynchronize during a capture");
     return skips("cudaDeviceSynchronize", site) ? cudaSuccess : d.complete_all();
   });
 }
@@ -117,11 +120,15 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
       s->capture->invalid = true;
       return d.refuse(cudaErrorStreamCaptureIsolation, "a captured stream waits for an event of work that is not captured");
     }
+    if (e->capture->streams.empty()) {
+      if (s->capture) s->capture->invalid = true;
+      return d.refuse(cudaErrorCapturedEvent, "a stream waits for an event of a capture that is over");
+    }
     if (s->capture && s->capture != e->capture) {
       s->capture->invalid = e->capture->invalid = true;
       return d.refuse(cudaErrorStreamCaptureMerge, "two captures would become one");
     }
-    if (s->legacy) return d.refuse(cudaErrorStreamCaptureImplicit, "the legacy stream waits for an event of captured work");
+    if (s->legacy) return spoil(d, *e->capture, cudaErrorStreamCaptureImplicit, "cudaStreamWaitEvent by the legacy stream, of captured work,");
     if (!s->capture) {  // a fork
       s->capture = e->capture;
       s->captured.clear();

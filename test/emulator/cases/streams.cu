@@ -1,4 +1,5 @@
 // Streams, events and host functions: what runs when, and in which order.
+#include <atomic>
 #include <thread>
 
 #include "../host.h"
@@ -172,25 +173,13 @@ CASE("streams: handles that are none") {
 
 namespace {
 
-__global__ void slow_producer_kernel(int* value, int* begun, int* saw_the_next) {
-  cuda::ptx::let_next_kernel_start();
-  *saw_the_next = atomicAdd(begun, 0);
-  *value = 7;
-}
-
-__global__ void consumer_kernel(int* out, const int* value, int* begun) {
-  atomicExch(begun, 1);
-  cuda::ptx::wait_for_previous_kernel();
-  *out = *value;
-}
-
 // Whether the consumer had begun before the producer ended.
 bool has_overlapped(bool overlaps) {
   const DeviceArray<int> value(std::vector<int>{0}), begun(std::vector<int>{0}), saw(std::vector<int>{0}), out(1);
   const OwnedStream stream = make_stream();
   succeed(cudaDeviceSynchronize());
-  succeed(start<slow_producer_kernel>({.grid = 1, .block = 1, .stream = stream}, value.data(), begun.data(), saw.data()));
-  succeed(start<consumer_kernel>({.grid = 1, .block = 1, .stream = stream, .overlaps = overlaps}, out.data(), value.data(), begun.data()));
+  succeed(start<producer_kernel>({.grid = 1, .block = 1, .stream = stream}, value.data(), begun.data(), saw.data()));
+  succeed(start<consumer_kernel<>>({.grid = 1, .block = 1, .stream = stream, .overlaps = overlaps}, out.data(), value.data(), begun.data()));
   succeed(cudaStreamSynchronize(stream));
   EXPECT(out.values()[0] == 7, "griddepcontrol.wait shows what the kernel in front wrote");
   return saw.values()[0] == 1;
@@ -207,9 +196,9 @@ CASE("streams: a dependent kernel begins before the one in front has ended") {
     if (runs_late()) EXPECT(now);
   });
   EXPECT(overlapped >= 4);
-  emulator::settings().architecture = 80;
+  const int before = std::exchange(emulator::settings().architecture, 80);
   const bool on_ampere = has_overlapped(true);
-  emulator::settings().architecture = 90;
+  emulator::settings().architecture = before;
   EXPECT(!on_ampere, "sm_80 has no such launches");
 }
 
