@@ -112,14 +112,16 @@ void Device::retire(const std::shared_ptr<Stream>& s) {
   if (!s->queue.empty()) retired_.push_back(s);
 }
 
+std::vector<std::shared_ptr<Stream>> Device::all_streams() const {
+  std::vector<std::shared_ptr<Stream>> all{legacy_};
+  for (const auto& [address, s] : streams.all()) all.push_back(s);
+  all.insert(all.end(), retired_.begin(), retired_.end());
+  return all;
+}
+
 std::vector<std::shared_ptr<Stream>> Device::busy() const {
-  std::vector<std::shared_ptr<Stream>> all;
-  const auto add = [&all](const std::shared_ptr<Stream>& s) {
-    if (!s->queue.empty()) all.push_back(s);
-  };
-  add(legacy_);
-  for (const auto& [address, s] : streams.all()) add(s);
-  for (const auto& s : retired_) add(s);
+  std::vector<std::shared_ptr<Stream>> all = all_streams();
+  std::erase_if(all, [](const auto& s) { return s->queue.empty(); });
   return all;
 }
 

@@ -89,7 +89,8 @@ class Device {
   void forget();
 
  private:
-  std::vector<std::shared_ptr<Stream>> busy() const;
+  std::vector<std::shared_ptr<Stream>> all_streams() const;
+  std::vector<std::shared_ptr<Stream>> busy() const;  // those that have work
   void run_a_step_towards(const Point&);
   void run_head(Stream&);
   void run_by_chance();

@@ -33,7 +33,7 @@ cudaError_t Device::enqueue(const std::shared_ptr<Stream>& s, Work work, std::ve
   }
   if (const cudaError_t error = forbid_legacy_in_capture(*s); error != cudaSuccess) return error;
   if (s->legacy) {
-    for (const auto& other : busy()) {
+    for (const auto& other : all_streams()) {  // of what has run already the trace learns here
       if (other != s && other->blocking) after.push_back(end_of(other));
     }
   } else if (s->blocking) {
