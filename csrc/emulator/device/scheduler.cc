@@ -299,7 +299,7 @@ void fail_with(std::string text) {
   text += "\n  ";
   describe(text, me);
   record_failure(*g.launch, text);
-  text = std::string();  // nobody runs the destructors of a stack that is dropped
+  std::string().swap(text);  // nobody runs the destructors of a stack that is dropped
   g.state = GroupState::kFailed;
   self = nullptr;
   switch_context(me.context, g.worker->context, true);

@@ -212,7 +212,7 @@ CASE("copies: what cannot be") {
   refused(cudaMemcpy(pageable, pinned.data(), 32, cudaMemcpyHostToHost), cudaErrorInvalidValue, "from 0 bytes into 16 pinned bytes");
   refused(cudaMemcpy(device.data(), pinned.data(), 16, cudaMemcpyDeviceToDevice), cudaErrorInvalidValue, "kind does not fit");
   refused(cudaMemcpy(pageable, pinned.data(), 16, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "kind does not fit");
-  refused(cudaMemcpy(pageable, pinned.data(), 16, static_cast<cudaMemcpyKind>(9)), cudaErrorInvalidMemcpyDirection);
+  refused(cudaMemcpy(pageable, pinned.data(), 16, static_cast<cudaMemcpyKind>(5)), cudaErrorInvalidMemcpyDirection);
   refused(cudaMemset(device.data(), 0, 17), cudaErrorInvalidValue, "a fill of 17 bytes");
   refused(cudaMemset(pageable, 0, 4), cudaErrorInvalidValue, "in no allocation");
   succeed(cudaMemcpy(device.data(), pinned.data(), 0, cudaMemcpyHostToDevice));
