@@ -25,9 +25,11 @@ CASE("errors: shapes of launches that cannot be") {
   refused(launch_of({.grid = 16, .block = 32, .cluster = 16}), cudaErrorInvalidClusterSize, "cluster shape");
   refused(launch_of({.grid = 3, .block = 32, .cluster = 2}), cudaErrorInvalidClusterSize, "no multiple");
   succeed(launch_of({.grid = 16, .block = 32, .cluster = 8}));
-  const auto most = static_cast<unsigned>(emulator::settings().multiprocessors) * 2;  // of 1024 threads
-  refused(launch_of({.grid = most + 1, .block = 1024, .cooperative = true}), cudaErrorCooperativeLaunchTooLarge, "more blocks than are resident");
-  succeed(launch_of({.grid = most, .block = 1024, .cooperative = true}));
+  const int before = std::exchange(emulator::settings().multiprocessors, 1);  // which holds two blocks of 1024 threads
+  const cudaError_t fits = launch_of({.grid = 2, .block = 1024, .cooperative = true});
+  refused(launch_of({.grid = 3, .block = 1024, .cooperative = true}), cudaErrorCooperativeLaunchTooLarge, "more blocks than are resident");
+  emulator::settings().multiprocessors = before;
+  succeed(fits);
   succeed(cudaDeviceSynchronize());
   EXPECT(cudaGetLastError() == cudaErrorCooperativeLaunchTooLarge);
 }

@@ -108,6 +108,19 @@ CASE("streams: a destroyed stream's and event's work is done all the same") {
   });
 }
 
+CASE("streams: work that comes after a destroyed stream's") {
+  for_each_seed([] {
+    const PinnedArray<int> number(1, 0);
+    { append(number.data(), 1, make_stream(cudaStreamDefault)); }
+    append(number.data(), 2);  // in the legacy stream, which waits for blocking ones
+    { append(number.data(), 3, make_stream(cudaStreamDefault)); }
+    succeed(cudaDeviceSynchronize());
+    append(number.data(), 4, make_stream());
+    succeed(cudaDeviceSynchronize());
+    EXPECT(number[0] == 1234, number[0]);
+  });
+}
+
 CASE("streams: the time between two events") {
   for_each_seed([] {
     const OwnedStream stream = make_stream();
