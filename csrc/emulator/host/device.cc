@@ -108,8 +108,7 @@ std::shared_ptr<Stream> Device::stream(cudaStream_t handle) const {
 }
 
 void Device::retire(const std::shared_ptr<Stream>& s) {
-  std::erase_if(retired_, [](const auto& old) { return old->queue.empty(); });
-  if (!s->queue.empty()) retired_.push_back(s);
+  retired_.push_back(s);
 }
 
 std::vector<std::shared_ptr<Stream>> Device::all_streams() const {

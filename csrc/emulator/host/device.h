@@ -96,7 +96,7 @@ class Device {
   void run_by_chance();
 
   std::shared_ptr<Stream> legacy_;
-  std::vector<std::shared_ptr<Stream>> retired_;
+  std::vector<std::shared_ptr<Stream>> retired_;  // since the device was waited for; the trace knows from them what they have done
   Random random_;
 };
 

@@ -94,6 +94,7 @@ cudaError_t Device::complete_all() {
   M2_TRACE(trace::host_waited(legacy_->clock.tail))
   M2_TRACE(for (const auto& [address, s] : streams.all()) trace::host_waited(s->clock.tail))
   M2_TRACE(for (const auto& s : retired_) trace::host_waited(s->clock.tail))
+  if (sticky == cudaSuccess) retired_.clear();
   return sticky;
 }
 

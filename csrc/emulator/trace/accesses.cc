@@ -137,7 +137,7 @@ class AccessJudge : public Judge {
     }
     text += unfenced_ ? ", which fence.proxy.async has not followed" : ", and nothing orders the two";
     blame(launch, "this one at", self->clocks.code);
-    blame(launch, "that one at", pc_of(earlier));
+    if (earlier.code != 0) blame(launch, "that one at", pc_of(earlier));  // 0: a copy or a fill
     fail_with(std::move(text));
   }
 

@@ -1,5 +1,6 @@
 // Memory and copies: what is allocated, freed and left over, and when a copy reads and writes.
 #include "../host.h"
+#include "emulator/device/sanitizers.h"
 
 namespace m2::test {
 namespace {
@@ -119,6 +120,16 @@ CASE("memory: use after free is reported") {
     EXPECT(contains(report, "copy_kernel: an argument points to nothing of the device"), report);
   });
 }
+
+#if !M2_ASAN  // which would end the program
+CASE("memory: a report names the line of the access, also in a header") {
+  for_each_seed([] {
+    const DeviceArray<int> numbers(64);
+    const std::string report = report_of<append_kernel>({.grid = 1, .block = 1}, numbers.data() + 64, 1);
+    EXPECT(contains(report, "0 bytes behind the end of 256 bytes of the device") && contains(report, "host.h:"), report);
+  });
+}
+#endif
 
 CASE("copies: there and back, by every kind") {
   for_each_seed([] {
