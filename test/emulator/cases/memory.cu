@@ -201,6 +201,9 @@ CASE("copies: to pinned memory, where nothing is before the wait") {
     if (runs_late()) EXPECT(to[0] == -1, "neither the old values nor the new ones");
     succeed(cudaStreamSynchronize(stream));
     EXPECT(to[0] == 1 && to[kCount - 1] == kCount);
+    to[0] = 1234;
+    succeed(cudaMemcpy(to.data(), from.data(), kCount * sizeof(int), cudaMemcpyDeviceToHost));
+    EXPECT(to[0] == 1, "cudaMemcpy waits for it");
   });
 }
 
