@@ -18,7 +18,9 @@ cudaError_t launch_of(const Shape& shape) { return start<nothing_kernel>(shape);
 }  // namespace
 
 CASE("errors: shapes of launches that cannot be") {
-  for (const auto& [grid, block] : {std::pair<dim3, dim3>{1, 1025}, {1, dim3(32, 33)}, {1, dim3(1, 1, 65)}, {1, 0}, {0, 32}, {dim3(1, 65536), 32}, {dim3(1, 1, 65536), 32}}) {
+  using Sizes = std::pair<dim3, dim3>;
+  for (const auto& [grid, block] : {Sizes{1, 1025}, Sizes{1, dim3(32, 33)}, Sizes{1, dim3(1, 1, 65)}, Sizes{1, 0}, Sizes{0, 32}, Sizes{dim3(1, 65536), 32},
+                                    Sizes{dim3(1, 1, 65536), 32}}) {
     refused(launch_of({.grid = grid, .block = block}), cudaErrorInvalidConfiguration, "nothing_kernel: ");
   }
   succeed(launch_of({.grid = dim3(2, 2, 2), .block = dim3(8, 2, 64)}));

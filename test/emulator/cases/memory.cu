@@ -87,7 +87,9 @@ CASE("memory: what was not freed is listed") {
   succeed(cudaEventCreate(&event));
   std::string all;
   for (const std::string& line : emulator::reset_device()) all += line + "\n";
-  for (const char* part : {"123 bytes of the device (allocated at ", "memory.cu:", "45 pinned bytes", "1 streams", "1 events"}) EXPECT(contains(all, part), all);
+  for (const char* part : {"123 bytes of the device (allocated at ", "memory.cu:", "45 pinned bytes", "1 streams", "1 events"}) {
+    EXPECT(contains(all, part), all);
+  }
   EXPECT(emulator::reset_device().empty());
 }
 
@@ -220,7 +222,7 @@ CASE("copies: what cannot be") {
   const DeviceArray<int> device(4);
   const PinnedArray<int> pinned(4, 0);
   int pageable[8] = {};
-  refused(cudaMemcpy(device.data(), pinned.data(), 17, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "a copy of 17 bytes to 0 bytes into 16 bytes of the device");
+  refused(cudaMemcpy(device.data(), pinned.data(), 17, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "17 bytes to 0 bytes into 16 bytes of the device");
   refused(cudaMemcpy(device.data() + 1, pageable, 16, cudaMemcpyHostToDevice), cudaErrorInvalidValue, "to 4 bytes into 16 bytes of the device");
   refused(cudaMemcpy(pageable, device.data() + 2, 12, cudaMemcpyDeviceToHost), cudaErrorInvalidValue, "from 8 bytes into 16 bytes of the device");
   refused(cudaMemcpy(pageable, pinned.data(), 32, cudaMemcpyHostToHost), cudaErrorInvalidValue, "from 0 bytes into 16 pinned bytes");
