@@ -46,6 +46,8 @@ Device::Device() {
 
 void Device::forget() {
   M2_TRACE(trace::forget_everything())
+  while (!captures.empty()) end_capture(captures.back());
+  for (const auto& s : busy()) s->queue.clear();  // work and streams hold each other
   legacy_ = std::make_shared<Stream>();
   legacy_->legacy = true;
   streams.clear();
@@ -53,7 +55,6 @@ void Device::forget() {
   graphs.clear();
   execs.clear();
   granted_shared.clear();
-  captures.clear();
   retired_.clear();
   report.clear();
   sticky = reported = cudaSuccess;
@@ -112,7 +113,8 @@ void Device::retire(const std::shared_ptr<Stream>& s) {
 }
 
 std::vector<std::shared_ptr<Stream>> Device::all_streams() const {
-  std::vector<std::shared_ptr<Stream>> all{legacy_};
+  std::vector<std::shared_ptr<Stream>> all;
+  if (legacy_) all.push_back(legacy_);
   for (const auto& [address, s] : streams.all()) all.push_back(s);
   all.insert(all.end(), retired_.begin(), retired_.end());
   return all;

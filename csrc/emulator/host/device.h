@@ -84,6 +84,7 @@ class Device {
   cudaError_t forbid_in_capture(const char* what);
   // The legacy stream may not be used while a blocking stream is captured.
   cudaError_t forbid_legacy_in_capture(const Stream&);
+  void end_capture(std::shared_ptr<Capture>);  // by value: the streams' pointers to it go
   // Whether queued work will read or write the bytes of host memory, or runs code of the host's.
   bool uses_host_memory(const void* data, size_t bytes, bool writes) const;
   void forget();

@@ -51,13 +51,13 @@ bool is_joined(const Capture& capture) {
   });
 }
 
-// By value: the streams' pointers to it go.
-void drop(Device& d, const std::shared_ptr<Capture> capture) {
+}  // namespace
+
+void Device::end_capture(const std::shared_ptr<Capture> capture) {
   for (const auto& s : std::exchange(capture->streams, {})) s->capture = nullptr;
-  std::erase(d.captures, capture);
+  std::erase(captures, capture);
 }
 
-}  // namespace
 }  // namespace m2::emulator
 
 using namespace m2::emulator;
@@ -85,7 +85,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   const std::lock_guard lock(d.mutex);
   *graph = nullptr;
   if (const cudaError_t error = refused_before(d); error != cudaSuccess) {  // whatever fails, the capture is over
-    if (const auto s = d.stream(stream); s && s->capture) drop(d, s->capture);
+    if (const auto s = d.stream(stream); s && s->capture) d.end_capture(s->capture);
     return remember(error);
   }
   const auto end = [&]() -> cudaError_t {
@@ -96,7 +96,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     if (capture->origin != s.get()) return capture->invalid = true, cudaErrorStreamCaptureUnmatched;
     if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id()) return cudaErrorStreamCaptureWrongThread;
     const bool joined = is_joined(*capture);
-    drop(d, capture);
+    d.end_capture(capture);
     if (capture->invalid) return cudaErrorStreamCaptureInvalidated;
     if (!joined) return d.refuse(cudaErrorStreamCaptureUnjoined, "a stream that was forked from the captured one was not joined again");
     *graph = d.graphs.add(std::make_shared<Graph>(std::move(capture->graph)));

@@ -31,7 +31,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return call([&](Device& d) {
     const auto s = d.streams.remove(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
-    if (s->capture) s->capture->invalid = true;
+    if (s->capture) {
+      s->capture->invalid = true;
+      if (s->capture->origin == s.get()) d.end_capture(s->capture);
+      s->capture = nullptr;
+    }
     d.retire(s);
     return cudaSuccess;
   });

@@ -270,6 +270,28 @@ CASE("graphs: an event of a capture that is over is no event of work") {
   succeed(cudaEventSynchronize(event));
 }
 
+CASE("graphs: streams destroyed, and a device reset, while they are captured") {
+  for_each_seed([] {
+    const PinnedArray<int> number(1, 0);
+    const OwnedEvent forked = make_event();
+    const OwnedStream branch = make_stream();
+    {
+      const OwnedStream stream = make_stream(cudaStreamDefault);
+      begin(stream);
+      append(number.data(), 1, stream);
+      succeed(cudaEventRecord(forked, stream));
+      succeed(cudaStreamWaitEvent(branch, forked));
+    }
+    append(number.data(), 2, branch);  // neither is captured any more
+    succeed(cudaStreamSynchronize(branch));
+    append(number.data(), 3);
+    succeed(cudaDeviceSynchronize());
+    EXPECT(number[0] == 23, number[0]);
+    begin(branch);
+    append(number.data(), 4, branch);
+  });
+}
+
 CASE("graphs: whatever fails, EndCapture ends the capture") {
   emulator::reset_device();
   const OwnedStream stream = make_stream();
