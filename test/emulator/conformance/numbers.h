@@ -51,7 +51,11 @@ struct Matrix {
   Matrix(int rows, int depth) : rows(rows), depth(depth), bits(static_cast<size_t>(rows) * static_cast<size_t>(depth)) {}
   uint32_t& at(int row, int k) { return bits[static_cast<size_t>(row * depth + k)]; }
   uint32_t at(int row, int k) const { return bits[static_cast<size_t>(row * depth + k)]; }
-  double value(int row, int k) const { return Element::value(at(row, k)); }
+  std::vector<double> values() const {
+    std::vector<double> all;
+    for (uint32_t x : bits) all.push_back(Element::value(x));
+    return all;
+  }
 
   // -2 .. 2: their sums are exact in every format's accumulator.
   static Matrix integers(int rows, int depth, unsigned seed) {
@@ -80,16 +84,17 @@ struct Sums {
 };
 template <class Element>
 Sums multiply(const Matrix<Element>& a, const Matrix<Element>& b, const std::vector<double>& sums) {
-  Sums result{sums, sums};
-  for (double& m : result.magnitudes) m = std::abs(m);
-  for (int i = 0; i < a.rows; i++) {
-    for (int j = 0; j < b.rows; j++) {
-      for (int k = 0; k < a.depth; k++) {
-        const double product = a.value(i, k) * b.value(j, k);
-        result.sums[static_cast<size_t>(i * b.rows + j)] += product;
-        result.magnitudes[static_cast<size_t>(i * b.rows + j)] += std::abs(product);
-      }
+  const std::vector<double> va = a.values(), vb = b.values();
+  Sums result{sums, {}};
+  for (size_t i = 0; i < sums.size(); i++) {
+    const double* x = &va[i / static_cast<size_t>(b.rows) * static_cast<size_t>(a.depth)];
+    const double* y = &vb[i % static_cast<size_t>(b.rows) * static_cast<size_t>(a.depth)];
+    double magnitude = std::abs(sums[i]);
+    for (int k = 0; k < a.depth; k++) {
+      result.sums[i] += x[k] * y[k];
+      magnitude += std::abs(x[k] * y[k]);
     }
+    result.magnitudes.push_back(magnitude);
   }
   return result;
 }

@@ -65,7 +65,9 @@ struct Tiles {
 };
 
 template <class Product, int kColumns, bool kRegisters, int kTransposeA, int kTransposeB>
-__global__ void __launch_bounds__(128) wgmma_kernel(float* out, const uint32_t* shared, const uint32_t* registers, Tiles tiles) {
+__global__ void __launch_bounds__(128) wgmma_kernel([[maybe_unused]] float* out, [[maybe_unused]] const uint32_t* shared,
+                                                    [[maybe_unused]] const uint32_t* registers, [[maybe_unused]] Tiles tiles) {
+#if defined(M2_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)  // there are many of it
   M2_DYNAMIC_SHARED(raw);
   const int t = threadIdx.x;
   for (uint32_t i = t; i < tiles.bytes / 4; i += 128) reinterpret_cast<uint32_t*>(raw)[i] = shared[i];
@@ -90,6 +92,7 @@ __global__ void __launch_bounds__(128) wgmma_kernel(float* out, const uint32_t* 
   ptx::wgmma_commit();
   ptx::wgmma_wait<0>();
   for (int i = 0; i < kColumns / 2; i++) out[i * 128 + t] = d[i];
+#endif
 }
 
 // Lays out an operand of `rows` along M or N behind what is in `image`. The tile is cut into rows of the swizzle's width, 16 bytes without one: along K
@@ -128,14 +131,30 @@ void for_each_sum(int columns, F f) {
   }
 }
 
-// d (+)= a b, [row][column]
+// One instance of the kernel.
+struct Form {
+  std::string name;
+  int columns;
+  bool is_a_in_registers, transposes_a, transposes_b;
+  void (*run)(const Shape&, float* out, const uint32_t* shared, const uint32_t* registers, const Tiles&);
+};
 template <class Product, int kColumns, bool kRegisters, int kTransposeA, int kTransposeB>
-std::vector<float> products(const Matrix<typename Product::Element>& a, const Matrix<typename Product::Element>& b, const std::vector<double>& d,
-                            bool accumulate, ptx::Swizzle swizzle) {
+Form form() {
+  const std::string a = kRegisters ? "registers" : kTransposeA ? "shared_transposed" : "shared";
+  return {std::string(Product::kName) + "/n" + std::to_string(kColumns) + "/" + a + (kTransposeB ? "/transposed" : ""), kColumns, kRegisters,
+          kTransposeA != 0, kTransposeB != 0, [](const Shape& s, float* out, const uint32_t* shared, const uint32_t* registers, const Tiles& tiles) {
+            run_kernel<wgmma_kernel<Product, kColumns, kRegisters, kTransposeA, kTransposeB>>(s, out, shared, registers, tiles);
+          }};
+}
+
+// d (+)= a b, [row][column]
+template <class Element>
+std::vector<float> products(const Form& form, const Matrix<Element>& a, const Matrix<Element>& b, const std::vector<double>& d, bool accumulate,
+                            ptx::Swizzle swizzle) {
   std::vector<uint32_t> image, registers;
   Tiles tiles{};
-  if (!kRegisters) tiles.a = lay_out(image, a, swizzle, kTransposeA != 0);
-  tiles.b = lay_out(image, b, swizzle, kTransposeB != 0);
+  if (!form.is_a_in_registers) tiles.a = lay_out(image, a, swizzle, form.transposes_a);
+  tiles.b = lay_out(image, b, swizzle, form.transposes_b);
   tiles.bytes = static_cast<uint32_t>(image.size() * 4);
   tiles.swizzle = swizzle;
   tiles.accumulate = accumulate;
@@ -146,18 +165,17 @@ std::vector<float> products(const Matrix<typename Product::Element>& a, const Ma
     }
   }
   std::vector<float> sums(d.size()), result(d.size());
-  for_each_sum(kColumns, [&](size_t held, size_t place) { sums[held] = static_cast<float>(d[place]); });
+  for_each_sum(form.columns, [&](size_t held, size_t place) { sums[held] = static_cast<float>(d[place]); });
   const DeviceArray<uint32_t> ds(image), dr(registers);
   const DeviceArray<float> dd(sums);
-  run_kernel<wgmma_kernel<Product, kColumns, kRegisters, kTransposeA, kTransposeB>>({.grid = 1, .block = 128, .shared = tiles.bytes}, dd.data(), ds.data(),
-                                                                                   dr.data(), tiles);
+  form.run({.grid = 1, .block = 128, .shared = tiles.bytes}, dd.data(), ds.data(), dr.data(), tiles);
   sums = dd.values();
-  for_each_sum(kColumns, [&](size_t held, size_t place) { result[place] = sums[held]; });
+  for_each_sum(form.columns, [&](size_t held, size_t place) { result[place] = sums[held]; });
   return result;
 }
 
-template <class Product>
-constexpr int kDepth = kDepthBytes * 8 / Product::Element::kBits;
+template <class Element>
+constexpr int kDepth = kDepthBytes * 8 / Element::kBits;
 
 std::vector<double> small_sums(int columns) {
   std::vector<double> sums;
@@ -165,15 +183,13 @@ std::vector<double> small_sums(int columns) {
   return sums;
 }
 
-template <class Product, int kColumns, bool kRegisters, int kTransposeA, int kTransposeB>
-void integers(Vectors& out, bool accumulate, ptx::Swizzle swizzle) {
-  constexpr unsigned kSwizzleBytes[] = {0, 128, 64, 32};
-  const auto a = Matrix<typename Product::Element>::integers(64, kDepth<Product>, 1);
-  const auto b = Matrix<typename Product::Element>::integers(kColumns, kDepth<Product>, kColumns);
-  const std::vector<double> held = small_sums(kColumns), from = accumulate ? held : std::vector<double>(held.size(), 0.0);
-  const std::string name = std::string(Product::kName) + "/n" + std::to_string(kColumns) + (kRegisters ? "/registers" : kTransposeA ? "/shared_transposed" : "/shared") +
-                           (kTransposeB ? "/transposed" : "") + "/swizzle_" + std::to_string(kSwizzleBytes[static_cast<int>(swizzle)]);
-  out.exact(name, products<Product, kColumns, kRegisters, kTransposeA, kTransposeB>(a, b, held, accumulate, swizzle), multiply(a, b, from).sums);
+template <class Element>
+void integers(Vectors& out, const Form& form, bool accumulate, ptx::Swizzle swizzle) {
+  constexpr const char* kNames[] = {"/swizzle_none", "/swizzle_128", "/swizzle_64", "/swizzle_32"};
+  const auto a = Matrix<Element>::integers(64, kDepth<Element>, 1);
+  const auto b = Matrix<Element>::integers(form.columns, kDepth<Element>, static_cast<unsigned>(form.columns));
+  const std::vector<double> held = small_sums(form.columns), from = accumulate ? held : std::vector<double>(held.size(), 0.0);
+  out.exact(form.name + kNames[static_cast<int>(swizzle)], products(form, a, b, held, accumulate, swizzle), multiply(a, b, from).sums);
 }
 
 // The widest rows that so many columns fill.
@@ -183,36 +199,39 @@ constexpr ptx::Swizzle swizzle_of(int columns) {
 
 template <class Product, int kColumns>
 void shape(Vectors& out) {
-  integers<Product, kColumns, false, 0, 0>(out, false, ptx::Swizzle::k128);
-  integers<Product, kColumns, true, 0, 0>(out, true, ptx::Swizzle::k128);
-  if constexpr (Product::Element::kBits == 16) {
-    integers<Product, kColumns, false, 1, 1>(out, true, swizzle_of(kColumns));
-    integers<Product, kColumns, true, 0, 1>(out, false, swizzle_of(kColumns));
+  using Element = typename Product::Element;
+  integers<Element>(out, form<Product, kColumns, false, 0, 0>(), false, ptx::Swizzle::k128);
+  integers<Element>(out, form<Product, kColumns, true, 0, 0>(), true, ptx::Swizzle::k128);
+  if constexpr (Element::kBits == 16) {
+    integers<Element>(out, form<Product, kColumns, false, 1, 1>(), true, swizzle_of(kColumns));
+    integers<Element>(out, form<Product, kColumns, true, 0, 1>(), false, swizzle_of(kColumns));
   }
 }
 
 template <class Product>
 void swizzles(Vectors& out) {
+  using Element = typename Product::Element;
   for (ptx::Swizzle swizzle : {ptx::Swizzle::kNone, ptx::Swizzle::k32, ptx::Swizzle::k64, ptx::Swizzle::k128}) {
     const bool is_in_shapes = swizzle == ptx::Swizzle::k128;
-    if (!is_in_shapes) integers<Product, 128, false, 0, 0>(out, true, swizzle);
-    if (!is_in_shapes) integers<Product, 128, true, 0, 0>(out, false, swizzle);
-    if constexpr (Product::Element::kBits == 16) {
-      integers<Product, 128, false, 1, 0>(out, true, swizzle);
-      integers<Product, 128, false, 0, 1>(out, true, swizzle);
-      if (!is_in_shapes) integers<Product, 128, false, 1, 1>(out, true, swizzle);
-      if (!is_in_shapes) integers<Product, 128, true, 0, 1>(out, true, swizzle);
+    if (!is_in_shapes) integers<Element>(out, form<Product, 128, false, 0, 0>(), true, swizzle);
+    if (!is_in_shapes) integers<Element>(out, form<Product, 128, true, 0, 0>(), false, swizzle);
+    if constexpr (Element::kBits == 16) {
+      integers<Element>(out, form<Product, 128, false, 1, 0>(), true, swizzle);
+      integers<Element>(out, form<Product, 128, false, 0, 1>(), true, swizzle);
+      if (!is_in_shapes) integers<Element>(out, form<Product, 128, false, 1, 1>(), true, swizzle);
+      if (!is_in_shapes) integers<Element>(out, form<Product, 128, true, 0, 1>(), true, swizzle);
     }
   }
 }
 
 template <class Product>
 void random(Vectors& out) {
+  using Element = typename Product::Element;
   constexpr int kColumns = 64;
-  const auto a = Matrix<typename Product::Element>::random(64, kDepth<Product>, 5), b = Matrix<typename Product::Element>::random(kColumns, kDepth<Product>, 6);
+  const auto a = Matrix<Element>::random(64, kDepth<Element>, 5), b = Matrix<Element>::random(kColumns, kDepth<Element>, 6);
   const Sums truth = multiply(a, b, small_sums(kColumns));
   out.within(Product::kTolerance, std::string(Product::kName) + "/random",
-             products<Product, kColumns, false, 0, 0>(a, b, small_sums(kColumns), true, ptx::Swizzle::k128), truth.sums, truth.magnitudes);
+             products(form<Product, kColumns, false, 0, 0>(), a, b, small_sums(kColumns), true, ptx::Swizzle::k128), truth.sums, truth.magnitudes);
 }
 
 // Two groups in flight with accumulators of their own; the first is read while the second may still run.
@@ -278,7 +297,7 @@ CONFORMANCE("wgmma: random", 90) {
 
 CONFORMANCE("wgmma: groups", 90) {
   constexpr int kColumns = 32;
-  const auto a = Matrix<Bf16>::integers(64, kDepth<ProductBf16>, 1), b = Matrix<Bf16>::integers(kColumns, kDepth<ProductBf16>, 2);
+  const auto a = Matrix<Bf16>::integers(64, kDepth<Bf16>, 1), b = Matrix<Bf16>::integers(kColumns, kDepth<Bf16>, 2);
   std::vector<uint32_t> image;
   Tiles tiles{};
   tiles.a = lay_out(image, a, ptx::Swizzle::k128, false);
@@ -289,10 +308,10 @@ CONFORMANCE("wgmma: groups", 90) {
   const DeviceArray<float> got(2 * 64 * kColumns);
   run_kernel<groups_kernel>({.grid = 1, .block = 128, .shared = tiles.bytes}, got.data(), shared.data(), tiles);
   std::vector<double> truth(2 * 64 * kColumns);
-  for (int half = 0; half < 2; half++) {
+  const std::vector<double> va = a.values(), vb = b.values();
+  for (size_t half = 0; half < 2; half++) {
     for_each_sum(kColumns, [&](size_t held, size_t place) {
-      const int row = static_cast<int>(place) / kColumns, column = static_cast<int>(place) % kColumns;
-      for (int k = half * 32; k < half * 32 + 32; k++) truth[static_cast<size_t>(half * 64 * kColumns) + held] += a.value(row, k) * b.value(column, k);
+      for (size_t k = half * 32; k < half * 32 + 32; k++) truth[half * 64 * kColumns + held] += va[place / kColumns * 64 + k] * vb[place % kColumns * 64 + k];
     });
   }
   out.exact("wgmma/groups", got.values(), truth);
