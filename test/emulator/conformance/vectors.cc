@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <sstream>
 #include <stdexcept>
 
@@ -99,45 +98,35 @@ void Vectors::within(double tolerance, const std::string& name, const std::vecto
   all_.push_back(std::move(vector));
 }
 
-// m2 conformance vectors, then a line about the device, then for each vector a line "NAME sm_80 u32 exact 17" or "NAME sm_90 f32 within 1e-6 17 of 1024"
-// and its values, indented, as hexadecimal bits; a hash where it says so.
-void write_vectors(const std::string& path, const Device& device, const std::vector<Vector>& vectors) {
-  std::ofstream file(path);
-  file << "# m2 conformance vectors: name, architecture, type, tolerance, count; values as bits\n";
-  file << "device sm_" << device.architecture << ", driver " << device.driver << ", runtime " << device.runtime << ", " << device.name << "\n";
-  for (const Vector& v : vectors) {
-    const std::vector<uint32_t> values = v.recorded();
-    file << v.name << " sm_" << v.architecture << (v.is_float ? " f32 " : " u32 ");
-    if (v.tolerance > 0) file << "within " << v.tolerance;
-    else file << "exact";
-    file << " " << v.values.size();
-    if (values.size() < v.values.size()) file << (v.tolerance > 0 ? ", every so many-th" : ", their hash");
-    char word[16];
-    for (size_t i = 0; i < values.size(); i++) {
-      std::snprintf(word, sizeof word, "%08x", values[i]);
-      file << (i % 16 == 0 ? "\n  " : " ") << word;
-    }
-    file << "\n";
+std::string text_of(const Vector& v) {
+  const std::vector<uint32_t> values = v.recorded();
+  std::ostringstream text;
+  text << v.name << " sm_" << v.architecture << (v.is_float ? " f32 " : " u32 ");
+  if (v.tolerance > 0) text << "within " << v.tolerance;
+  else text << "exact";
+  text << " " << v.values.size();
+  if (values.size() < v.values.size()) text << (v.tolerance > 0 ? ", every so many-th" : ", their hash");
+  char word[16];
+  for (size_t i = 0; i < values.size(); i++) {
+    std::snprintf(word, sizeof word, "%08x", values[i]);
+    text << (i % 16 == 0 ? "\n  " : " ") << word;
   }
-  file.close();
-  if (!file) throw std::runtime_error(path + " cannot be written");
+  text << "\n";
+  return text.str();
 }
 
-Recording read_vectors(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error(path + " cannot be read");
+Recording parse_vectors(const std::string& text, const std::string& file) {
+  std::istringstream lines(text);
   Recording all;
   Recording::Entry* entry = nullptr;
   std::string line;
   int number = 0;
   const auto expect = [&](bool is_so, const char* what) {
-    if (!is_so) throw std::runtime_error(path + ":" + std::to_string(number) + ": expected " + what);
+    if (!is_so) throw std::runtime_error(file + ":" + std::to_string(number) + ": expected " + what);
   };
-  while (std::getline(file, line)) {
+  while (std::getline(lines, line)) {
     number++;
-    if (line.empty() || line[0] == '#') continue;
     std::istringstream words(line);
-    std::string name, word;
     if (line[0] == ' ') {
       expect(entry, "a vector's name before its values");
       uint32_t value;
@@ -145,13 +134,16 @@ Recording read_vectors(const std::string& path) {
       expect(words.eof(), "hexadecimal values");
       continue;
     }
+    std::string name, word;
     words >> name >> word;
     int architecture = 0;
     expect(std::sscanf(word.c_str(), "sm_%d", &architecture) == 1, "a name and an architecture, as in \"mma_s8 sm_80\"");
     if (name == "device") all.architecture = architecture;
-    else entry = &(all.entries[name] = {architecture, {}});
+    if (name == "device") continue;
+    expect(all.entries.count(name) == 0, "each name once");
+    entry = &(all.entries[name] = {architecture, {}});
   }
-  expect(all.architecture > 0, "a line that names the device");
+  expect(all.architecture > 0, "a line that begins with \"device\"");
   return all;
 }
 

@@ -41,12 +41,8 @@ class Vectors {
   std::vector<Vector> all_;
 };
 
-struct Device {
-  std::string name;
-  int architecture, driver, runtime;
-};
-
-// A file of vectors. Reading and writing throw std::runtime_error with a line for the user.
+// A file of vectors: a line "device sm_90, ..", then for each vector a line "NAME sm_80 u32 exact 17" or "NAME sm_90 f32 within 1e-6 17" and its values,
+// indented, as hexadecimal bits; where they are many it says what stands for them.
 struct Recording {
   struct Entry {
     int architecture;
@@ -55,8 +51,9 @@ struct Recording {
   int architecture = 0;
   std::map<std::string, Entry> entries;
 };
-void write_vectors(const std::string& path, const Device& device, const std::vector<Vector>& vectors);
-Recording read_vectors(const std::string& path);
+std::string text_of(const Vector& vector);
+// Throws std::runtime_error with a line for the user, which begins with the file's name.
+Recording parse_vectors(const std::string& text, const std::string& file);
 
 struct ConformanceCase {
   const char* name;

@@ -44,6 +44,7 @@ __global__ void to_block_kernel(uint32_t* out) {
     ptx::fence_mbarrier_init();
     ptx::mbarrier_arrive_expect_bytes(bar, sizeof landing);
   }
+  __syncwarp();
   ptx::cluster_arrive();
   ptx::cluster_wait();
   if (t == 0) {
@@ -52,6 +53,7 @@ __global__ void to_block_kernel(uint32_t* out) {
   ptx::mbarrier_wait(bar, 0);
   const uint4 v = landing[31 - t];
   out[blockIdx.x * 32 + t] = v.x * 10000 + v.y * 100 + v.z + v.w;
+  __syncwarp();
   ptx::cluster_arrive();
   ptx::cluster_wait();
 }

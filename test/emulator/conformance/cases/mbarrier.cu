@@ -94,6 +94,7 @@ __global__ void cluster_arrivals_kernel(uint32_t* out) {
     ptx::mbarrier_init(bar, blocks * (blocks + 1) / 2 + 1);
     ptx::fence_mbarrier_init();
   }
+  __syncwarp();
   ptx::cluster_arrive();
   ptx::cluster_wait();
   if (threadIdx.x == 0) {
@@ -105,6 +106,7 @@ __global__ void cluster_arrivals_kernel(uint32_t* out) {
     ptx::mbarrier_wait(bar, 0);
     out[blockIdx.x * 2 + 1] = ptx::mbarrier_test(bar, 0);
   }
+  __syncwarp();
   ptx::cluster_arrive();
   ptx::cluster_wait();
 }

@@ -17,6 +17,9 @@ struct Coordinates {
   int x[5];
 };
 
+// Tiles of shared memory, and behind them an mbarrier.
+constexpr uint32_t kBarrier = 8192, kShared = kBarrier + 8;
+
 template <int... d>
 __device__ void load(uint32_t tile, const CUtensorMap* map, uint32_t bar, const Coordinates& at, std::integer_sequence<int, d...>) {
   ptx::tensor_load(tile, map, bar, at.x[d]...);
@@ -34,8 +37,7 @@ __device__ void store(const CUtensorMap* map, uint32_t tile, bool adds, const Co
 template <int kDimensions>
 __global__ void load_kernel(uint32_t* out, const __grid_constant__ CUtensorMap map, Coordinates at, uint32_t bytes) {
   M2_DYNAMIC_SHARED(tile);
-  M2_SHARED(uint64_t, barrier, [1]);
-  const uint32_t bar = ptx::shared_address(barrier);
+  const uint32_t bar = ptx::shared_address(tile) + kBarrier;
   if (threadIdx.x == 0) {
     ptx::prefetch_tensor_map(&map);
     ptx::mbarrier_init(bar, 1);
@@ -57,8 +59,7 @@ struct Multicast {
 template <int kDimensions>
 __global__ void multicast_kernel(uint32_t* out, const __grid_constant__ CUtensorMap map, Multicast m) {
   M2_DYNAMIC_SHARED(tiles);
-  M2_SHARED(uint64_t, barrier, [1]);
-  const uint32_t bar = ptx::shared_address(barrier), rank = ptx::cluster_rank(), boxes = (m.masks[0] >> rank & 1) + (m.masks[1] >> rank & 1);
+  const uint32_t bar = ptx::shared_address(tiles) + kBarrier, rank = ptx::cluster_rank(), boxes = (m.masks[0] >> rank & 1) + (m.masks[1] >> rank & 1);
   uint32_t* words = reinterpret_cast<uint32_t*>(tiles);
   for (uint32_t i = threadIdx.x; i < m.pitch / 2; i += blockDim.x) words[i] = 0;
   ptx::fence_proxy_async();
@@ -67,6 +68,7 @@ __global__ void multicast_kernel(uint32_t* out, const __grid_constant__ CUtensor
     ptx::fence_mbarrier_init();
     ptx::mbarrier_arrive_expect_bytes(bar, boxes * m.bytes);
   }
+  __syncwarp();
   ptx::cluster_arrive();
   ptx::cluster_wait();
   if (threadIdx.x == 0 && rank < 2) {
@@ -75,6 +77,7 @@ __global__ void multicast_kernel(uint32_t* out, const __grid_constant__ CUtensor
   }
   ptx::mbarrier_wait(bar, 0);
   for (uint32_t i = threadIdx.x; i < m.pitch / 2; i += blockDim.x) out[rank * m.pitch / 2 + i] = words[i];
+  __syncwarp();
   ptx::cluster_arrive();
   ptx::cluster_wait();
 }
@@ -166,13 +169,11 @@ Tensor words_of(int dimensions) { return {CU_TENSOR_MAP_DATA_TYPE_UINT32, dimens
 // A box inside the tensor, before its first element and past its last.
 constexpr Coordinates kInside = {{4, 1, 2, 1, 1}}, kBefore = {{-3, -1, -1, -1, -1}}, kPast = {{15, 4, 4, 3, 2}};
 
-constexpr size_t kMostShared = 8192;
-
 template <int kDimensions>
 void loads(Vectors& out, const Tensor& t, const std::string& name, const Coordinates& at) {
   const std::vector<uint32_t> in = scattered(t.bytes() / 4);
   const DeviceArray<uint32_t> tensor(in), got(t.box_bytes() / 4);
-  run_kernel<load_kernel<kDimensions>>({.grid = 1, .block = 64, .shared = kMostShared}, got.data(), t.map(tensor.data()), at, t.box_bytes());
+  run_kernel<load_kernel<kDimensions>>({.grid = 1, .block = 64, .shared = kShared}, got.data(), t.map(tensor.data()), at, t.box_bytes());
   out.exact("tensor_load/" + name, got.values(), t.tile(in, at));
 }
 
@@ -181,7 +182,7 @@ void stores(Vectors& out, const Tensor& t, const std::string& name, const Coordi
   const std::vector<uint32_t> in = scattered(t.box_bytes() / 4);
   std::vector<uint32_t> truth = counting(t.bytes() / 4, 7);
   const DeviceArray<uint32_t> tensor(truth), tile(in);
-  run_kernel<store_kernel<kDimensions>>({.grid = 1, .block = 64, .shared = kMostShared}, tile.data(), t.map(tensor.data()), at, t.box_bytes(), false);
+  run_kernel<store_kernel<kDimensions>>({.grid = 1, .block = 64, .shared = kShared}, tile.data(), t.map(tensor.data()), at, t.box_bytes(), false);
   t.for_each_element(at, [&](uint32_t from, uint32_t to) {
     std::memcpy(reinterpret_cast<char*>(truth.data()) + to, reinterpret_cast<const char*>(in.data()) + from, t.element);
   });
@@ -202,7 +203,7 @@ void sums(Vectors& out, const Tensor& t, const std::string& name, const Coordina
   const std::vector<uint32_t> in = filled(t.box_bytes(), 7);
   std::vector<uint32_t> truth = filled(t.bytes(), 11);
   const DeviceArray<uint32_t> tensor(truth), tile(in);
-  run_kernel<store_kernel<kDimensions>>({.grid = 1, .block = 64, .shared = kMostShared}, tile.data(), t.map(tensor.data()), at, t.box_bytes(), true);
+  run_kernel<store_kernel<kDimensions>>({.grid = 1, .block = 64, .shared = kShared}, tile.data(), t.map(tensor.data()), at, t.box_bytes(), true);
   t.for_each_element(at, [&](uint32_t from, uint32_t to) {
     uint64_t sum = 0, value = 0;
     std::memcpy(&value, reinterpret_cast<const char*>(in.data()) + from, t.element);
@@ -230,7 +231,7 @@ void multicasts(Vectors& out, const std::string& name) {
   const std::vector<uint32_t> in = scattered(t.bytes() / 4);
   std::vector<uint32_t> truth(kBlocks * m.pitch / 2);
   const DeviceArray<uint32_t> tensor(in), got(truth.size());
-  run_kernel<multicast_kernel<kDimensions>>({.grid = kBlocks, .block = 64, .shared = kMostShared, .cluster = kBlocks}, got.data(), t.map(tensor.data()), m);
+  run_kernel<multicast_kernel<kDimensions>>({.grid = kBlocks, .block = 64, .shared = kShared, .cluster = kBlocks}, got.data(), t.map(tensor.data()), m);
   for (uint32_t i = 0; i < 2; i++) {
     const std::vector<uint32_t> tile = t.tile(in, m.at[i]);
     for (uint32_t block = 0; block < kBlocks; block++) {
