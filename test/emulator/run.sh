@@ -32,15 +32,23 @@ build() {
 kernels() { "build-cmake/$1/test/kernels/kernels_emulated" emulated "${@:2}"; }
 emulator_tests() { "build-cmake/$1/test/emulator/emulator_tests"; }
 failures() { "build-cmake/$1/test/failures/failures_emulated" --every "$2"; }
+# Each instruction against the host's truths, under the seeds 0 .. N-1, and against what GPUs have recorded.
+conformance() {
+  local golden=(test/emulator/conformance/golden/*.txt) seed status=0
+  [ -e "${golden[0]}" ] || golden=()
+  for ((seed = 0; seed < $2; seed++)); do with_seed $seed "build-cmake/$1/test/emulator/conformance_emulated" ${golden[@]:+--check "${golden[@]}"} || status=1; done
+  return $status
+}
 on() { M2_EMULATED_ARCH=$1 "${@:2}"; }
 with_seed() { M2_EMULATOR_SEED=$1 "${@:2}"; }
 
-targets="kernels_emulated emulator_tests failures_emulated"
+targets="kernels_emulated emulator_tests failures_emulated conformance_emulated"
 part "plain: build" build plain "$targets"
-part "traced: build" build traced "kernels_emulated emulator_tests" --CDM2_EMULATOR_TRACED=ON
+part "traced: build" build traced "kernels_emulated emulator_tests conformance_emulated" --CDM2_EMULATOR_TRACED=ON
 if $quick; then
   part "plain: kernels, 3 seeds" kernels plain --seeds 3
   part "plain: the emulator, its planted bugs" emulator_tests plain
+  part "plain: conformance, 3 seeds" conformance plain 3
   part "plain: each 7th call fails" failures plain 7
   part "traced: kernels" kernels traced
   part "traced: the emulator, its planted bugs" emulator_tests traced
@@ -51,6 +59,7 @@ else
     part "sm_$architecture, plain: kernels at M2's sizes" on $architecture kernels plain --m2
     part "sm_$architecture, sanitized: kernels, 3 seeds" on $architecture kernels sanitized --seeds 3
     part "sm_$architecture, traced: kernels, 4 seeds" on $architecture kernels traced --seeds 4
+    for kind in plain sanitized traced; do part "sm_$architecture, $kind: conformance, 4 seeds" on $architecture conformance $kind 4; done
     part "sm_$architecture: the tests of the ops" on $architecture with_seed $architecture env M2_TEST_DEVICES=emulated npx vitest run test/ops
   done
   for kind in plain sanitized traced; do part "$kind: the emulator, its planted bugs" emulator_tests $kind; done

@@ -1,5 +1,5 @@
 // The form of every file in here: one function per PTX instruction, its name after the instruction's, with two bodies side by side. M2_MODEL(..) is what
-// the emulator does, M2_ASM(..) the instruction; each build has one of them. test/emulator/conformance.cu runs every function on both.
+// the emulator does, M2_ASM(..) the instruction; each build has one of them. test/emulator/conformance runs every function on both.
 //
 //   M2_ASM_90(..)       an instruction of sm_90 and later; for older devices the function does nothing, and a kernel that needs it is not launched there
 //   M2_ASM_90A(..)      one that only sm_90a has
