@@ -10,8 +10,13 @@ namespace {
 
 __global__ void streaming_kernel(uint4* out, const uint4* in) {
   ptx::prefetch_l2(in + threadIdx.x);
-  ptx::prefetch_l2(nullptr);
   out[threadIdx.x] = ptx::ld_global_streaming(in + 31 - threadIdx.x);
+}
+
+__global__ void prefetch_kernel(uint32_t* out) {
+  ptx::prefetch_l2(nullptr);
+  ptx::prefetch_l2(out + (size_t{1} << 40));
+  out[threadIdx.x] = threadIdx.x;
 }
 
 // Block 0 writes data and then a flag, block 1 reads the flag and then the data, and answers in the same way.
@@ -53,6 +58,12 @@ CONFORMANCE("ld.global.nc and prefetch", 80) {
   std::vector<uint32_t> truth;
   for (size_t i = 0; i < 128; i++) truth.push_back(in[(31 - i / 4) * 4 + i % 4]);
   out.exact("ld_global_streaming", got.values(), truth);
+}
+
+CONFORMANCE("prefetch of addresses that are none", 80) {
+  const DeviceArray<uint32_t> got(32);
+  run_kernel<prefetch_kernel>({.grid = 1, .block = 32}, got.data());
+  out.exact("prefetch_l2", got.values(), counting(32));
 }
 
 CONFORMANCE("acquire and release", 80) {
