@@ -91,7 +91,7 @@ struct MmaLane {
 };
 
 typedef float Floats8 __attribute__((vector_size(32)));
-typedef int Ints8 __attribute__((vector_size(32)));
+typedef uint32_t Ints8 __attribute__((vector_size(32)));  // sums that are too large wrap
 
 template <class V, class T, int K>
 struct Tile {
@@ -134,7 +134,7 @@ inline __attribute__((always_inline)) void compute_element(Warp& warp, uint64_t 
       const float* table = e4m3_values();
       return multiply<32, Floats8, float>(warp, [table](uint32_t v, unsigned e) { return table[v >> 8 * e & 255]; });
     }
-    case Element::kS8: return multiply<32, Ints8, int>(warp, [](uint32_t v, unsigned e) { return static_cast<int>(static_cast<int8_t>(v >> 8 * e)); });
+    case Element::kS8: return multiply<32, Ints8, uint32_t>(warp, [](uint32_t v, unsigned e) { return static_cast<uint32_t>(static_cast<int8_t>(v >> 8 * e)); });
   }
 }
 

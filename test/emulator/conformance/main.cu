@@ -81,8 +81,8 @@ std::string this_device() {
   succeed(cudaGetDeviceProperties(&properties, 0));
   succeed(cudaDriverGetVersion(&driver));
   succeed(cudaRuntimeGetVersion(&runtime));
-  return "device sm_" + std::to_string(properties.major * 10 + properties.minor) + ", driver " + std::to_string(driver) + ", runtime " + std::to_string(runtime) +
-         ", " + properties.name + "\n";
+  return "device sm_" + std::to_string(properties.major * 10 + properties.minor) + ", driver " + std::to_string(driver) + ", runtime " +
+         std::to_string(runtime) + ", " + properties.name + "\n";
 }
 
 struct Checked {

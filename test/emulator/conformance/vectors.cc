@@ -77,7 +77,8 @@ std::string Vector::differs(const std::vector<uint32_t>& others) const {
     if (bound > 0 && std::abs(double{as_float(mine[i])} - as_float(others[i])) <= bound) continue;
     char text[120];
     std::snprintf(text, sizeof text, "value %zu is %08x, recorded %08x", i, mine[i], others[i]);
-    return is_float && mine.size() == values.size() ? std::string(text) + " (" + text_of(true, as_float(mine[i])) + ", " + text_of(true, as_float(others[i])) + ")" : text;
+    if (!is_float || (tolerance == 0 && mine.size() < values.size())) return text;
+    return std::string(text) + " (" + text_of(true, as_float(mine[i])) + ", " + text_of(true, as_float(others[i])) + ")";
   }
   return "";
 }

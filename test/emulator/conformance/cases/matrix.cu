@@ -74,9 +74,10 @@ CONFORMANCE("ldmatrix", 80) {
   for (bool is_transposed : {false, true}) {
     for (int matrices : {1, 2, 4}) {
       std::vector<uint32_t> truth(static_cast<size_t>(matrices) * 32);
-      for_each_element(matrices, is_transposed, [&](size_t element, size_t at, int half) { truth[at] |= (in[element / 2] >> element % 2 * 16 & 0xffff) << half * 16; });
-      const auto begin = all.begin() + static_cast<ptrdiff_t>(first);
-      out.exact("ldmatrix_x" + std::to_string(matrices) + (is_transposed ? "_trans" : ""), std::vector<uint32_t>(begin, begin + static_cast<ptrdiff_t>(truth.size())), truth);
+      for_each_element(matrices, is_transposed,
+                       [&](size_t element, size_t at, int half) { truth[at] |= (in[element / 2] >> element % 2 * 16 & 0xffff) << half * 16; });
+      const std::vector<uint32_t> values(&all[first], &all[first] + truth.size());
+      out.exact("ldmatrix_x" + std::to_string(matrices) + (is_transposed ? "_trans" : ""), values, truth);
       first += truth.size();
     }
   }

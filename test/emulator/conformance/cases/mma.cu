@@ -56,7 +56,8 @@ void for_each_sum(F f) {
 
 // d + a b, [row][column]
 template <class Product>
-std::vector<typename Product::Sum> products(const Matrix<typename Product::Element>& a, const Matrix<typename Product::Element>& b, const std::vector<double>& d) {
+std::vector<typename Product::Sum> products(const Matrix<typename Product::Element>& a, const Matrix<typename Product::Element>& b,
+                                            const std::vector<double>& d) {
   constexpr int kPerRegister = 32 / Product::Element::kBits;
   std::vector<uint32_t> fragment_b;
   for (int lane = 0; lane < 32; lane++) {

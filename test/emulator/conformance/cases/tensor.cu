@@ -269,7 +269,8 @@ CONFORMANCE("tensor maps: boxes", 90) {
 }
 
 CONFORMANCE("tensor maps: swizzles", 90) {
-  const std::pair<const char*, CUtensorMapSwizzle> swizzles[] = {{"32", CU_TENSOR_MAP_SWIZZLE_32B}, {"64", CU_TENSOR_MAP_SWIZZLE_64B}, {"128", CU_TENSOR_MAP_SWIZZLE_128B}};
+  const std::pair<const char*, CUtensorMapSwizzle> swizzles[] = {
+      {"32", CU_TENSOR_MAP_SWIZZLE_32B}, {"64", CU_TENSOR_MAP_SWIZZLE_64B}, {"128", CU_TENSOR_MAP_SWIZZLE_128B}};
   for (const auto& [name, swizzle] : swizzles) {
     const Tensor t{CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, 2, {136, 40}, {8 << swizzle, 24}, swizzle};
     const std::pair<const char*, Coordinates> places[] = {{"/inside", {{8, 3}}}, {"/past", {{105, 30}}}};
