@@ -17,6 +17,7 @@ export interface EngineSettings {
   /** 0: physical cores. */
   threads: number
   kvDtype: 'bf16' | 'f32'
+  weightDtype: 'auto' | 'bf16' | 'fp8'
   pageSize: number
   kvMemory: number | string | undefined
   maxContext: number | undefined
@@ -52,13 +53,12 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
   optionalChoice('kvDtype', options.kvDtype, ['auto', 'f32', 'bf16', 'fp8'])
   optionalChoice('weightDtype', options.weightDtype, ['auto', 'bf16', 'fp8', 'int4'])
   if (options.kvDtype === 'fp8') throw notYet('kvDtype', '"fp8"', '"bf16" or "f32"')
-  if (options.weightDtype === 'fp8' || options.weightDtype === 'int4') {
-    throw notYet('weightDtype', `"${options.weightDtype}"`, '"bf16"')
-  }
+  if (options.weightDtype === 'int4') throw notYet('weightDtype', '"int4"', '"auto", "bf16" or "fp8"')
   return {
     device,
     threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,
     kvDtype: options.kvDtype === 'f32' ? 'f32' : 'bf16',
+    weightDtype: options.weightDtype ?? 'auto',
     pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,
     kvMemory: options.kvMemory,
     maxContext: optionalInteger('maxContext', options.maxContext, { least: 2, most: 2 ** 30 }),

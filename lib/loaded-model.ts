@@ -8,7 +8,7 @@ import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
 import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
 import { countParameters, workspaceBytes } from './model/parameters'
-import { planWeights } from './model/weights'
+import { type PlannedWeights, planWeights } from './model/weights'
 import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
 import { packageVersion } from './package-version'
 import type { PageFormat } from './prefixes/file-format'
@@ -25,8 +25,8 @@ export interface ModelInfo {
   config: ModelConfig
   /** Parameters in all, and those used for one token. */
   parameters: { total: number; active: number }
-  /** `stored`: of the tensors in the files. `weights`: of the matrices as they run (norms and router are f32). `kv`: of the KV cache. */
-  dtypes: { stored: string[]; weights: 'bf16'; kv: 'bf16' | 'f32' }
+  /** `stored`: of the tensors in the files. `weights`: of the matrices as they are held (norms and router are f32). `kv`: of the KV cache. */
+  dtypes: { stored: string[]; weights: 'bf16' | 'fp8'; kv: 'bf16' | 'f32' }
   /** Memory that the weights take. */
   bytes: number
   /** Memory that the KV cache takes. */
@@ -58,14 +58,16 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
   settings.onProgress({ phase: 'files', done: 0, total: 0 })
   const config = await loadConfig(directory)
   const checkpoint = await readCheckpoint(directory)
-  const { plan, skipped } = planWeights(config, checkpoint)
+  const planned = planWeights(config, checkpoint)
   const tokenizer = await loadTokenizer(directory, config.vocabSize)
   const template = tokenizer && (await loadChatTemplate(directory, controlTokens(tokenizer)))
 
   // All sequences that run can decode in one step.
   const rows = Math.min(settings.maxSequences, settings.maxStepTokens)
   const device = await chooseDevice(settings.device)
-  const fit = await planMemory(config, rows, device, settings)
+  const fp8Elements = fp8ElementsOn(device, planned, settings)
+  const plan = { ...planned.plan, keepFp8: fp8Elements > 0 }
+  const fit = await planMemory(config, fp8Elements, rows, device, settings)
   const core = await loadCore(device, settings, {
     geometry: config,
     weights: plan,
@@ -83,11 +85,11 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
       directory,
       config,
       parameters: countParameters(config),
-      dtypes: { stored: dtypesOf(checkpoint), weights: 'bf16', kv: settings.kvDtype },
+      dtypes: { stored: dtypesOf(checkpoint), weights: fp8Elements > 0 ? 'fp8' : 'bf16', kv: settings.kvDtype },
       bytes: core.weightBytes,
       kvBytes: core.kvBytes,
       context: fit.maxContext,
-      skippedTensors: skipped,
+      skippedTensors: planned.skipped,
     },
     facts: {
       vocabSize: config.vocabSize,
@@ -151,8 +153,23 @@ async function chooseDevice(device: string): Promise<string> {
   return devices.find(({ usable }) => usable)?.device ?? 'cpu'
 }
 
+/** How many elements stay FP8: all that are stored so, on a device whose products take them, unless the user wants bf16. */
+function fp8ElementsOn(device: string, { fp8Elements }: PlannedWeights, { weightDtype }: EngineSettings): number {
+  if (weightDtype === 'fp8' && fp8Elements === 0) {
+    throw new M2Error(
+      'BAD_OPTION',
+      'weightDtype: "fp8" needs a checkpoint whose matrices are FP8; expected "auto" or "bf16"',
+    )
+  }
+  if (weightDtype === 'fp8' && device !== 'cpu') {
+    throw new M2Error('BAD_OPTION', `weightDtype: "fp8" is not available on ${device} yet; expected "auto" or "bf16"`)
+  }
+  return weightDtype === 'bf16' || device !== 'cpu' ? 0 : fp8Elements
+}
+
 async function planMemory(
   config: ModelConfig,
+  fp8Elements: number,
   rows: number,
   device: string,
   settings: EngineSettings,
@@ -161,6 +178,7 @@ async function planMemory(
   const maxContext = settings.maxContext ?? config.maxPositionEmbeddings
   return fitMemory({
     config,
+    fp8Elements,
     kvDtype: settings.kvDtype,
     pageSize: settings.pageSize,
     maxContext,

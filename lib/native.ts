@@ -7,7 +7,7 @@ import load from 'node-gyp-build'
 import { M2Error, type M2ErrorCode } from './errors'
 
 /** Element types of checkpoint tensors that the core reads; the order is csrc/core/dtype.h's. */
-export const DTYPES = ['F32', 'BF16', 'F16'] as const
+export const DTYPES = ['F32', 'BF16', 'F16', 'F8_E4M3'] as const
 export type TensorDType = (typeof DTYPES)[number]
 
 /** What a tensor is in the model; the order is csrc/model/weights.h's. */
@@ -59,6 +59,11 @@ export interface WeightPlan {
   cols: Int32Array // [n]
   file: Int32Array // [n] index into files
   offset: Float64Array // [n] byte offset from the start of the file
+  // Of F8_E4M3: where the float32 scales of its blocks of 128 x 128 are, [ceil(rows / 128), ceil(cols / 128)]; -1 and 0 for others.
+  scaleFile: Int32Array // [n]
+  scaleOffset: Float64Array // [n]
+  /** Matrices that are stored as FP8 stay so, where the device takes it; else they become bf16. */
+  keepFp8: boolean
 }
 
 export interface ModelOptions {

@@ -5,9 +5,9 @@
  */
 import { type NativeModule, native } from './native'
 
-type TypedArray = Float32Array | Uint16Array | Int32Array
+type TypedArray = Float32Array | Uint16Array | Int32Array | Uint8Array
 
-/** Row-major data with its sizes. Float32Array is f32, Uint16Array bf16 (or f16 where `dtype` says so), Int32Array i32. */
+/** Row-major data with its sizes. Float32Array is f32, Uint16Array bf16 (or f16 where `dtype` says so), Int32Array i32, Uint8Array e4m3. */
 export interface Tensor<T extends TypedArray = TypedArray> {
   data: T
   shape: readonly number[]
@@ -31,6 +31,7 @@ export interface WeightShape {
   n: number // rows: 2F for gateUp
   k: number
   layout: 'rows' | 'gateUp'
+  format?: 'bf16' | 'fp8' // default bf16
 }
 
 export interface KvShape {
@@ -51,12 +52,12 @@ export interface Ops {
   readonly activations: 'f32' | 'bf16'
 
   allocateWeight(shape: WeightShape): PackedWeight
-  /** Fills rows of one expert, from `firstRow` on, with source [rows, k]. */
+  /** Fills rows of one expert, from `firstRow` on, with source [rows, k]; bytes are e4m3 and have scales [ceil(rows / 128), ceil(k / 128)]. */
   pack(
     weight: PackedWeight,
     expert: number,
     firstRow: number,
-    from: { source: Tensor<Float32Array | Uint16Array> },
+    from: { source: Tensor<Float32Array | Uint16Array | Uint8Array>; scales?: F32 },
   ): void
 
   /** Uninitialised, laid out [P][L][K|V][Hk][S][D]. */

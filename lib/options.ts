@@ -18,7 +18,10 @@ export interface EngineOptions {
   threads?: number
   /** Element type of the KV cache. Default "auto": bf16. "fp8" is not available yet. */
   kvDtype?: 'auto' | 'f32' | 'bf16' | 'fp8'
-  /** Element type of the weights' matrices. Default "auto": as stored, f16 and f32 rounded to bf16. "fp8" and "int4" are not available yet. */
+  /**
+   * Element type of the weights' matrices. Default "auto": as stored (FP8 where the device takes it), f16 and f32 rounded to bf16. "bf16": FP8 matrices
+   * become bf16, which takes twice the memory and changes no result. "fp8": an error where they cannot stay FP8. "int4" is not available yet.
+   */
   weightDtype?: 'auto' | 'bf16' | 'fp8' | 'int4'
   /** Tokens in a page of the KV cache. Default 64. */
   pageSize?: number

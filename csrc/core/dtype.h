@@ -6,11 +6,11 @@
 
 namespace m2 {
 
-enum class DType : uint8_t { kF32 = 0, kBf16 = 1, kF16 = 2, kI32 = 3 };
+enum class DType : uint8_t { kF32 = 0, kBf16 = 1, kF16 = 2, kF8E4m3 = 3, kI32 = 4 };
 
-constexpr size_t dtype_bytes(DType t) { return t == DType::kF32 || t == DType::kI32 ? 4 : 2; }
+constexpr size_t dtype_bytes(DType t) { return t == DType::kF32 || t == DType::kI32 ? 4 : t == DType::kF8E4m3 ? 1 : 2; }
 constexpr const char* dtype_name(DType t) {
-  constexpr const char* kNames[] = {"f32", "bf16", "f16", "i32"};
+  constexpr const char* kNames[] = {"f32", "bf16", "f16", "f8_e4m3", "i32"};
   return kNames[static_cast<int>(t)];
 }
 
@@ -20,6 +20,9 @@ struct bf16 {
 struct f16 {
   uint16_t bits;
 };
+struct f8 {  // e4m3: no infinities, NaN is all ones below the sign
+  uint8_t bits;
+};
 
 template <class T>
 constexpr DType kDTypeOf = DType::kF32;
@@ -27,6 +30,8 @@ template <>
 inline constexpr DType kDTypeOf<bf16> = DType::kBf16;
 template <>
 inline constexpr DType kDTypeOf<f16> = DType::kF16;
+template <>
+inline constexpr DType kDTypeOf<f8> = DType::kF8E4m3;
 template <>
 inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
 
@@ -57,6 +62,19 @@ inline float to_f32(f16 h) {
   } else {
     u = sign | ((exponent == 31 ? 255u : exponent + 112) << 23) | (mantissa << 13);
   }
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+
+// e4m3 to float, subnormals included.
+inline float to_f32(f8 x) {
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x80) << 24, magnitude = x.bits & 0x7f;
+  uint32_t u = magnitude << 20;
+  float f;
+  std::memcpy(&f, &u, 4);
+  f *= 0x1p120f;
+  std::memcpy(&u, &f, 4);
+  u = sign | (magnitude == 0x7f ? 0x7fc00000u : u);
   std::memcpy(&f, &u, 4);
   return f;
 }

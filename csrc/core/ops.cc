@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <vector>
 
 namespace m2 {
 namespace {
 
 constexpr int64_t kStep = 32;  // hidden sizes, K of matrix products and head dims are multiples of it
 constexpr int64_t kMaxHeadDim = 256;
+constexpr int64_t kFp8Rows = 16;    // that share their scales, whatever rows of a weight they are
 
 struct Shape {
   int rank;
@@ -135,26 +137,52 @@ void check_options(const Check& check, const SampleArgs& a) {
   }
 }
 
+int64_t blocks_of(int64_t n) { return (n + kScaleBlock - 1) / kScaleBlock; }
+
+// Rows of one block of an FP8 matrix as the bf16 that they stand for.
+void dequantize(const View& source, const View& scales, int64_t first, int64_t count, std::vector<bf16>& rows) {
+  const int64_t k = source.size(1);
+  const f8* from = source.as<f8>() + first * k;
+  const float* scale = scales.as<float>() + first / kScaleBlock * scales.size(1);
+  rows.resize(static_cast<size_t>(count * k));
+  for (int64_t i = 0; i < count * k; i++) rows[static_cast<size_t>(i)] = to_bf16(to_f32(from[i]) * scale[i % k / kScaleBlock]);
+}
+
 }  // namespace
 
-Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout) {
+Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format) {
   const Check check("allocate_weight", false);
   check.at_least(experts, "experts", 1);
   check.at_least(n, "n", 1);
   check.multiple_of_step(k, "k");
   if (layout == WeightLayout::kGateUp) check.that(n % (2 * kStep) == 0, "n of gate and up rows must be twice a multiple of ", kStep, ", found ", n);
-  return {allocate(weight_bytes(experts, n, k, layout)), experts, n, k, layout};
+  check.that(takes(format), "format must be one that ", device(), " takes, found FP8");
+  return {allocate(weight_bytes(experts, n, k, format)), experts, n, k, layout, format};
 }
 
-void Backend::pack(Weight& weight, int64_t expert, int64_t first_row, const View& source) {
+void Backend::pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales) {
   const Check check("pack", false);
   check.that(weight.data.data() != nullptr, "weight must be allocated, found none");
   check.in_range(expert, "expert", 0, weight.experts - 1);
-  check.that(source.dtype != DType::kI32, "source must be f32, bf16 or f16, found i32");
+  const bool is_fp8 = source.dtype == DType::kF8E4m3;
+  check.that(source.dtype != DType::kI32, "source must be f32, bf16, f16 or f8_e4m3, found i32");
   check.rank(source, "source", source.dtype, 2);
   check.view(source, "source", source.dtype, {source.size(0), weight.k});
   check.in_range(first_row, "first_row", 0, weight.n - source.size(0));
-  if (source.size(0) > 0) do_pack(weight, expert, first_row, source);
+  if (is_fp8) check.view(scales, "scales", DType::kF32, {blocks_of(source.size(0)), blocks_of(weight.k)});
+  if (source.size(0) == 0) return;
+  if (weight.format == WeightFormat::kFp8) {
+    check.that(is_fp8, "source of an FP8 weight must be f8_e4m3, found ", dtype_name(source.dtype));
+    check.that(first_row % kFp8Rows == 0, "first_row must be a multiple of ", kFp8Rows, " for FP8, found ", first_row);
+    return do_pack(weight, expert, first_row, source, scales);
+  }
+  if (!is_fp8) return do_pack(weight, expert, first_row, source, {});
+  std::vector<bf16> rows;
+  for (int64_t first = 0; first < source.size(0); first += kScaleBlock) {
+    const int64_t count = std::min(kScaleBlock, source.size(0) - first);
+    dequantize(source, scales, first, count, rows);
+    do_pack(weight, expert, first_row + first, View(rows.data(), DType::kBf16, {count, weight.k}), {});
+  }
 }
 
 void Backend::embed(const EmbedArgs& a) {

@@ -5,7 +5,7 @@
 // token, F expert hidden, V vocabulary, P pages, S page size, L layers. Views are contiguous and row-major. C, F and every K are multiples of 32, D is
 // 32 to 256 in steps of 32.
 //
-// Numbers: the residual stream, norms, softmax, router and all sums are float32, weights are bf16. What goes into a dense product or attention, and what
+// Numbers: the residual stream, norms, softmax, router and all sums are float32, weights are bf16 when they meet their product. What goes into a dense product or attention, and what
 // comes out of one that is not added to the residual stream, has the backend's own activation type ("act" below): float32 on the CPU, bf16 where the
 // matrix units want it. Experts, where the arithmetic is, take bf16 everywhere. Bit-identity: a row's result does not depend on which other rows are
 // in the call, nor on the number of threads: sums over K (and over the context) run in one fixed order.
@@ -22,11 +22,17 @@ namespace m2 {
 // them so that one tile holds a gate and its up.
 enum class WeightLayout { kRows, kGateUp };
 
-// A bf16 weight matrix [experts, n, k] in the backend's own layout (y = x W^T). experts is 1 for a dense product.
+// What weights are held as. kFp8: e4m3 with a float32 scale for each block of 128 rows and 128 k; a weight is the bf16 next to e4m3 * scale, so a product
+// has the same bits as with the bf16 weights that such a matrix stands for.
+enum class WeightFormat { kBf16, kFp8 };
+constexpr int64_t kScaleBlock = 128;
+
+// A weight matrix [experts, n, k] in the backend's own layout (y = x W^T). experts is 1 for a dense product.
 struct Weight {
   Buffer data;
   int64_t experts = 0, n = 0, k = 0;
   WeightLayout layout = WeightLayout::kRows;
+  WeightFormat format = WeightFormat::kBf16;
 };
 
 // The paged KV cache: [P][L][K|V][Hk][S][D]; a (page, layer, K or V, head) tile is one contiguous box [S][D]. dtype f32 or bf16.
@@ -236,9 +242,12 @@ class Backend {
   // Allocates what ops need beside their arguments, for calls up to these sizes; larger ones allocate when they come.
   virtual void reserve(const Workload&) {}
 
-  // Packing: allocate the whole, then fill row ranges from host tensors [rows, k] of f32, bf16 or f16 (rounded to bf16).
-  Weight allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout);
-  void pack(Weight& weight, int64_t expert, int64_t first_row, const View& source);
+  // Whether products take weights of this format.
+  virtual bool takes(WeightFormat format) const { return format == WeightFormat::kBf16; }
+  // Packing: allocate the whole, then fill row ranges from host tensors [rows, k] of f32, bf16 or f16 (rounded to bf16), or f8 with scales
+  // [ceil(rows / 128), ceil(k / 128)] f32. A weight held as FP8 takes only f8, from a multiple of 16 rows on.
+  Weight allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format = WeightFormat::kBf16);
+  void pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales = {});
 
   void embed(const EmbedArgs&);
   void rms_norm(const RmsNormArgs&);
@@ -254,8 +263,8 @@ class Backend {
   void sample(const SampleArgs&);
 
  protected:
-  virtual size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightLayout layout) const = 0;
-  virtual void do_pack(Weight&, int64_t expert, int64_t first_row, const View& source) = 0;
+  virtual size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat format) const = 0;
+  virtual void do_pack(Weight&, int64_t expert, int64_t first_row, const View& source, const View& scales) = 0;
   virtual void do_embed(const EmbedArgs&) = 0;
   virtual void do_rms_norm(const RmsNormArgs&) = 0;
   virtual void do_linear(const LinearArgs&) = 0;

@@ -26,6 +26,7 @@ class CpuBackend : public Backend {
   std::string numerics() const override { return std::string("cpu ") + kArchitecture + " " + m_.kernels.name; }
   DType activations() const override { return DType::kF32; }
   bool host_memory() const override { return true; }
+  bool takes(WeightFormat) const override { return true; }
 
   Buffer allocate(size_t bytes) override { return cpu::allocate(bytes); }
   Buffer allocate_host(size_t bytes) override { return cpu::allocate(bytes); }
@@ -45,8 +46,10 @@ class CpuBackend : public Backend {
   }
 
  protected:
-  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightLayout) const override { return cpu::weight_bytes(experts, n, k); }
-  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const View& source) override { cpu::pack(m_, weight, expert, first_row, source); }
+  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat format) const override { return cpu::weight_bytes(experts, n, k, format); }
+  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales) override {
+    cpu::pack(m_, weight, expert, first_row, source, scales);
+  }
   void do_embed(const EmbedArgs& a) override { cpu::embed(m_, a); }
   void do_rms_norm(const RmsNormArgs& a) override { cpu::rms_norm(m_, a); }
   void do_linear(const LinearArgs& a) override { cpu::linear(m_, a); }

@@ -43,7 +43,8 @@ void dense(Machine& m, GemmTask task, int64_t rows, int64_t panels) {
 }
 
 // Rows come sorted by expert: expert e has rows offsets[e] .. offsets[e+1]-1.
-void grouped(Machine& m, GemmTask task, const int32_t* offsets, int64_t experts, int64_t panels) {
+void grouped(Machine& m, GemmTask task, const int32_t* offsets, const Weight& weight, int64_t panels) {
+  const int64_t experts = weight.experts;
   if (offsets[experts] == 0) return;
   int64_t used = 0;
   for (int64_t e = 0; e < experts; e++) used += offsets[e + 1] > offsets[e];
@@ -62,7 +63,8 @@ void grouped(Machine& m, GemmTask task, const int32_t* offsets, int64_t experts,
   m.pool.run(static_cast<int64_t>(strips.size()) * columns, ns, [&](int64_t i, int worker) {
     const Strip& strip = strips[i / columns];
     GemmTask part = task;
-    part.weight += strip.expert * panels * kPanel * task.k;
+    part.weight = panels_of(weight, strip.expert);
+    part.scales = scales_of(weight, strip.expert);
     part.first_row = strip.first_row;
     part.last_row = strip.last_row;
     part.first_panel = i % columns * c.panels;
@@ -72,7 +74,7 @@ void grouped(Machine& m, GemmTask task, const int32_t* offsets, int64_t experts,
 }
 
 GemmTask whole(const View& x, const Weight& weight, int64_t width, Epilogue epilogue, void* out) {
-  return {x.data, nullptr, 1, weight.k, static_cast<const bf16*>(weight.data.data()), width, epilogue, out, 0, 0, 0, 0};
+  return {x.data, nullptr, 1, weight.k, panels_of(weight, 0), scales_of(weight, 0), width, epilogue, out, 0, 0, 0, 0};
 }
 
 }  // namespace
@@ -86,12 +88,12 @@ void grouped_gate_up(Machine& m, const GroupedGateUpArgs& a) {
   GemmTask task = whole(a.x, *a.weight, a.weight->n / 2, Epilogue::kSwiGlu, a.out.as<bf16>());
   task.source = a.source.as<int32_t>();
   task.slots = a.source.size(0) / a.x.size(0);
-  grouped(m, task, a.offsets.as<int32_t>(), a.weight->experts, a.weight->n / kPanel);
+  grouped(m, task, a.offsets.as<int32_t>(), *a.weight, a.weight->n / kPanel);
 }
 
 void grouped_linear(Machine& m, const GroupedLinearArgs& a) {
   const int64_t n = a.weight->n;
-  grouped(m, whole(a.x, *a.weight, n, Epilogue::kStore, a.out.as<float>()), a.offsets.as<int32_t>(), a.weight->experts, parts(n, kPanel));
+  grouped(m, whole(a.x, *a.weight, n, Epilogue::kStore, a.out.as<float>()), a.offsets.as<int32_t>(), *a.weight, parts(n, kPanel));
 }
 
 }  // namespace m2::cpu

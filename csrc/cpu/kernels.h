@@ -22,7 +22,8 @@ struct GemmTask {
   const int32_t* source;
   int64_t slots;
   int64_t k;
-  const bf16* weight;     // the panels of one expert
+  const void* weight;     // the panels of one expert: bf16, or f8 where there are scales
+  const float* scales;    // [panels, ceil(k / 128)], or null
   int64_t width;          // of an out row: what lies beyond is padding
   Epilogue epilogue;
   void* out;              // [.., width] f32; kSwiGlu: bf16
@@ -32,9 +33,9 @@ struct GemmTask {
 // 16 rows of a host tensor, or fewer at the edges, into one panel.
 struct PackTask {
   const void* rows;  // [count, k]
-  DType dtype;
+  DType dtype;       // f8 rows stay f8, all others become bf16
   int64_t k;
-  bf16* panel;
+  void* panel;
   int first_lane, count;
 };
 

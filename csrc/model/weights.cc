@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <set>
 
 #include "model/mapped_file.h"
 
@@ -19,50 +20,71 @@ float element(const View& v, int64_t i) {
   }
 }
 
+// Tensors that are rows of one weight: q, k and v; gate and up of all experts.
+TensorKind first_of_weight(TensorKind kind) {
+  switch (kind) {
+    case TensorKind::kKProj:
+    case TensorKind::kVProj: return TensorKind::kQProj;
+    case TensorKind::kW3: return TensorKind::kW1;
+    default: return kind;
+  }
+}
+
 class Loader {
  public:
-  Loader(Backend& ops, const Geometry& g) : ops_(ops), g_(g), filled_(static_cast<size_t>(places_per_layer() * (g.layers + 1))) {
+  Loader(Backend& ops, const Geometry& g, const WeightPlan& plan) : ops_(ops), g_(g), filled_(static_cast<size_t>(places_per_layer() * (g.layers + 1))) {
     w_.embed = reserve(g.vocab * g.hidden * sizeof(bf16));
     w_.final_norm = reserve(g.hidden * sizeof(float));
-    w_.lm_head = weight(1, g.vocab, g.hidden, WeightLayout::kRows);
+    // A weight is held as FP8 where all that it is made of is.
+    std::set<std::pair<int64_t, TensorKind>> others;
+    for (const TensorEntry& t : plan.tensors) {
+      if (t.dtype != DType::kF8E4m3) others.emplace(t.layer, first_of_weight(t.kind));
+    }
+    const bool keeps = plan.keep_fp8 && !plan.random && ops.takes(WeightFormat::kFp8);
+    const auto format = [&](int64_t layer, TensorKind kind) { return keeps && !others.contains({layer, kind}) ? WeightFormat::kFp8 : WeightFormat::kBf16; };
+    w_.lm_head = weight(1, g.vocab, g.hidden, WeightLayout::kRows, format(-1, TensorKind::kLmHead));
     for (int64_t i = 0; i < g.layers; i++) {
       LayerWeights layer;
       layer.input_norm = reserve(g.hidden * sizeof(float));
       layer.q_norm = reserve(g.q_size() * sizeof(float));
       layer.k_norm = reserve(g.kv_size() * sizeof(float));
       layer.post_norm = reserve(g.hidden * sizeof(float));
-      layer.qkv = weight(1, g.qkv_size(), g.hidden, WeightLayout::kRows);
-      layer.o = weight(1, g.hidden, g.q_size(), WeightLayout::kRows);
+      layer.qkv = weight(1, g.qkv_size(), g.hidden, WeightLayout::kRows, format(i, TensorKind::kQProj));
+      layer.o = weight(1, g.hidden, g.q_size(), WeightLayout::kRows, format(i, TensorKind::kOProj));
       layer.gate = reserve(g.experts * g.hidden * sizeof(float));
       layer.router_bias = reserve(g.experts * sizeof(float));
       const std::vector<float> zeros(g.experts);  // a model without a routing bias has no such tensor
       ops.upload(layer.router_bias.data(), zeros.data(), zeros.size() * sizeof(float));
-      layer.w13 = weight(g.experts, 2 * g.expert_hidden, g.hidden, WeightLayout::kGateUp);
-      layer.w2 = weight(g.experts, g.hidden, g.expert_hidden, WeightLayout::kRows);
+      layer.w13 = weight(g.experts, 2 * g.expert_hidden, g.hidden, WeightLayout::kGateUp, format(i, TensorKind::kW1));
+      layer.w2 = weight(g.experts, g.hidden, g.expert_hidden, WeightLayout::kRows, format(i, TensorKind::kW2));
       w_.layers.push_back(std::move(layer));
     }
   }
 
-  void fill(const TensorEntry& t, const View& source) {
+  void fill(const TensorEntry& t, const View& source, const View& scales) {
     take_place(t);
+    const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
+      expect_shape(t, count, weight.k);
+      ops_.pack(weight, expert, first_row, source, scales);
+    };
     if (t.kind == TensorKind::kEmbed) return as_bf16(t, source, w_.embed, g_.vocab, g_.hidden);
     if (t.kind == TensorKind::kFinalNorm) return as_f32(t, source, w_.final_norm, 1, g_.hidden);
-    if (t.kind == TensorKind::kLmHead) return rows(t, source, w_.lm_head, 0, 0, g_.vocab);
+    if (t.kind == TensorKind::kLmHead) return rows(w_.lm_head, 0, 0, g_.vocab);
     LayerWeights& layer = w_.layers[t.layer];
     switch (t.kind) {
       case TensorKind::kInputNorm: return as_f32(t, source, layer.input_norm, 1, g_.hidden);
-      case TensorKind::kQProj: return rows(t, source, layer.qkv, 0, 0, g_.q_size());
-      case TensorKind::kKProj: return rows(t, source, layer.qkv, 0, g_.q_size(), g_.kv_size());
-      case TensorKind::kVProj: return rows(t, source, layer.qkv, 0, g_.q_size() + g_.kv_size(), g_.kv_size());
-      case TensorKind::kOProj: return rows(t, source, layer.o, 0, 0, g_.hidden);
+      case TensorKind::kQProj: return rows(layer.qkv, 0, 0, g_.q_size());
+      case TensorKind::kKProj: return rows(layer.qkv, 0, g_.q_size(), g_.kv_size());
+      case TensorKind::kVProj: return rows(layer.qkv, 0, g_.q_size() + g_.kv_size(), g_.kv_size());
+      case TensorKind::kOProj: return rows(layer.o, 0, 0, g_.hidden);
       case TensorKind::kQNorm: return as_f32(t, source, layer.q_norm, 1, g_.q_size());
       case TensorKind::kKNorm: return as_f32(t, source, layer.k_norm, 1, g_.kv_size());
       case TensorKind::kPostNorm: return as_f32(t, source, layer.post_norm, 1, g_.hidden);
       case TensorKind::kGate: return as_f32(t, source, layer.gate, g_.experts, g_.hidden);
       case TensorKind::kRouterBias: return as_f32(t, source, layer.router_bias, 1, g_.experts);
-      case TensorKind::kW1: return rows(t, source, layer.w13, t.expert, 0, g_.expert_hidden);
-      case TensorKind::kW3: return rows(t, source, layer.w13, t.expert, g_.expert_hidden, g_.expert_hidden);
-      case TensorKind::kW2: return rows(t, source, layer.w2, t.expert, 0, g_.hidden);
+      case TensorKind::kW1: return rows(layer.w13, t.expert, 0, g_.expert_hidden);
+      case TensorKind::kW3: return rows(layer.w13, t.expert, g_.expert_hidden, g_.expert_hidden);
+      case TensorKind::kW2: return rows(layer.w2, t.expert, 0, g_.hidden);
       default: fail("DEVICE_ERROR", "internal: tensor ", t.name, " is of unknown kind ", static_cast<int>(t.kind));
     }
   }
@@ -110,18 +132,14 @@ class Loader {
     w_.bytes += bytes;
     return ops_.allocate(bytes);
   }
-  Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout) {
-    Weight weight = ops_.allocate_weight(experts, n, k, layout);
+  Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format) {
+    Weight weight = ops_.allocate_weight(experts, n, k, layout, format);
     w_.bytes += weight.data.bytes();
     return weight;
   }
   void expect_shape(const TensorEntry& t, int64_t rows, int64_t cols) {
     if (t.rows != rows || t.cols != cols)
       fail("BAD_CHECKPOINT", "tensor ", t.name, " is [", t.rows, ", ", t.cols, "], expected [", rows, ", ", cols, "]");
-  }
-  void rows(const TensorEntry& t, const View& source, Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
-    expect_shape(t, count, weight.k);
-    ops_.pack(weight, expert, first_row, source);
   }
   void as_f32(const TensorEntry& t, const View& source, Buffer& to, int64_t rows, int64_t cols) {
     expect_shape(t, rows, cols);
@@ -145,10 +163,40 @@ class Loader {
   int64_t required_ = 0;  // filled places other than the optional routing bias
 };
 
+int64_t blocks_of(int64_t n) { return (n + kScaleBlock - 1) / kScaleBlock; }
+
+// Tensors of a checkpoint, one file of it mapped at a time.
+class Source {
+ public:
+  explicit Source(const WeightPlan& plan) : plan_(plan) {}
+
+  // Valid until the next call.
+  View view(int64_t file, uint64_t offset, DType dtype, int64_t rows, int64_t cols, const std::string& name) {
+    if (file != open_) {
+      file_ = std::make_unique<MappedFile>(plan_.files[file]);
+      open_ = file;
+    }
+    const uint64_t bytes = static_cast<uint64_t>(rows) * cols * dtype_bytes(dtype);
+    const void* data = file_->range(offset, bytes, name);
+    if (reinterpret_cast<uintptr_t>(data) % dtype_bytes(dtype) != 0) {  // a header of odd length is legal
+      aligned_.assign(static_cast<const char*>(data), static_cast<const char*>(data) + bytes);
+      data = aligned_.data();
+    }
+    return View(const_cast<void*>(data), dtype, {rows, cols});
+  }
+  void release(const TensorEntry& t) const { file_->release(t.offset, t.bytes()); }
+
+ private:
+  const WeightPlan& plan_;
+  std::unique_ptr<MappedFile> file_;
+  std::vector<char> aligned_;
+  int64_t open_ = -1;
+};
+
 }  // namespace
 
 ModelWeights load_weights(Backend& ops, const Geometry& g, const WeightPlan& plan, const Progress& progress) {
-  Loader loader(ops, g);
+  Loader loader(ops, g, plan);
   if (plan.random) return loader.random();
   std::vector<size_t> order(plan.tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -156,30 +204,26 @@ ModelWeights load_weights(Backend& ops, const Geometry& g, const WeightPlan& pla
     const TensorEntry &x = plan.tensors[a], &y = plan.tensors[b];
     return std::pair(x.file, x.offset) < std::pair(y.file, y.offset);
   });
+  const auto files = static_cast<int64_t>(plan.files.size());
   uint64_t total = 0, done = 0;
   for (const TensorEntry& t : plan.tensors) {
-    expect(t.file >= 0 && t.file < static_cast<int64_t>(plan.files.size()) && t.rows > 0 && t.cols > 0, "tensor ", t.name, " is misplaced");
-    expect(t.dtype == DType::kF32 || t.dtype == DType::kBf16 || t.dtype == DType::kF16, "tensor ", t.name, " has an unknown dtype");
-    total += static_cast<uint64_t>(t.rows) * t.cols * dtype_bytes(t.dtype);
+    const bool is_matrix = t.kind == TensorKind::kLmHead || (t.kind >= TensorKind::kQProj && t.kind <= TensorKind::kOProj) || t.kind >= TensorKind::kW1;
+    expect(t.file >= 0 && t.file < files && t.rows > 0 && t.cols > 0, "tensor ", t.name, " is misplaced");
+    expect(t.dtype != DType::kI32 && (t.dtype != DType::kF8E4m3 || is_matrix), "tensor ", t.name, " has a dtype that it cannot have");
+    expect(t.dtype != DType::kF8E4m3 || (t.scale_file >= 0 && t.scale_file < files), "tensor ", t.name, " has misplaced scales");
+    total += t.bytes();
   }
-  std::unique_ptr<MappedFile> file;
-  std::vector<char> aligned;
-  int64_t open = -1;
+  Source weights(plan), scales(plan);  // scales may lie in another file than their weights
   for (size_t i : order) {
     const TensorEntry& t = plan.tensors[i];
-    if (t.file != open) {
-      file = std::make_unique<MappedFile>(plan.files[t.file]);
-      open = t.file;
+    const View weight = weights.view(t.file, t.offset, t.dtype, t.rows, t.cols, t.name);
+    if (t.dtype == DType::kF8E4m3) {
+      loader.fill(t, weight, scales.view(t.scale_file, t.scale_offset, DType::kF32, blocks_of(t.rows), blocks_of(t.cols), t.name));
+    } else {
+      loader.fill(t, weight, {});
     }
-    const uint64_t bytes = static_cast<uint64_t>(t.rows) * t.cols * dtype_bytes(t.dtype);
-    const void* data = file->range(t.offset, bytes, t.name);
-    if (reinterpret_cast<uintptr_t>(data) % dtype_bytes(t.dtype) != 0) {  // a header of odd length is legal
-      aligned.assign(static_cast<const char*>(data), static_cast<const char*>(data) + bytes);
-      data = aligned.data();
-    }
-    loader.fill(t, View(const_cast<void*>(data), t.dtype, {t.rows, t.cols}));
-    file->release(t.offset, bytes);
-    progress(done += bytes, total);
+    weights.release(t);
+    progress(done += t.bytes(), total);
   }
   return loader.finish();
 }

@@ -38,11 +38,16 @@ struct TensorEntry {
   int64_t rows, cols;     // a vector is one row
   int64_t file;
   uint64_t offset;        // bytes from the start of the file
+  int64_t scale_file;     // of f8: where its scales are, [ceil(rows / 128), ceil(cols / 128)] f32
+  uint64_t scale_offset;
+
+  uint64_t bytes() const { return static_cast<uint64_t>(rows) * cols * dtype_bytes(dtype); }
 };
 
 struct WeightPlan {
   std::vector<std::string> files;
   std::vector<TensorEntry> tensors;
+  bool keep_fp8 = false;  // matrices that are stored as FP8 stay so, where the device takes it
   bool random = false;  // neither files nor tensors: the device makes the weights, for benches
 };
 

@@ -58,20 +58,26 @@ std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
 WeightPlan plan_of(const Napi::Value& value) {
   if (value.IsString() && value.As<Napi::String>().Utf8Value() == "random") return {.files = {}, .tensors = {}, .random = true};
   const Napi::Object o = value.ToObject();
-  WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}};
+  WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}, .keep_fp8 = o.Get("keepFp8").ToBoolean().Value()};
   const std::vector<std::string> names = strings_of(o, "names");
   const auto column = [&](const char* name) {
     const std::span<int32_t> span = span_of<int32_t>(o, name);
     expect(span.size() == names.size(), name, " has ", span.size(), " values for ", names.size(), " tensors");
     return span;
   };
-  const auto kind = column("kind"), layer = column("layer"), expert = column("expert"), dtype = column("dtype"), rows = column("rows"), cols = column("cols"), file = column("file");
-  const std::span<double> offset = span_of<double>(o, "offset");
-  expect(offset.size() == names.size(), "offset has ", offset.size(), " values for ", names.size(), " tensors");
+  const auto kind = column("kind"), layer = column("layer"), expert = column("expert"), dtype = column("dtype"), rows = column("rows"), cols = column("cols"), file = column("file"),
+             scale_file = column("scaleFile");
+  const auto offsets = [&](const char* name) {
+    const std::span<double> span = span_of<double>(o, name);
+    expect(span.size() == names.size(), name, " has ", span.size(), " values for ", names.size(), " tensors");
+    return span;
+  };
+  const auto offset = offsets("offset"), scale_offset = offsets("scaleOffset");
   plan.tensors.reserve(names.size());
   for (size_t i = 0; i < names.size(); i++) {
-    expect(kind[i] >= 0 && kind[i] < kTensorKinds && dtype[i] >= 0 && dtype[i] < 3 && offset[i] >= 0, "tensor ", names[i], " has kind ", kind[i], ", dtype ", dtype[i], ", offset ", offset[i]);
-    plan.tensors.push_back({names[i], static_cast<TensorKind>(kind[i]), layer[i], expert[i], static_cast<DType>(dtype[i]), rows[i], cols[i], file[i], static_cast<uint64_t>(offset[i])});
+    expect(kind[i] >= 0 && kind[i] < kTensorKinds && dtype[i] >= 0 && dtype[i] < 4 && offset[i] >= 0 && scale_offset[i] >= 0, "tensor ", names[i], " has kind ", kind[i], ", dtype ", dtype[i], ", offset ", offset[i]);
+    plan.tensors.push_back({names[i], static_cast<TensorKind>(kind[i]), layer[i], expert[i], static_cast<DType>(dtype[i]), rows[i], cols[i], file[i], static_cast<uint64_t>(offset[i]),
+                            scale_file[i], static_cast<uint64_t>(scale_offset[i])});
   }
   return plan;
 }

@@ -51,6 +51,7 @@ DType dtype_of(const Napi::Object& tensor, const Napi::TypedArray& data, const c
     case napi_float32_array: return DType::kF32;
     case napi_uint16_array: return DType::kBf16;
     case napi_int32_array: return DType::kI32;
+    case napi_uint8_array: return DType::kF8E4m3;
     default: fail("DEVICE_ERROR", "internal: ", name, ".data has no dtype here: ", array_type_name(data.TypedArrayType()));
   }
 }
@@ -270,15 +271,17 @@ Napi::Value allocate_weight(std::shared_ptr<Backend> backend, Info info) {
   const std::string layout = string_of(arguments, "layout");
   expect(layout == "rows" || layout == "gateUp", "layout must be \"rows\" or \"gateUp\", found \"", layout, "\"");
   WeightHandle handle{backend, backend->allocate_weight(integer_of(arguments, "experts"), integer_of(arguments, "n"), integer_of(arguments, "k"),
-                                                        layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp)};
+                                                        layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp,
+                                                        arguments.Has("format") && string_of(arguments, "format") == "fp8" ? WeightFormat::kFp8 : WeightFormat::kBf16)};
   const size_t bytes = handle.weight.data.bytes();
   return to_js(info.Env(), std::move(handle), bytes);
 }
 
-// (weight, expert, firstRow, { source })
+// (weight, expert, firstRow, { source, scales? })
 Napi::Value pack(std::shared_ptr<Backend> backend, Info info) {
+  const auto from = info[3].As<Napi::Object>();
   backend->pack(handle_of<WeightHandle>(info[0], "weight").weight, info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value(),
-                host_view(info[3].As<Napi::Object>(), "source"));
+                host_view(from, "source"), from.Has("scales") ? host_view(from, "scales") : View());
   return info.Env().Undefined();
 }
 
@@ -316,7 +319,9 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
 
 // (weight, scale): random numbers of the device's own making
 Napi::Value randomize_weight(std::shared_ptr<Backend> backend, Info info) {
-  const Buffer& data = handle_of<WeightHandle>(info[0], "weight").weight.data;
+  const Weight& weight = handle_of<WeightHandle>(info[0], "weight").weight;
+  expect(weight.format == WeightFormat::kBf16, "weight must be held as bf16");
+  const Buffer& data = weight.data;
   backend->fill_random(data.data(), DType::kBf16, static_cast<int64_t>(data.bytes() / sizeof(bf16)), info[1].As<Napi::Number>().FloatValue(), 1);
   return info.Env().Undefined();
 }

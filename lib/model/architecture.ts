@@ -20,7 +20,7 @@ const M2_MARKS = ['scoring_func', 'use_routing_bias', 'use_qk_norm'] as const
 /** @throws {M2Error} UNSUPPORTED_MODEL naming the field that says so. */
 export function checkArchitecture(fields: JsonFields): void {
   checkNames(fields)
-  if (fields.raw('quantization_config') !== undefined) refuseQuantized(fields)
+  checkQuantization(fields)
   for (const { name, value, expected } of FIXED_FIELDS) {
     const found = fields.raw(name)
     if (found === undefined || found === value) continue
@@ -48,8 +48,20 @@ function checkNames(fields: JsonFields): void {
   }
 }
 
-function refuseQuantized(fields: JsonFields): never {
-  const method = fields.object('quantization_config')?.raw('quant_method')
-  const reason = method === 'fp8' ? 'FP8 checkpoints come later' : 'quantized checkpoints come later'
-  return fields.fail('UNSUPPORTED_MODEL', 'quantization_config', `none: weights in bf16, f16 or f32 (${reason})`)
+/** The one quantised format that is read: FP8 as MiniMax publishes it. Which tensors are FP8, and whether they are sound, their headers say. */
+function checkQuantization(fields: JsonFields): void {
+  const config = fields.object('quantization_config')
+  if (!config) return
+  if (config.raw('quant_method') !== 'fp8') {
+    const expected = '"fp8" (other quantized checkpoints come later)'
+    config.fail('UNSUPPORTED_MODEL', 'quant_method', expected)
+  }
+  const format = config.raw('fmt')
+  if (format !== undefined && format !== 'float8_e4m3fn' && format !== 'e4m3') {
+    config.fail('UNSUPPORTED_MODEL', 'fmt', '"float8_e4m3fn"')
+  }
+  const block = config.array('weight_block_size')
+  if (block?.length !== 2 || block.some((size) => size !== 128)) {
+    config.fail('UNSUPPORTED_MODEL', 'weight_block_size', '[128,128]')
+  }
 }

@@ -38,6 +38,7 @@ export function weightSamples(plan: WeightPlan): WeightSample[] {
     const tensorBytes = plan.rows[i]! * plan.cols[i]! * DTYPE_BYTES.get(dtypeOf(plan, i))!
     const bytes = Math.min(SAMPLE_BYTES, tensorBytes)
     samples.push({ file: plan.file[i]!, offset: plan.offset[i]! + Math.floor((tensorBytes - bytes) / 2), bytes })
+    if (plan.scaleFile[i]! >= 0) samples.push({ file: plan.scaleFile[i]!, offset: plan.scaleOffset[i]!, bytes: 4 })
   }
   return samples
 }

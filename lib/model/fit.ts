@@ -7,6 +7,8 @@ import { kvBytesPerToken, weightBytes } from './parameters'
 
 export interface FitRequest {
   config: ModelGeometry
+  /** Elements of the matrices that stay FP8; all others are bf16. */
+  fp8Elements: number
   kvDtype: 'bf16' | 'f32'
   /** Tokens of a page. */
   pageSize: number
@@ -48,7 +50,7 @@ const MAX_SLOTS = 0x7fff_ffff
 export function fitMemory(request: FitRequest): MemoryFit {
   const { config, pageSize, maxSequences, available, workspace, dedicated } = request
   const pageBytes = pageSize * kvBytesPerToken(config, request.kvDtype)
-  const weights = weightBytes(config)
+  const weights = weightBytes(config, request.fp8Elements)
   const left = Math.max(0, available - weights - workspace)
   const largestShare = dedicated ? 1 : LARGEST_SHARE
   const asked = request.kvMemory === undefined ? undefined : parseByteSize('kvMemory', request.kvMemory)

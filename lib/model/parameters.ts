@@ -14,9 +14,16 @@ export function countParameters(config: ModelShape): ParameterCounts {
   return { total, active: total - config.layers * idleExperts * expertParameters(config) }
 }
 
-/** Bytes of the weights as the core holds them: matrices in bf16, norms and router in f32, a tied head as a copy of its own. */
-export function weightBytes(config: ModelGeometry): number {
-  return 2 * matrixParameters(config, 2) + 4 * floatParameters(config)
+/** 16 rows of 128: the core keeps a scale for each panel. */
+const FP8_ELEMENTS_PER_SCALE = 2048
+
+/**
+ * Bytes of the weights as the core holds them: matrices in bf16, but so many of their elements in FP8; norms and router in f32, a tied head as a copy
+ * of its own.
+ */
+export function weightBytes(config: ModelGeometry, fp8Elements = 0): number {
+  const scales = Math.ceil(fp8Elements / FP8_ELEMENTS_PER_SCALE)
+  return 2 * matrixParameters(config, 2) + 4 * floatParameters(config) - fp8Elements + 4 * scales
 }
 
 /** What of a step decides the memory that it works in. */

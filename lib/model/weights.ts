@@ -11,6 +11,8 @@ export interface PlannedWeights {
   plan: WeightPlan
   /** Tensors that are no part of the model (such as multi-token-prediction layers): never read, to be reported. */
   skipped: string[]
+  /** Elements of the matrices that are stored as FP8 and can stay so. */
+  fp8Elements: number
 }
 
 /** One place of the model: the tensor that fills it and the shape it must have. Vectors have one size. */
@@ -24,6 +26,14 @@ interface Place {
 
 /** Tens of times the largest MiniMax-M2: what is above comes of a wrong number in config.json. */
 const MAX_EXPERTS = 500_000
+
+const FP8 = 'F8_E4M3'
+/** An FP8 matrix has one scale for each block of so many rows and columns. */
+const SCALE_BLOCK = 128
+/** Matrices whose products take FP8. */
+const FP8_KINDS: ReadonlySet<TensorKind> = new Set(['qProj', 'kProj', 'vProj', 'oProj', 'lmHead', 'w1', 'w3', 'w2'])
+/** Tensors that become one weight in the core: it is held as FP8 where all of them are. */
+const FIRST_OF_WEIGHT: Partial<Record<TensorKind, TensorKind>> = { kProj: 'qProj', vProj: 'qProj', w3: 'w1' }
 
 /**
  * @throws {M2Error} BAD_CHECKPOINT for missing tensors and wrong shapes; UNSUPPORTED_MODEL for dtypes that are not read
@@ -47,6 +57,9 @@ export function planWeights(config: ModelShape, { files, tensors }: Checkpoint):
     cols: new Int32Array(n),
     file: new Int32Array(n),
     offset: new Float64Array(n),
+    scaleFile: new Int32Array(n).fill(-1),
+    scaleOffset: new Float64Array(n),
+    keepFp8: true,
   }
   const used = new Set<string>()
   for (const [i, place] of places.entries()) {
@@ -61,8 +74,25 @@ export function planWeights(config: ModelShape, { files, tensors }: Checkpoint):
     plan.file[i] = tensor.file
     plan.offset[i] = tensor.offset
     used.add(place.name)
+    if (tensor.dtype !== FP8) continue
+    const scales = scalesOf(place, tensor, files, tensors)
+    plan.scaleFile[i] = scales.file
+    plan.scaleOffset[i] = scales.offset
+    used.add(scales.name)
   }
-  return { plan, skipped: [...tensors.keys()].filter((name) => !used.has(name)) }
+  return { plan, skipped: [...tensors.keys()].filter((name) => !used.has(name)), fp8Elements: countFp8(plan) }
+}
+
+function countFp8(plan: WeightPlan): number {
+  const weightOf = (i: number) => {
+    const kind = TENSOR_KINDS[plan.kind[i]!]!
+    return `${plan.layer[i]} ${FIRST_OF_WEIGHT[kind] ?? kind}`
+  }
+  const isFp8 = (i: number) => DTYPES[plan.dtype[i]!] === FP8
+  const indices = Array.from(plan.names.keys())
+  const others = new Set(indices.filter((i) => !isFp8(i)).map(weightOf))
+  const held = indices.filter((i) => isFp8(i) && !others.has(weightOf(i)))
+  return held.reduce((sum, i) => sum + plan.rows[i]! * plan.cols[i]!, 0)
 }
 
 function* modelPlaces(config: ModelShape): Generator<Place> {
@@ -98,23 +128,44 @@ function* modelPlaces(config: ModelShape): Generator<Place> {
 }
 
 function checkTensor(
-  { name, shape }: Place,
+  { name, kind, shape }: Place,
   tensor: CheckpointTensor,
   files: readonly string[],
   tensors: Checkpoint['tensors'],
 ): void {
   const file = files[tensor.file]
-  const isFp8 = tensor.dtype.startsWith('F8_') || tensors.has(`${name}_scale_inv`)
-  if (isFp8 || !(DTYPES as readonly string[]).includes(tensor.dtype)) {
-    const later = isFp8 ? ' (FP8 checkpoints come later)' : ''
-    const found = isFp8 && !tensor.dtype.startsWith('F8_') ? `${tensor.dtype} with ${name}_scale_inv` : tensor.dtype
-    const expected = `expected ${DTYPES.join(', ')}${later}, found ${found}`
-    throw new M2Error('UNSUPPORTED_MODEL', `${file}: ${name}: ${expected}`)
+  const readable = FP8_KINDS.has(kind) ? DTYPES : DTYPES.filter((dtype) => dtype !== FP8)
+  if (!(readable as readonly string[]).includes(tensor.dtype)) {
+    throw new M2Error('UNSUPPORTED_MODEL', `${file}: ${name}: expected ${readable.join(', ')}, found ${tensor.dtype}`)
+  }
+  if (tensor.dtype !== FP8 && tensors.has(scalesName(name))) {
+    const found = `${tensor.dtype} with ${scalesName(name)}`
+    throw new M2Error('UNSUPPORTED_MODEL', `${file}: ${name}: expected ${FP8} where there are scales, found ${found}`)
   }
   if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
     const expected = `expected shape [${shape}] by config.json, found [${tensor.shape}]`
     throw new M2Error('BAD_CHECKPOINT', `${file}: ${name}: ${expected}`)
   }
+}
+
+const scalesName = (name: string) => `${name}_scale_inv`
+
+/** The scales of an FP8 matrix. They multiply, despite their name. */
+function scalesOf(
+  { name, shape }: Place,
+  tensor: CheckpointTensor,
+  files: readonly string[],
+  tensors: Checkpoint['tensors'],
+): CheckpointTensor {
+  const expected = shape.map((size) => Math.ceil(size / SCALE_BLOCK))
+  const scales = tensors.get(scalesName(name))
+  const blocks = `expected F32 [${expected}] in ${scalesName(name)}, one scale for each ${SCALE_BLOCK} x ${SCALE_BLOCK}`
+  if (!scales) throw new M2Error('BAD_CHECKPOINT', `${files[tensor.file]}: ${name}: ${blocks}, found no such tensor`)
+  if (scales.dtype !== 'F32' || scales.shape.length !== 2 || scales.shape.some((size, i) => size !== expected[i])) {
+    const found = `${scales.dtype} [${scales.shape}]`
+    throw new M2Error('UNSUPPORTED_MODEL', `${files[scales.file]}: ${name}: ${blocks}, found ${found}`)
+  }
+  return scales
 }
 
 function refuseMissing(places: readonly Place[], tensors: Checkpoint['tensors']): never {

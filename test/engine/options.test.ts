@@ -34,6 +34,7 @@ describe('engine options', () => {
       device: 'auto',
       threads: 0,
       kvDtype: 'bf16',
+      weightDtype: 'auto',
       pageSize: 64,
       kvMemory: undefined,
       maxContext: undefined,
@@ -46,9 +47,16 @@ describe('engine options', () => {
   })
 
   it('are taken as given', () => {
-    const given = { device: 'cuda:1', threads: 3, kvDtype: 'f32', pageSize: 16, kvMemory: '2GiB', maxContext: 128 }
-    const counts = { maxSequences: 2, maxStepTokens: 32, maxQueue: 5, prefixCache: false, onProgress: () => {} }
-    expect(engine({ ...given, ...counts, weightDtype: 'bf16' })).toEqual({ ...given, ...counts })
+    const given = { device: 'cuda:1', threads: 3, kvDtype: 'f32', weightDtype: 'fp8', pageSize: 16, kvMemory: '2GiB' }
+    const counts = {
+      maxContext: 128,
+      maxSequences: 2,
+      maxStepTokens: 32,
+      maxQueue: 5,
+      prefixCache: false,
+      onProgress: () => {},
+    }
+    expect(engine({ ...given, ...counts })).toEqual({ ...given, ...counts })
   })
 
   it.each([
@@ -63,7 +71,7 @@ describe('engine options', () => {
     [{ device: 7 }, 'device: expected "auto", "cpu", "cuda", "cuda:0" or "emulated", found 7'],
     [{ kvDtype: 'f16' }, 'kvDtype: expected "auto", "f32", "bf16" or "fp8", found "f16"'],
     [{ kvDtype: 'fp8' }, 'kvDtype: "fp8" is not available yet; expected "bf16" or "f32"'],
-    [{ weightDtype: 'int4' }, 'weightDtype: "int4" is not available yet; expected "bf16"'],
+    [{ weightDtype: 'int4' }, 'weightDtype: "int4" is not available yet; expected "auto", "bf16" or "fp8"'],
     [{ prefixCache: 'yes' }, 'prefixCache: expected true or false, found "yes"'],
     [{ onProgress: true }, 'onProgress: expected a function, found true'],
     [null, 'Engine.load: options: expected an object, found null'],

@@ -159,8 +159,22 @@ describe('loadConfig refuses', () => {
     [{ shared_intermediate_size: 512 }, 'shared_intermediate_size: expected 0 (MiniMax-M2 has no shared expert)'],
     [{ attn_type_list: [1, 0] }, 'attn_type_list: expected 1 for every layer (full softmax attention), found [1,0]'],
     [{ rope_scaling: { type: 'yarn', factor: 4 } }, 'rope_scaling: expected rotary positions without scaling'],
-    [{ quantization_config: { quant_method: 'fp8' } }, '(FP8 checkpoints come later), found {"quant_method":"fp8"}'],
-    [{ quantization_config: { quant_method: 'awq' } }, '(quantized checkpoints come later)'],
+    [
+      { quantization_config: { quant_method: 'awq' } },
+      'quantization_config.quant_method: expected "fp8" (other quantized checkpoints come later), found "awq"',
+    ],
+    [
+      { quantization_config: { quant_method: 'fp8' } },
+      'quantization_config.weight_block_size: expected [128,128], found',
+    ],
+    [
+      { quantization_config: { quant_method: 'fp8', weight_block_size: [64, 128] } },
+      'expected [128,128], found [64,128]',
+    ],
+    [
+      { quantization_config: { quant_method: 'fp8', fmt: 'float8_e5m2', weight_block_size: [128, 128] } },
+      'quantization_config.fmt: expected "float8_e4m3fn", found "float8_e5m2"',
+    ],
   ])('models of another kind: %j', async (config, message) => {
     const line = await failureWith(config)
     expect(line).toMatch(/^UNSUPPORTED_MODEL \S+config\.json: /)

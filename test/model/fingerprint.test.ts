@@ -90,6 +90,9 @@ describe('the fingerprint of a model', () => {
       cols: new Int32Array(n).fill(cols),
       file: new Int32Array(n),
       offset: Float64Array.from({ length: n }, (_, i) => i * tensorBytes),
+      scaleFile: new Int32Array(n).fill(-1),
+      scaleOffset: new Float64Array(n),
+      keepFp8: true,
     })
     expect(samples.length).toBe(1 + layers * 13)
     expect(samples.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(4 * 2 ** 20)

@@ -88,10 +88,17 @@ describe('byte sizes', () => {
   })
 })
 
+describe('weights in FP8', () => {
+  it('take half of their bytes and a scale for each 16 rows of 128', () => {
+    expect(weightBytes(NANO) - weightBytes(NANO, 4096 * 1000)).toBe(4096 * 1000 - 4 * 2000)
+  })
+})
+
 describe('fitMemory', () => {
   const GiB = 2 ** 30
   const request: FitRequest = {
     config: NANO,
+    fp8Elements: 0,
     kvDtype: 'bf16',
     pageSize: 64,
     maxContext: 1000,

@@ -60,6 +60,13 @@ const cases: Case[] = [
     minGap: 0.008,
   },
   {
+    name: 'FP8 with ragged blocks, 6 queries per KV head, in three shards',
+    sizes: [700, 160, 2, 6, 1, 64, 32, 16, 4, 288],
+    prompts: [1, 90],
+    minGap: 0.008,
+    model: { fp8: true, shards: 3 },
+  },
+  {
     name: '900 tokens',
     sizes: [1000, 64, 2, 4, 2, 32, 32, 16, 4, 32],
     prompts: [900],

@@ -64,6 +64,27 @@ describe('planWeights', () => {
     expect(planWeights(SHAPE, checkpoint).skipped).toEqual(extra)
   })
 
+  it('knows where the scales of FP8 matrices are, and how much can stay FP8', async () => {
+    const checkpoint = await readCheckpoint(modelFolder({ fp8: true, shards: 2 }))
+    const { plan, skipped, fp8Elements } = planWeights(SHAPE, checkpoint)
+    expect(skipped).toEqual([])
+    const i = plan.names.indexOf('model.layers.1.self_attn.o_proj.weight')
+    const scales = checkpoint.tensors.get(`${plan.names[i]}_scale_inv`)!
+    expect([DTYPES[plan.dtype[i]!], plan.scaleFile[i], plan.scaleOffset[i]]).toEqual([
+      'F8_E4M3',
+      scales.file,
+      scales.offset,
+    ])
+    expect(plan.scaleFile[plan.names.indexOf('lm_head.weight')]).toBe(-1)
+    const perLayer = 2 * 192 * 32 + 2 * 64 * 32 + 4 * 3 * 32 * 32
+    expect(fp8Elements).toBe(2 * perLayer)
+    // One that is not FP8 takes all that are one weight with it.
+    const k = 'model.layers.1.self_attn.k_proj.weight'
+    checkpoint.tensors.delete(`${k}_scale_inv`)
+    const mixed = planWeights(SHAPE, changed(checkpoint, k, { dtype: 'BF16' }))
+    expect(mixed.fp8Elements).toBe(2 * perLayer - (192 + 2 * 64) * 32)
+  })
+
   it('needs no router bias when the model has none', async () => {
     const { plan } = planWeights({ ...SHAPE, useRoutingBias: false }, await tiny())
     expect(plan.kind).not.toContain(TENSOR_KINDS.indexOf('routerBias'))
@@ -126,13 +147,29 @@ describe('planWeights refuses', () => {
     expect(await plan(changed(await tiny(), GATE, { shape: [128] }))).toContain('found [128]')
   })
 
-  it('FP8 weights, by dtype or by their scales', async () => {
+  it('FP8 where no product takes it, and scales where there is no FP8', async () => {
     expect(await plan(changed(await tiny(), GATE, { dtype: 'F8_E4M3' }))).toMatch(
-      /^UNSUPPORTED_MODEL .*gate\.weight: expected F32, BF16, F16 \(FP8 checkpoints come later\), found F8_E4M3$/,
+      /^UNSUPPORTED_MODEL .*gate\.weight: expected F32, BF16, F16, found F8_E4M3$/,
     )
     expect(await plan(changed(await tiny(), `${GATE}_scale_inv`, { dtype: 'F32' }))).toMatch(
-      /^UNSUPPORTED_MODEL .*gate\.weight: .*\(FP8 checkpoints come later\), found BF16 with \S+gate\.weight_scale_inv$/,
+      /^UNSUPPORTED_MODEL .*gate\.weight: expected F8_E4M3 where there are scales, found BF16 with \S+gate\.weight_scale_inv$/,
     )
+  })
+
+  it('FP8 without its scales, or with others', async () => {
+    const fp8 = () => readCheckpoint(modelFolder({ fp8: true }))
+    const name = 'model.layers.0.self_attn.o_proj.weight'
+    const scales = `${name}_scale_inv`
+    const missing = await fp8()
+    missing.tensors.delete(scales)
+    const expected = 'expected F32 \\[1,2\\] in \\S+o_proj\\.weight_scale_inv, one scale for each 128 x 128, found'
+    expect(await plan(missing)).toMatch(
+      new RegExp(`^BAD_CHECKPOINT \\S+: \\S+o_proj\\.weight: ${expected} no such tensor$`),
+    )
+    expect(await plan(changed(await fp8(), scales, { shape: [2, 2] }))).toMatch(
+      new RegExp(`^UNSUPPORTED_MODEL \\S+: \\S+o_proj\\.weight: ${expected} F32 \\[2,2\\]$`),
+    )
+    expect(await plan(changed(await fp8(), scales, { dtype: 'BF16' }))).toContain('found BF16 [1,2]')
   })
 
   it('dtypes that are not read', async () => {

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { ModelGeometry, TensorDType } from '../../lib/native'
-import { bf16Bits, f16Bits } from './number-formats'
+import { bf16Bits, f16Bits, quantizeFp8 } from './number-formats'
 import { Random } from './random'
 
 export interface TensorToWrite {
@@ -16,7 +16,9 @@ export interface RandomModel {
   geometry: ModelGeometry
   seed: number
   /** Of the matrices and norms; the router bias is always F32. Default BF16. */
-  dtype?: TensorDType
+  dtype?: 'F32' | 'BF16' | 'F16'
+  /** Projections and experts as MiniMax publishes them: e4m3 with a float32 scale for each 128 x 128. */
+  fp8?: boolean
   /** Number of shard files; 0, the default: one model.safetensors without an index. */
   shards?: number
   tied?: boolean
@@ -44,7 +46,7 @@ export function withHeader(header: unknown, data: Uint8Array): Buffer {
   return Buffer.concat([length, text, data])
 }
 
-export function encode(values: Float64Array, dtype: TensorDType): Uint8Array {
+export function encode(values: Float64Array, dtype: Exclude<TensorDType, 'F8_E4M3'>): Uint8Array {
   if (dtype === 'F32') return new Uint8Array(Float32Array.from(values).buffer)
   const bits = dtype === 'BF16' ? bf16Bits : f16Bits
   return new Uint8Array(Uint16Array.from(values, bits).buffer)
@@ -53,7 +55,7 @@ export function encode(values: Float64Array, dtype: TensorDType): Uint8Array {
 export function writeRandomModel(dir: string, model: RandomModel): void {
   mkdirSync(dir, { recursive: true })
   writeFileSync(path.join(dir, 'config.json'), JSON.stringify({ ...configOf(model), ...model.config }, null, 1))
-  const tensors = [...randomTensors(model)]
+  const tensors = model.fp8 ? [...randomTensors(model)].flatMap(inFp8) : [...randomTensors(model)]
   const shards = model.shards ?? 0
   if (shards === 0) {
     writeFileSync(path.join(dir, 'model.safetensors'), safetensorsBytes(tensors))
@@ -69,8 +71,37 @@ export function writeRandomModel(dir: string, model: RandomModel): void {
   writeFileSync(path.join(dir, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }))
 }
 
-function configOf({ geometry: g, tied = false }: RandomModel): Record<string, unknown> {
+const FP8_NAMES = /(_proj|\.w[123])\.weight$/
+
+/** A projection's or an expert's matrix as FP8 and its scales; any other tensor as it is. */
+function inFp8(tensor: TensorToWrite): TensorToWrite[] {
+  const { name, shape, data } = tensor
+  if (!FP8_NAMES.test(name)) return [tensor]
+  const [rows, cols] = shape as [number, number]
+  const { bytes, scales } = quantizeFp8(new Float32Array(data.buffer), rows, cols)
+  return [
+    { name, dtype: 'F8_E4M3', shape, data: bytes },
+    {
+      name: `${name}_scale_inv`,
+      dtype: 'F32',
+      shape: shape.map((size) => Math.ceil(size / 128)),
+      data: new Uint8Array(scales.buffer),
+    },
+  ]
+}
+
+/** As the published config.json has it. */
+const FP8_CONFIG = {
+  quant_method: 'fp8',
+  fmt: 'float8_e4m3fn',
+  activation_scheme: 'dynamic',
+  weight_block_size: [128, 128],
+  modules_to_not_convert: ['gate', 'e_score_correction_bias', 'lm_head'],
+}
+
+function configOf({ geometry: g, tied = false, fp8 }: RandomModel): Record<string, unknown> {
   return {
+    ...(fp8 && { quantization_config: FP8_CONFIG }),
     architectures: ['MiniMaxM2ForCausalLM'],
     model_type: 'minimax_m2',
     vocab_size: g.vocabSize,
@@ -99,14 +130,22 @@ function configOf({ geometry: g, tied = false }: RandomModel): Record<string, un
 }
 
 /** Scales are such that attention prefers some tokens, experts differ, and the largest logits stand out. */
-function* randomTensors({ geometry: g, seed, dtype = 'BF16', tied = false }: RandomModel): Generator<TensorToWrite> {
+function* randomTensors({
+  geometry: g,
+  seed,
+  dtype = 'BF16',
+  tied = false,
+  fp8,
+}: RandomModel): Generator<TensorToWrite> {
   const random = new Random(seed)
-  const tensor = (name: string, shape: number[], draw: () => number, as: TensorDType = dtype): TensorToWrite => {
+  const tensor = (name: string, shape: number[], draw: () => number, as = dtype): TensorToWrite => {
     const values = new Float64Array(shape.reduce((product, size) => product * size, 1)).map(draw)
     return { name, dtype: as, shape, data: encode(values, as) }
   }
+  const asMatrix = (name: string) => (fp8 && FP8_NAMES.test(name) ? 'F32' : dtype)
   const matrix = (name: string, rows: number, cols: number, gain = 1) =>
-    tensor(name, [rows, cols], () => (random.normal() * gain) / Math.sqrt(cols))
+    // What becomes FP8 is drawn in f32 first.
+    tensor(name, [rows, cols], () => (random.normal() * gain) / Math.sqrt(cols), asMatrix(name))
   const norm = (name: string, size: number, gain = 1) =>
     tensor(name, [size], () => gain * (1 + 0.2 * (random.uniform() - 0.5)))
 

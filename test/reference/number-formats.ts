@@ -1,4 +1,4 @@
-/** bf16 and f16 as 16-bit patterns, in both directions, and rounding of float64 values to what bf16 can hold. */
+/** bf16, f16 and e4m3 as bit patterns, in both directions, and rounding of float64 values to what bf16 can hold. */
 const f32 = new Float32Array(1)
 const u32 = new Uint32Array(f32.buffer)
 
@@ -32,6 +32,55 @@ export function fromF16Bits(bits: number): number {
   const exponent = (bits >>> 10) & 31
   const mantissa = bits & 1023
   return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25))
+}
+
+/** Nearest, ties to even, of at most 448. */
+export function e4m3Bits(value: number): number {
+  const size = Math.min(Math.abs(value), 448)
+  const exponent = size < 2 ** -6 ? -6 : Math.floor(Math.log2(size))
+  const steps = size / 2 ** (exponent - 3)
+  const floor = Math.floor(steps)
+  const half = steps - floor
+  const mantissa = floor + (half > 0.5 || (half === 0.5 && floor % 2 === 1) ? 1 : 0)
+  // As in f16Bits; a mantissa of 16 carries.
+  return (value < 0 ? 0x80 : 0) | (mantissa < 8 ? mantissa : ((exponent + 7) << 3) + mantissa - 8)
+}
+
+export function fromE4m3Bits(bits: number): number {
+  const sign = bits & 0x80 ? -1 : 1
+  const exponent = (bits >>> 3) & 15
+  const mantissa = bits & 7
+  if (exponent === 15 && mantissa === 7) return Number.NaN
+  return sign * (exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10))
+}
+
+/** An FP8 matrix: bytes of e4m3, and a scale for each block of 128 x 128 [ceil(rows / 128), ceil(cols / 128)]. */
+export interface Fp8Matrix {
+  rows: number
+  cols: number
+  bytes: Uint8Array
+  scales: Float32Array
+}
+
+const BLOCK = 128
+const blocksOf = (size: number) => Math.ceil(size / BLOCK)
+/** Which block element `i` of a row-major matrix is in. */
+const blockOf = (i: number, cols: number) =>
+  Math.floor(i / cols / BLOCK) * blocksOf(cols) + Math.floor((i % cols) / BLOCK)
+
+/** Scaled so that the largest of each block is the largest of e4m3. */
+export function quantizeFp8(values: ArrayLike<number>, rows: number, cols: number): Fp8Matrix {
+  const scales = new Float32Array(blocksOf(rows) * blocksOf(cols))
+  for (let i = 0; i < rows * cols; i++) {
+    const block = blockOf(i, cols)
+    scales[block] = Math.max(scales[block]!, Math.abs(values[i]!) / 448)
+  }
+  const bytes = Uint8Array.from({ length: rows * cols }, (_, i) => e4m3Bits(values[i]! / scales[blockOf(i, cols)]!))
+  return { rows, cols, bytes, scales }
+}
+
+export function dequantizeFp8({ bytes, scales, cols }: Fp8Matrix): Float64Array {
+  return Float64Array.from(bytes, (bits, i) => fromE4m3Bits(bits) * scales[blockOf(i, cols)]!)
 }
 
 /** Rounds every element to a bf16 value, in place. */

@@ -44,24 +44,30 @@ struct NextBlock {
   int first = 0, last = 0;
 };
 
+// Where a tile stands along k: `count` from `first` on. Its panels lie `pitch` k apart, and `weight` points to `first` of the first one.
+struct Along {
+  int64_t first, count, pitch;
+};
+
 template <class S, class In, int R, int P>
-void gemm_tile(const typename In::X* const* x, const bf16* weight, int64_t k, int64_t first_k, int64_t last_k, float* sums, int64_t stride, NextBlock next) {
+void gemm_tile(const typename In::X* const* x, const bf16* weight, Along along, float* sums, int64_t stride, NextBlock next) {
+  const auto [first_k, count, pitch] = along;
   typename S::F acc[R][P];
   const typename In::X* row[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; r++) row[r] = x[r];
+  for (int r = 0; r < R; r++) row[r] = x[r] + first_k;
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++) acc[r][p] = first_k == 0 ? S::zero() : S::load(sums + r * stride + p * kPanel);
   }
-  for (int64_t i = first_k; i < last_k; i += 2) {
-    for (int p = next.first; p < next.last; p++) __builtin_prefetch(weight + (p * k + i) * kPanel + next.distance, 0, 2);
+  for (int64_t i = 0; i < count; i += 2) {
+    for (int p = next.first; p < next.last; p++) __builtin_prefetch(weight + (p * pitch + i) * kPanel + next.distance, 0, 2);
 #pragma GCC unroll 2
     for (int part = 0; part < In::kParts; part++) {
       typename In::Weights w[P];
 #pragma GCC unroll 8
-      for (int p = 0; p < P; p++) w[p] = In::weights(weight + (p * k + i) * kPanel, part);
+      for (int p = 0; p < P; p++) w[p] = In::weights(weight + (p * pitch + i) * kPanel, part);
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
         const auto value = In::value(row[r] + i, part);
@@ -104,7 +110,7 @@ M2_INLINE GemmTile<S, In> gemm_tile_for(int rows, int panels) {
 
 // The task's rows times `panels` panels: sums [rows][panels * 16].
 template <class S, class In>
-void gemm_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
+void bf16_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, const bf16* weight, int panels, int64_t k, float* sums, int64_t stride) {
   const int64_t depth = tiles == 1 ? k : kGemmDepth;
   for (int64_t first_k = 0; first_k < k; first_k += depth) {
     const int64_t last_k = first_k + depth < k ? first_k + depth : k;
@@ -113,7 +119,29 @@ void gemm_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, co
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
       NextBlock next;
       if (tiles > 1) next = {distance, static_cast<int>(panels * t / tiles), static_cast<int>(panels * (t + 1) / tiles)};
-      gemm_tile_for<S, In>(static_cast<int>(last - first), panels)(x + first, weight, k, first_k, last_k, sums + first * stride, stride, next);
+      gemm_tile_for<S, In>(static_cast<int>(last - first), panels)(x + first, weight + first_k * kPanel, {first_k, last_k - first_k, k},
+                                                                   sums + first * stride, stride, next);
+    }
+  }
+}
+
+// The same for panels in FP8: a block of k that has one scale becomes bf16 in the first-level cache, and goes through the same tiles. Their sums wait in
+// scratch between blocks, so the bits are those of bf16 panels.
+template <class S, class In>
+void fp8_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, const f8* weight, const float* scales, int panels, int64_t k, float* sums, int64_t stride) {
+  alignas(64) bf16 block[4 * kPanel * kScaleBlock];
+  const int64_t blocks = (k + kScaleBlock - 1) / kScaleBlock;
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t first_k = b * kScaleBlock, count = k - first_k < kScaleBlock ? k - first_k : kScaleBlock;
+    for (int p = 0; p < panels; p++) {
+      const typename S::Scale scale = S::fp8_scale(scales[p * blocks + b]);
+      const f8* from = weight + (p * k + first_k) * kPanel;
+      bf16* to = block + p * count * kPanel;
+      for (int64_t i = 0; i < count * kPanel; i += 32) S::store_scaled(to + i, from + i, scale);
+    }
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
+      gemm_tile_for<S, In>(static_cast<int>(last - first), panels)(x + first, block, {first_k, count, count}, sums + first * stride, stride, {});
     }
   }
 }
@@ -155,7 +183,14 @@ void gemm(const GemmTask& task, float* scratch) {
     while (panels > task.last_panel - first) panels /= 2;
     const int group = panels < unit ? unit : panels;
     for (int p = 0; p < group; p += panels) {
-      gemm_panels<S, In>(x, rows, tiles, task.weight + (first + p) * kPanel * task.k, panels, task.k, scratch + p * kPanel, group * kPanel);
+      const int64_t at = (first + p) * kPanel * task.k;
+      float* sums = scratch + p * kPanel;
+      if (task.scales) {
+        const float* scales = task.scales + (first + p) * ((task.k + kScaleBlock - 1) / kScaleBlock);
+        fp8_panels<S, In>(x, rows, tiles, static_cast<const f8*>(task.weight) + at, scales, panels, task.k, sums, group * kPanel);
+      } else {
+        bf16_panels<S, In>(x, rows, tiles, static_cast<const bf16*>(task.weight) + at, panels, task.k, sums, group * kPanel);
+      }
     }
     for (int64_t i = 0; i < rows; i++) gemm_write<S>(task, task.first_row + i, first, group, scratch + i * group * kPanel);
     first += group;

@@ -23,7 +23,7 @@ template <class S, class T>
 void pack_rows(const PackTask& task) {
   const T* rows = static_cast<const T*>(task.rows);
   for (int64_t i = 0; i < task.k; i += 32) {
-    bf16* out = task.panel + i * kPanel;
+    bf16* out = static_cast<bf16*>(task.panel) + i * kPanel;
     if (task.count == kPanel) {
       typename S::I words[16];
       for (int r = 0; r < 16; r++) words[r] = pack_words<S>(rows + r * task.k + i);
@@ -39,9 +39,19 @@ void pack_rows(const PackTask& task) {
   }
 }
 
+// The same with f8, whose pairs are half words.
+inline void pack_f8(const PackTask& task) {
+  const f8* rows = static_cast<const f8*>(task.rows);
+  f8* panel = static_cast<f8*>(task.panel) + 2 * task.first_lane;
+  for (int64_t i = 0; i < task.k; i += 2) {
+    for (int r = 0; r < task.count; r++) __builtin_memcpy(panel + i * kPanel + 2 * r, rows + r * task.k + i, 2);
+  }
+}
+
 template <class S>
 void pack(const PackTask& task) {
   switch (task.dtype) {
+    case DType::kF8E4m3: return pack_f8(task);
     case DType::kF32: return pack_rows<S, float>(task);
     case DType::kF16: return pack_rows<S, f16>(task);
     default: return pack_rows<S, bf16>(task);

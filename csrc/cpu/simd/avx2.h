@@ -21,6 +21,7 @@ struct Avx2 {
   M2_INLINE static F load(const float* p) { return {{_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}}; }
   M2_INLINE static F load(const bf16* p) { return {{widen(p), widen(p + 8)}}; }
   M2_INLINE static F load(const f16* p) { return {{_mm256_cvtph_ps(load_8(p)), _mm256_cvtph_ps(load_8(p + 8))}}; }
+  M2_INLINE static F load(const f8* p) { return {{widen(p), widen(p + 8)}}; }
   M2_INLINE static void store(float* p, F x) {
     _mm256_storeu_ps(p, x.v[0]);
     _mm256_storeu_ps(p + 8, x.v[1]);
@@ -97,6 +98,13 @@ struct Avx2 {
   M2_INLINE static F low(I x) { return {{low(x.v[0]), low(x.v[1])}}; }
   M2_INLINE static F high(I x) { return {{high(x.v[0]), high(x.v[1])}}; }
 
+  using Scale = F;
+  M2_INLINE static Scale fp8_scale(float scale) { return set(scale); }
+  M2_INLINE static void store_scaled(bf16* to, const f8* from, Scale scale) {
+    store(to, mul(load(from), scale));
+    store(to + 16, mul(load(from + 16), scale));
+  }
+
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) {
     const I words = load_words(p);
     return part == 0 ? low(words) : high(words);
@@ -113,6 +121,14 @@ struct Avx2 {
  private:
   M2_INLINE static __m128i load_8(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   M2_INLINE static __m256 widen(const bf16* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8(p)), 16)); }
+  M2_INLINE static __m256 widen(const f8* p) {
+    const __m256i word = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    const __m256i magnitude = _mm256_and_si256(word, _mm256_set1_epi32(0x7f)), sign = _mm256_slli_epi32(_mm256_andnot_si256(_mm256_set1_epi32(0x7f), word), 24);
+    const __m256 value = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 20)), _mm256_set1_ps(0x1p120f));
+    const __m256i is_nan = _mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x7f));
+    const __m256i bits = _mm256_blendv_epi8(_mm256_castps_si256(value), _mm256_set1_epi32(0x7fc00000), is_nan);
+    return _mm256_castsi256_ps(_mm256_or_si256(sign, bits));
+  }
   M2_INLINE static __m256 low(__m256i words) { return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)); }
   M2_INLINE static __m256 high(__m256i words) {
     return _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));

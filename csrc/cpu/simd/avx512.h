@@ -16,6 +16,13 @@ struct Avx512 {
   M2_INLINE static F load(const float* p) { return _mm512_loadu_ps(p); }
   M2_INLINE static F load(const bf16* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   M2_INLINE static F load(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  M2_INLINE static F load(const f8* p) {
+    const __m512i word = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m512i magnitude = _mm512_and_si512(word, _mm512_set1_epi32(0x7f)), sign = _mm512_slli_epi32(_mm512_andnot_si512(_mm512_set1_epi32(0x7f), word), 24);
+    const __m512 value = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 20)), _mm512_set1_ps(0x1p120f));
+    const __mmask16 is_nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x7f));
+    return _mm512_castsi512_ps(_mm512_or_si512(sign, _mm512_mask_mov_epi32(_mm512_castps_si512(value), is_nan, _mm512_set1_epi32(0x7fc00000))));
+  }
   M2_INLINE static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   M2_INLINE static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded(x)); }
   M2_INLINE static F load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(mask(n), p); }
@@ -77,6 +84,27 @@ struct Avx512 {
   M2_INLINE static F floats(I x) { return _mm512_castsi512_ps(x); }
   M2_INLINE static F low(I x) { return floats(_mm512_slli_epi32(x, 16)); }
   M2_INLINE static F high(I x) { return floats(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000u)))); }
+
+  // A table of what each magnitude becomes, 32 to a register; the sign comes after.
+  struct Scale {
+    I table[4];
+  };
+  M2_INLINE static Scale fp8_scale(float scale) {
+    f8 magnitudes[16];
+    alignas(64) bf16 products[128];
+    for (int i = 0; i < 128; i += 16) {
+      for (int j = 0; j < 16; j++) magnitudes[j].bits = static_cast<uint8_t>(i + j);
+      store(products + i, mul(load(magnitudes), set(scale)));
+    }
+    return {{load_words(products), load_words(products + 32), load_words(products + 64), load_words(products + 96)}};
+  }
+  M2_INLINE static void store_scaled(bf16* to, const f8* from, const Scale& scale) {
+    const __m512i index = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    const __m512i small = _mm512_permutex2var_epi16(scale.table[0], index, scale.table[1]), large = _mm512_permutex2var_epi16(scale.table[2], index, scale.table[3]);
+    const __m512i magnitude = _mm512_mask_mov_epi16(small, _mm512_test_epi16_mask(index, _mm512_set1_epi16(0x40)), large);
+    constexpr int kOrAnd = 0xf8;  // a | (b & c)
+    _mm512_storeu_si512(to, _mm512_ternarylogic_epi32(magnitude, _mm512_slli_epi16(index, 8), _mm512_set1_epi16(static_cast<int16_t>(0x8000)), kOrAnd));
+  }
 
   M2_INLINE static Pairs load_pairs(const bf16* p, int) { return _mm512_loadu_si512(p); }
   M2_INLINE static Pairs broadcast_pair(const bf16* p, int) {

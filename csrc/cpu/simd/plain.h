@@ -67,6 +67,15 @@ struct Plain {
     for (int i = 0; i < 16; i++) lanes[i] = half_to_float(read<uint16_t>(p + i));
     return load(lanes);
   }
+  M2_INLINE static F load(const f8* p) {
+    F f;
+    for (int i = 0; i < 4; i++) {
+      const Words word = __builtin_convertvector(read<Bytes>(p + 4 * i), Words), magnitude = word & 0x7fu, is_nan = (Words)(magnitude == 0x7fu);
+      const Words value = (Words)((Floats)(magnitude << 20) * splat(0x1p120f));
+      f.v[i] = (Floats)((word & 0x80u) << 24 | (is_nan & 0x7fc00000u) | (~is_nan & value));
+    }
+    return f;
+  }
   M2_INLINE static void store(float* p, F x) { write(p, x); }
   M2_INLINE static void store(bf16* p, F x) {
     for (int i = 0; i < 4; i++) {
@@ -171,6 +180,14 @@ struct Plain {
     return each([&](int i) M2_INLINE_LAMBDA { return (Floats)(x.v[i] & 0xffff0000u); });
   }
 
+  // 32 numbers of f8 times a scale, as bf16.
+  using Scale = F;
+  M2_INLINE static Scale fp8_scale(float scale) { return set(scale); }
+  M2_INLINE static void store_scaled(bf16* to, const f8* from, Scale scale) {
+    store(to, mul(load(from), scale));
+    store(to + 16, mul(load(from + 16), scale));
+  }
+
   // Dot products of bf16 pairs, in kDotParts steps one after the other: dot adds a part's products to sum.
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) { return part == 0 ? low(load_words(p)) : high(load_words(p)); }
   M2_INLINE static Pairs broadcast_pair(const bf16* p, int part) {
@@ -182,6 +199,7 @@ struct Plain {
 
  private:
   using Halves = uint16_t __attribute__((vector_size(8)));
+  using Bytes = uint8_t __attribute__((vector_size(4)));
   // As to_f32(f16) of core/dtype.h.
   M2_INLINE static float half_to_float(uint16_t bits) { return to_f32(f16{bits}); }
 };
