@@ -47,7 +47,7 @@ async function download(repo: string, { revision, to }: Flags, shell: Shell): Pr
           `${repo} at ${commit.slice(0, 12)}: ${files.length} files, ${formatBytes(bytes)}; licence: ${licence ?? 'not stated'}`,
         ),
       onProgress: status.report,
-      onRetry: status.say,
+      onNotice: status.say,
     })
     status.end()
     shell.stdout.write(`${folder}\n`)

@@ -19,8 +19,8 @@ export interface HubOptions {
   token?: string
   signal: AbortSignal
   pause: Pause
-  /** Called before each further try, with what went wrong. */
-  onRetry: (message: string) => void
+  /** Told what goes wrong and is tried again. */
+  onNotice: (message: string) => void
 }
 
 /** Bytes of a file and where they belong in it. */
@@ -34,6 +34,11 @@ export class HubClient {
     readonly repo: string,
     private readonly hub: HubOptions,
   ) {}
+
+  /** @throws the reason why the download is to stop, when it is */
+  throwIfStopped(): void {
+    this.hub.signal.throwIfAborted()
+  }
 
   /** What the hub has at a revision, unread. @throws {M2Error} MODEL_NOT_FOUND, DOWNLOAD_FAILED */
   async list(revision: string): Promise<unknown> {
@@ -66,7 +71,7 @@ export class HubClient {
   }
 
   private retries(what: string, most: number): Retries {
-    return new Retries(what, most, this.hub.signal, this.hub.pause, this.hub.onRetry)
+    return new Retries(what, most, this.hub.signal, this.hub.pause, this.hub.onNotice)
   }
 
   /** @param what is expected there */
@@ -89,7 +94,7 @@ export class HubClient {
         at += bytes.length
       }
     } catch (error) {
-      this.hub.signal.throwIfAborted()
+      this.throwIfStopped()
       if (silence.signal.aborted) throw new TransientError(`the connection was silent for ${SILENCE_MS / 1000} s`)
       // fetch's one class for all that a network does; without a cause it is a bug of ours.
       if (error instanceof TypeError && error.cause) throw new TransientError(this.networkError(error))

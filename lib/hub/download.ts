@@ -6,12 +6,13 @@ import { M2Error } from '../errors'
 import { formatBytes } from '../model/byte-size'
 import { missingFiles } from '../model/checkpoint'
 import { HubClient } from './client'
+import { PlainFolder, type Target } from './destination'
 import { isRepoName, isSafePath, type Listing, readListing } from './listing'
 import { partialBytes } from './partial-file'
 import { cacheFolder, type Env, tokenFile } from './places'
 import { RepoCache } from './repo-cache'
 import { type Pause, pause } from './retries'
-import { type Target, transfer } from './transfer'
+import { transfer } from './transfer'
 
 /** In bytes; what was there already counts. */
 export interface DownloadProgress {
@@ -32,8 +33,8 @@ export interface DownloadOptions {
   /** Called once, before the first file. */
   onStart?: (what: Listing & { bytes: number }) => void
   onProgress?: (progress: DownloadProgress) => void
-  /** Called with each failure that is tried again. */
-  onRetry?: (message: string) => void
+  /** Told of failures that are tried again, and of another process that downloads the same. */
+  onNotice?: (message: string) => void
   /** How waiting between tries is done; tests do not wait. */
   pause?: Pause
 }
@@ -48,7 +49,7 @@ const OTHERS_MS = 200
  * @throws {M2Error} BAD_OPTION, MODEL_NOT_FOUND, BAD_CHECKPOINT, DOWNLOAD_FAILED; the signal's reason when it came
  */
 export async function download(options: DownloadOptions): Promise<string> {
-  const { repo, revision = 'main', to, env } = options
+  const { repo, revision = 'main', to, env, onProgress = () => {}, onNotice = () => {} } = options
   if (!isRepoName(repo)) throw new M2Error('BAD_OPTION', `${repo}: expected a repository as owner/name`)
   if (!isSafePath(revision)) throw new M2Error('BAD_OPTION', `${revision}: expected a branch, a tag or a commit`)
   const failed = new AbortController() // the first failure ends all other transfers
@@ -58,34 +59,26 @@ export async function download(options: DownloadOptions): Promise<string> {
     token: await tokenOf(env),
     signal,
     pause: options.pause ?? pause,
-    onRetry: options.onRetry ?? (() => {}),
+    onNotice,
   })
   const listing = readListing(repo, await client.list(revision))
   const bytes = listing.files.reduce((sum, { size }) => sum + size, 0)
   options.onStart?.({ ...listing, bytes })
 
-  const cache = new RepoCache(cacheFolder(env), repo)
-  const targets = listing.files.map((file): Target => {
-    const final = to === undefined ? cache.blob(file.etag) : path.join(to, file.name)
-    const partial = to === undefined ? final : `${final}.${file.etag}`
-    return { file, final, partial, trusted: to === undefined }
-  })
+  const destination = to === undefined ? new RepoCache(cacheFolder(env), repo) : new PlainFolder(to)
+  const targets = listing.files.map((file) => destination.target(file))
+  const counted = counter(targets, bytes, onProgress)
+  const work = (target: Target) => transfer(client, listing.commit, target, (there) => counted(target, there))
   try {
     await mkdir(path.dirname(targets[0]!.final), { recursive: true })
     await checkSpace(path.dirname(targets[0]!.final), targets)
-    const counted = counter(targets, bytes, options.onProgress ?? (() => {}))
-    const work = (target: Target) => transfer(client, listing.commit, target, (there) => counted(target, there))
-    await inParallel(targets, work, failed, signal)
-    const folder = to === undefined ? cache.snapshot(listing.commit) : path.resolve(to)
-    if (to === undefined) {
-      for (const { name, etag } of listing.files) await cache.link(listing.commit, name, etag)
-    }
+    await inParallel(targets, work, onNotice, failed, signal)
+    const folder = await destination.assemble(listing)
     const missing = await missingFiles(folder)
     if (missing.length > 0) {
       throw new M2Error('BAD_CHECKPOINT', `${repo}: expected ${missing[0]} in the repository, found no such file`)
     }
-    // Last: a revision that is noted is whole.
-    if (to === undefined) await cache.setCommit(revision, listing.commit)
+    await destination.setCommit(revision, listing.commit) // last: what is known is whole
     return folder
   } catch (error) {
     throw fromFileSystem(error)
@@ -96,13 +89,17 @@ export async function download(options: DownloadOptions): Promise<string> {
 async function inParallel(
   targets: readonly Target[],
   work: (target: Target) => Promise<boolean>,
+  onNotice: (message: string) => void,
   failed: AbortController,
   signal: AbortSignal,
 ): Promise<void> {
   const queue = [...targets]
+  let alone = true
   const worker = async (): Promise<void> => {
     for (let target = queue.shift(); target && !signal.aborted; target = queue.shift()) {
       if (await work(target)) continue
+      if (alone) onNotice(`${target.file.name}: another process downloads it; its files are waited for`)
+      alone = false
       queue.push(target)
       await setTimeout(OTHERS_MS * (0.5 + Math.random()))
     }

@@ -8,17 +8,19 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readFile, readlink, rename, symlink } from 'node:fs/promises'
 import path from 'node:path'
-import { isSafePath } from './listing'
+import type { Destination, Target } from './destination'
+import { type HubFile, isSafePath, type Listing } from './listing'
 
-export class RepoCache {
+export class RepoCache implements Destination {
   readonly folder: string
 
   constructor(cache: string, repo: string) {
     this.folder = path.join(cache, `models--${repo.replace('/', '--')}`)
   }
 
-  blob(etag: string): string {
-    return path.join(this.folder, 'blobs', etag)
+  target(file: HubFile): Target {
+    const blob = this.blob(file.etag)
+    return { file, final: blob, partial: blob, trusted: true }
   }
 
   snapshot(commit: string): string {
@@ -31,12 +33,10 @@ export class RepoCache {
     return isSafePath(text.trim()) ? text.trim() : undefined
   }
 
-  /** Lets a file of a commit be a blob. */
-  async link(commit: string, name: string, etag: string): Promise<void> {
-    const file = path.join(this.snapshot(commit), name)
-    const target = path.relative(path.dirname(file), this.blob(etag))
-    if ((await readlink(file).catch(() => '')) === target) return
-    await replace(file, (temporary) => symlink(target, temporary))
+  async assemble({ commit, files }: Listing): Promise<string> {
+    const folder = this.snapshot(commit)
+    for (const { name, etag } of files) await this.link(path.join(folder, name), etag)
+    return folder
   }
 
   /** Notes the commit of a revision; a commit needs no note. */
@@ -48,6 +48,16 @@ export class RepoCache {
       await handle.sync()
       await handle.close()
     })
+  }
+
+  private async link(file: string, etag: string): Promise<void> {
+    const target = path.relative(path.dirname(file), this.blob(etag))
+    if ((await readlink(file).catch(() => '')) === target) return
+    await replace(file, (temporary) => symlink(target, temporary))
+  }
+
+  private blob(etag: string): string {
+    return path.join(this.folder, 'blobs', etag)
   }
 
   private ref(revision: string): string {

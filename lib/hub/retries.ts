@@ -32,7 +32,7 @@ export class Retries {
     private readonly most: number,
     private readonly signal: AbortSignal,
     private readonly wait: Pause,
-    private readonly onRetry: (message: string) => void,
+    private readonly onNotice: (message: string) => void,
   ) {}
 
   /** Something worked: failures are counted anew. */
@@ -51,7 +51,7 @@ export class Retries {
     const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** (this.failures - 1))
     // Not all clients of a server that was down should come back in the same moment.
     const ms = Math.min(LONGEST_ASKED_MS, error.retryAfterMs ?? longest * (0.5 + Math.random() / 2))
-    this.onRetry(`${this.what}: ${error.message}; trying again in ${Math.ceil(ms / 1000)} s`)
+    this.onNotice(`${this.what}: ${error.message}; trying again in ${Math.ceil(ms / 1000)} s`)
     await this.wait(ms, this.signal)
   }
 }

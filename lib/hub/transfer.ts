@@ -4,19 +4,10 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { M2Error } from '../errors'
 import type { HubClient } from './client'
+import type { Target } from './destination'
 import { contentHash, type HubFile } from './listing'
 import { PartialFile } from './partial-file'
 import { TransientError } from './retries'
-
-export interface Target {
-  file: HubFile
-  /** The final name. */
-  final: string
-  /** What names of partial files begin with. */
-  partial: string
-  /** What has the final name already was checked under it, as in the cache, where the name is the checksum. */
-  trusted: boolean
-}
 
 type OnBytes = (there: number) => void
 
@@ -26,7 +17,7 @@ type OnBytes = (there: number) => void
  * @returns false, and nothing is done, while another process is at it
  */
 export async function transfer(client: HubClient, commit: string, target: Target, onBytes: OnBytes): Promise<boolean> {
-  if (await isThere(target)) {
+  if (await isThere(client, target)) {
     onBytes(target.file.size)
     return true
   }
@@ -41,13 +32,21 @@ export async function transfer(client: HubClient, commit: string, target: Target
   }
 }
 
-async function isThere({ file, final, trusted }: Target): Promise<boolean> {
+async function isThere(client: HubClient, { file, final, trusted }: Target): Promise<boolean> {
   const found = await stat(final).catch(() => null)
   if (!found?.isFile() || found.size !== file.size) return false
   if (trusted) return true
   const hash = contentHash(file)
-  for await (const bytes of createReadStream(final, { highWaterMark: 1 << 20 })) hash.update(bytes)
+  await addTo(hash, createReadStream(final, { highWaterMark: 1 << 20 }), client)
   return hash.digest('hex') === file.etag
+}
+
+/** Gigabytes take a while: a stop is heeded. */
+async function addTo(hash: Hash, content: AsyncIterable<Uint8Array>, client: HubClient): Promise<void> {
+  for await (const bytes of content) {
+    client.throwIfStopped()
+    hash.update(bytes)
+  }
 }
 
 /** A wrong checksum gets a second try from the beginning: what was there before may have been the wrong part. */
@@ -77,8 +76,8 @@ async function fetchAll(
   onBytes: OnBytes,
 ): Promise<string> {
   if (partial.size > file.size) await partial.clear()
-  let hash: Hash = contentHash(file)
-  for await (const bytes of partial.read()) hash.update(bytes)
+  let hash = contentHash(file)
+  await addTo(hash, partial.read(), client)
   onBytes(partial.size)
 
   const retries = client.retriesOf(file)

@@ -62,7 +62,7 @@ const partials = () => readdirSync(blobs()).filter((name) => name.endsWith('.inc
 const expected = () => Object.fromEntries([...NEEDED].sort().map((name) => [name, FILES[name]!.toString('latin1')]))
 
 function start(options: Partial<DownloadOptions> = {}) {
-  const seen = { pauses: [] as number[], retries: [] as string[], progress: [] as number[], total: 0, licence: '' }
+  const seen = { pauses: [] as number[], notices: [] as string[], progress: [] as number[], total: 0, licence: '' }
   const folder = download({
     repo: REPO,
     env: { HF_ENDPOINT: hub.endpoint, HF_HOME: dir, HF_TOKEN: 'secret' },
@@ -77,7 +77,7 @@ function start(options: Partial<DownloadOptions> = {}) {
       seen.progress.push(done)
       seen.total = total
     },
-    onRetry: (message) => seen.retries.push(message),
+    onNotice: (message) => seen.notices.push(message),
     ...options,
   })
   return { folder, seen }
@@ -175,8 +175,8 @@ describe('going on', () => {
     expect(contents(snapshot())).toEqual(expected())
     const begins = hub.requests(`storage GET /${REPO}/resolve/${COMMIT}/${WEIGHTS}`).map(({ range }) => range)
     expect(begins).toEqual([undefined, 'bytes=100000-', 'bytes=200000-'])
-    expect(seen.retries).toHaveLength(2)
-    expect(seen.retries[0]).toMatch(/^model-1\.safetensors: the connection was lost .*; trying again in 1 s$/)
+    expect(seen.notices).toHaveLength(2)
+    expect(seen.notices[0]).toMatch(/^model-1\.safetensors: the connection was lost .*; trying again in 1 s$/)
   })
 
   it('takes up what an earlier download left', async () => {
