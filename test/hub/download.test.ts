@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { M2Error } from '../../lib/errors'
 import { type DownloadOptions, download } from '../../lib/hub/download'
 import {
@@ -250,6 +250,22 @@ describe('going on', () => {
     hub.faults = [onStorage(WEIGHTS, (_, response) => response.writeHead(403).end(), 1)]
     await start().folder
     expect(contents(snapshot())).toEqual(expected())
+  })
+
+  it('takes a connection that falls silent for lost', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      hub.faults = [onStorage(WEIGHTS, (_, response) => void response.write(BYTES.subarray(0, 50_000)), 1)]
+      const { folder, seen } = start()
+      const there = NEEDED.reduce((sum, name) => sum + FILES[name]!.length, 0) - (BYTES.length - 50_000)
+      while (seen.progress.at(-1) !== there) await new Promise(setImmediate)
+      vi.advanceTimersByTime(30_000)
+      await folder
+      expect(seen.notices).toEqual([expect.stringMatching(/the connection was silent for 30 s; trying again/)])
+      expect(contents(snapshot())).toEqual(expected())
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('stops at the signal, keeps what there is, and goes on from there', async () => {
