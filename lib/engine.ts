@@ -64,16 +64,18 @@ export class Engine implements AsyncDisposable {
   private arrivals = 0
 
   /**
-   * Loads a model.
-   * @param modelDir a folder in Hugging Face's layout. Default: the embedded model.
+   * Loads a model. Nothing is fetched from a network.
+   * @param model a folder in Hugging Face's layout, or, where there is no such folder, the "owner/name" of a model that `m2 download` has put into
+   * Hugging Face's cache. Default: the embedded model.
    * @throws {M2Error} MODEL_NOT_FOUND, BAD_CHECKPOINT, UNSUPPORTED_MODEL, BAD_OPTION, OUT_OF_MEMORY, DEVICE_UNAVAILABLE
    */
-  static async load(modelDir: string = EMBEDDED_MODEL, options: EngineOptions = {}): Promise<Engine> {
+  static async load(model: string = EMBEDDED_MODEL, options: EngineOptions = {}): Promise<Engine> {
     const settings = checkEngineOptions(options)
-    if (typeof modelDir !== 'string' || modelDir === '') {
-      throw new M2Error('BAD_OPTION', `modelDir: expected the path of a folder, found ${JSON.stringify(modelDir)}`)
+    if (typeof model !== 'string' || model === '') {
+      const expected = 'the path of a folder, or the owner/name of a downloaded model'
+      throw new M2Error('BAD_OPTION', `model: expected ${expected}, found ${JSON.stringify(model)}`)
     }
-    return new Engine(await loadModel(modelDir, settings))
+    return new Engine(await loadModel(model, settings))
   }
 
   /** @internal Use `Engine.load`. */

@@ -5,6 +5,7 @@ export type M2ErrorCode =
   | 'CONTEXT_LENGTH_EXCEEDED'
   | 'BAD_OPTION'
   | 'BAD_INPUT'
+  | 'DOWNLOAD_FAILED'
   | 'QUEUE_FULL'
   | 'OUT_OF_MEMORY'
   | 'DEVICE_UNAVAILABLE'

@@ -3,6 +3,7 @@ import path from 'node:path'
 import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
 import type { ModelFacts } from './generation-settings'
+import { findModel } from './hub/find-model'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
@@ -53,8 +54,8 @@ export interface LoadedModel {
 const OTHER_ENDS = ['<fim_pad>', '<reponame>']
 
 /** @throws {M2Error} when the folder, its files, the memory or the device will not do. */
-export async function loadModel(dir: string, settings: EngineSettings): Promise<LoadedModel> {
-  const directory = path.resolve(dir)
+export async function loadModel(model: string, settings: EngineSettings): Promise<LoadedModel> {
+  const directory = await findModel(model, process.env)
   settings.onProgress({ phase: 'files', done: 0, total: 0 })
   const config = await loadConfig(directory)
   const checkpoint = await readCheckpoint(directory)

@@ -34,7 +34,7 @@ export function addGenerate(program: Command, shell: Shell, done: (status: numbe
     .command('generate')
     .description('answer a prompt (a chat unless --raw)')
     .argument('[prompt]', 'the prompt; - reads it from stdin')
-    .option('--model <dir>', 'folder of the model (default: the small embedded one)')
+    .option('--model <model>', 'its folder, or owner/name once downloaded (default: the small embedded one)')
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
     .option('--max-tokens <n>', 'most tokens to generate (default: what is left of the context)', whole({ least: 1 }))
     .option('--temperature <t>', "0 takes the most probable token (default: the model's own)", decimal({ least: 0 }))

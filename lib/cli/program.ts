@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import { M2Error } from '../index'
 import { packageVersion } from '../package-version'
+import { addDownload } from './download'
 import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
 import type { Shell } from './shell'
@@ -16,9 +17,11 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
     .version(packageVersion())
     .exitOverride()
     .configureOutput({ writeOut: (text) => shell.stdout.write(text), writeErr: () => {} })
-  addGenerate(program, shell, (result) => {
+  const done = (result: number): void => {
     status = result
-  })
+  }
+  addGenerate(program, shell, done)
+  addDownload(program, shell, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return status

@@ -1,5 +1,5 @@
 /** The files of a checkpoint folder and the tensors in them: a single model.safetensors, or shards with their index. */
-import { readdir } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { M2Error } from '../errors'
 import { isObject, JsonFields, shown } from './json-fields'
@@ -46,6 +46,17 @@ export async function readCheckpoint(dir: string): Promise<Checkpoint> {
     throw new M2Error('BAD_CHECKPOINT', `${indexFile}: ${name}: expected in ${shard}, found ${found}`)
   }
   return { files, tensors }
+}
+
+/**
+ * What a folder lacks to be a model: config.json, and the weights that its index names.
+ * @throws {M2Error} BAD_CHECKPOINT when the index cannot be read.
+ */
+export async function missingFiles(dir: string): Promise<string[]> {
+  const index = await JsonFields.readFile(path.join(dir, INDEX))
+  const names = ['config.json', ...(index ? new Set(readWeightMap(index).values()) : [SINGLE])]
+  const there = await Promise.all(names.map((name) => stat(path.join(dir, name)).catch(() => null)))
+  return names.filter((_, i) => !there[i])
 }
 
 function readWeightMap(index: JsonFields): Map<string, string> {
