@@ -5,6 +5,15 @@ export { M2Error, type M2ErrorCode } from './errors'
 export type { Chunk, FinishReason, Generation, Result, TokenLogprob } from './generation'
 export type { ModelInfo } from './loaded-model'
 export type { ModelConfig } from './model/config'
+export type { FitReport, KvRoom } from './model/fit-report'
+export type { Quantization } from './model/quantization'
+export {
+  type DeviceReport,
+  type InspectOptions,
+  inspectModel,
+  type ModelReport,
+  type StoredTensors,
+} from './model-report'
 export type {
   ChatOptions,
   ConversationOptions,

@@ -1,13 +1,14 @@
 /** From a model folder to a model that runs: its files read and checked, its memory planned, its weights in the core. */
 import path from 'node:path'
+import { memoryOf } from './devices'
 import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
 import type { ModelFacts } from './generation-settings'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
-import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
-import { countParameters, workspaceBytes } from './model/parameters'
+import { batchRows, fitMemory, fitRequest } from './model/fit'
+import { countParameters } from './model/parameters'
 import { planWeights } from './model/weights'
 import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
 import { packageVersion } from './package-version'
@@ -59,13 +60,11 @@ export async function loadModel(dir: string, settings: EngineSettings): Promise<
   const config = await loadConfig(directory)
   const checkpoint = await readCheckpoint(directory)
   const { plan, skipped } = planWeights(config, checkpoint)
-  const tokenizer = await loadTokenizer(directory, config.vocabSize)
-  const template = tokenizer && (await loadChatTemplate(directory, controlTokens(tokenizer)))
+  const { tokenizer, template } = await loadText(directory, config.vocabSize)
 
-  // All sequences that run can decode in one step.
-  const rows = Math.min(settings.maxSequences, settings.maxStepTokens)
+  const rows = batchRows(settings)
   const device = await chooseDevice(settings.device)
-  const fit = await planMemory(config, rows, device, settings)
+  const fit = fitMemory(fitRequest(config, await memoryOf(device), settings))
   const core = await loadCore(device, settings, {
     geometry: config,
     weights: plan,
@@ -124,6 +123,15 @@ async function pageFormat(
   return { model, kvDtype, pageSize, layers, kvHeads, headDim, numerics: `${numerics}, ${packageVersion()}` }
 }
 
+/** What turns text into ids and back; null in a folder without tokenizer.json. @throws {M2Error} for files that are broken. */
+export async function loadText(
+  directory: string,
+  vocabSize: number,
+): Promise<Pick<LoadedModel, 'tokenizer' | 'template'>> {
+  const tokenizer = await loadTokenizer(directory, vocabSize)
+  return { tokenizer, template: tokenizer && (await loadChatTemplate(directory, controlTokens(tokenizer))) }
+}
+
 async function loadTokenizer(directory: string, vocabSize: number): Promise<Tokenizer | null> {
   let tokenizer: Tokenizer
   try {
@@ -149,36 +157,6 @@ async function chooseDevice(device: string): Promise<string> {
   if (device !== 'auto') return device
   const { devices } = await native().cudaProbe()
   return devices.find(({ usable }) => usable)?.device ?? 'cpu'
-}
-
-async function planMemory(
-  config: ModelConfig,
-  rows: number,
-  device: string,
-  settings: EngineSettings,
-): Promise<MemoryFit> {
-  const dedicated = device !== 'cpu'
-  const maxContext = settings.maxContext ?? config.maxPositionEmbeddings
-  return fitMemory({
-    config,
-    kvDtype: settings.kvDtype,
-    pageSize: settings.pageSize,
-    maxContext,
-    mayCutContext: settings.maxContext === undefined,
-    maxSequences: rows,
-    kvMemory: settings.kvMemory,
-    available: dedicated ? await freeMemory(device) : availableMemory(),
-    workspace: dedicated ? workspaceBytes(config, { stepTokens: settings.maxStepTokens, rows, maxContext }) : 0,
-    dedicated,
-  })
-}
-
-async function freeMemory(device: string): Promise<number> {
-  try {
-    return (await native(device).deviceMemory(device)).free
-  } catch (error) {
-    throw asM2Error(error)
-  }
 }
 
 type Sizes = Pick<ModelOptions, 'geometry' | 'weights' | 'pages' | 'maxContext' | 'maxSequences' | 'bannedIds'>

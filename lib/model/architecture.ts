@@ -20,7 +20,6 @@ const M2_MARKS = ['scoring_func', 'use_routing_bias', 'use_qk_norm'] as const
 /** @throws {M2Error} UNSUPPORTED_MODEL naming the field that says so. */
 export function checkArchitecture(fields: JsonFields): void {
   checkNames(fields)
-  if (fields.raw('quantization_config') !== undefined) refuseQuantized(fields)
   for (const { name, value, expected } of FIXED_FIELDS) {
     const found = fields.raw(name)
     if (found === undefined || found === value) continue
@@ -46,10 +45,4 @@ function checkNames(fields: JsonFields): void {
   if (architectures?.length && !architectures.includes('MiniMaxM2ForCausalLM')) {
     fields.fail('UNSUPPORTED_MODEL', 'architectures', '["MiniMaxM2ForCausalLM"]')
   }
-}
-
-function refuseQuantized(fields: JsonFields): never {
-  const method = fields.object('quantization_config')?.raw('quant_method')
-  const reason = method === 'fp8' ? 'FP8 checkpoints come later' : 'quantized checkpoints come later'
-  return fields.fail('UNSUPPORTED_MODEL', 'quantization_config', `none: weights in bf16, f16 or f32 (${reason})`)
 }

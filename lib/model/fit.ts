@@ -3,9 +3,28 @@ import os from 'node:os'
 import { M2Error } from '../errors'
 import type { ModelGeometry } from '../native'
 import { formatBytes, parseByteSize } from './byte-size'
-import { kvBytesPerToken, weightBytes } from './parameters'
+import type { ModelConfig } from './config'
+import { kvBytesPerToken, weightBytes, workspaceBytes } from './parameters'
 
-export interface FitRequest {
+/** The engine's options that decide how much memory a model takes; undefined is what fits. */
+export interface MemoryOptions {
+  kvDtype: 'bf16' | 'f32'
+  pageSize: number
+  kvMemory: number | string | undefined
+  maxContext: number | undefined
+  maxSequences: number
+  maxStepTokens: number
+}
+
+/** The memory of a device. */
+export interface DeviceMemory {
+  /** Bytes that a model can still take. */
+  available: number
+  /** It is the model's own, as a GPU's is: pages take all that is left. */
+  dedicated: boolean
+}
+
+export interface FitRequest extends DeviceMemory {
   config: ModelGeometry
   kvDtype: 'bf16' | 'f32'
   /** Tokens of a page. */
@@ -17,12 +36,8 @@ export interface FitRequest {
   maxSequences: number
   /** The user's option: bytes or "2GiB". Absent: what fits. */
   kvMemory?: number | string
-  /** Bytes that the device can give: `availableMemory()`, or what a GPU has free. */
-  available: number
   /** Bytes of `available` that are neither weights nor KV: 0 on the CPU, whose shares below leave room. */
   workspace: number
-  /** The memory is the model's own, as a GPU's is: pages take all that is left. */
-  dedicated: boolean
 }
 
 export interface MemoryFit {
@@ -40,6 +55,44 @@ const LARGEST_SHARE = 0.9
 /** Slots are numbered in 32 bits. */
 const MAX_SLOTS = 0x7fff_ffff
 
+/** What an engine of these options asks of a device. */
+export function fitRequest(config: ModelConfig, memory: DeviceMemory, options: MemoryOptions): FitRequest {
+  const { kvDtype, pageSize, kvMemory, maxStepTokens } = options
+  const maxContext = options.maxContext ?? config.maxPositionEmbeddings
+  const rows = batchRows(options)
+  return {
+    ...memory,
+    config,
+    kvDtype,
+    pageSize,
+    maxContext,
+    mayCutContext: options.maxContext === undefined,
+    maxSequences: rows,
+    kvMemory,
+    workspace: memory.dedicated ? workspaceBytes(config, { stepTokens: maxStepTokens, rows, maxContext }) : 0,
+  }
+}
+
+/** Sequences that run at the same time: all of them can decode in one step. */
+export function batchRows({ maxSequences, maxStepTokens }: MemoryOptions): number {
+  return Math.min(maxSequences, maxStepTokens)
+}
+
+/** Bytes that a device must have free for one sequence of `context` tokens. */
+export function memoryNeeded(request: FitRequest, context: number): number {
+  const kvBytes = Math.ceil(context / request.pageSize) * bytesPerPage(request)
+  return weightBytes(request.config) + request.workspace + Math.ceil(kvBytes / largestShare(request))
+}
+
+/** The most bytes that the KV cache may take. */
+export function largestKvBytes(request: FitRequest): number {
+  return bytesLeft(request) * largestShare(request)
+}
+
+const bytesPerPage = (r: FitRequest): number => r.pageSize * kvBytesPerToken(r.config, r.kvDtype)
+const bytesLeft = (r: FitRequest): number => Math.max(0, r.available - weightBytes(r.config) - r.workspace)
+const largestShare = (r: FitRequest): number => (r.dedicated ? 1 : LARGEST_SHARE)
+
 /**
  * Plans the KV pages. By default every one of `maxSequences` gets its full context, within half of the memory left
  * beside the weights, but at least one sequence does; where not even one finds room, the context is cut if it may be.
@@ -47,12 +100,12 @@ const MAX_SLOTS = 0x7fff_ffff
  */
 export function fitMemory(request: FitRequest): MemoryFit {
   const { config, pageSize, maxSequences, available, workspace, dedicated } = request
-  const pageBytes = pageSize * kvBytesPerToken(config, request.kvDtype)
+  const pageBytes = bytesPerPage(request)
   const weights = weightBytes(config)
-  const left = Math.max(0, available - weights - workspace)
-  const largestShare = dedicated ? 1 : LARGEST_SHARE
+  const left = bytesLeft(request)
+  const largest = largestKvBytes(request)
   const asked = request.kvMemory === undefined ? undefined : parseByteSize('kvMemory', request.kvMemory)
-  const mostPages = Math.max(1, Math.floor((asked ?? left * largestShare) / pageBytes))
+  const mostPages = Math.max(1, Math.floor((asked ?? largest) / pageBytes))
   const maxContext = request.mayCutContext ? Math.min(request.maxContext, mostPages * pageSize) : request.maxContext
   const contextBytes = Math.ceil(maxContext / pageSize) * pageBytes
   if (asked !== undefined && asked < contextBytes) {
@@ -63,7 +116,7 @@ export function fitMemory(request: FitRequest): MemoryFit {
     )
   }
   const needed = asked ?? contextBytes
-  if (needed > left * largestShare) {
+  if (needed > largest) {
     const what = asked === undefined ? `the KV of one sequence of ${maxContext} tokens` : 'kvMemory'
     const steps = workspace > 0 ? `, ${formatBytes(workspace)} for steps` : ''
     const parts = `${formatBytes(weights)} of weights${steps} and ${formatBytes(needed)} for ${what}`
