@@ -4,6 +4,7 @@ import { M2Error } from '../index'
 import { packageVersion } from '../package-version'
 import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
+import { addInfo } from './info'
 import type { Shell } from './shell'
 
 const NO_COMMAND = 'no command was given: try m2 generate "What is 47 + 38?", or m2 --help'
@@ -16,9 +17,10 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
     .version(packageVersion())
     .exitOverride()
     .configureOutput({ writeOut: (text) => shell.stdout.write(text), writeErr: () => {} })
-  addGenerate(program, shell, (result) => {
+  const done = (result: number) => {
     status = result
-  })
+  }
+  for (const add of [addGenerate, addInfo]) add(program, shell, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return status

@@ -1,7 +1,11 @@
 /** A shell in memory and an engine that says what it is told, to test the command line without a model. */
 
 import type { Shell } from '../../lib/cli/shell'
+import type { Device } from '../../lib/devices'
+import { EMBEDDED_MODEL } from '../../lib/embedded-model'
+import { checkEngineOptions } from '../../lib/engine-settings'
 import type { Chunk, Engine, EngineOptions, Generation, Result } from '../../lib/index'
+import { reportModel } from '../../lib/model-report'
 
 export const RESULT: Result = {
   text: '85',
@@ -32,6 +36,8 @@ export interface FakeOptions {
   idsOnly?: boolean
   terminal?: boolean
   env?: Record<string, string>
+  /** What this machine has. */
+  devices?: Device[]
   /** Ctrl-C comes after so many chunks. */
   interruptAfter?: number
 }
@@ -103,6 +109,8 @@ export function fakeShell(fake: FakeOptions = {}) {
       if (fake.loadError) throw fake.loadError
       return engine as unknown as Engine
     },
+    inspect: (dir = EMBEDDED_MODEL, options) =>
+      reportModel(dir, checkEngineOptions(options), async () => fake.devices ?? []),
   }
   return { shell, seen }
 }
