@@ -23,14 +23,23 @@ export async function listDevices(doors: GpuDoors = native()): Promise<Device[]>
   const { devices } = await doors.cudaProbe()
   const name = os.cpus()[0]?.model.trim() ?? 'CPU'
   const cpu: Device = { device: 'cpu', name, total: os.totalmem(), free: availableMemory(), problem: null }
-  return [cpu, ...(await Promise.all(devices.map((gpu) => askGpu(gpu, doors))))]
+  return [cpu, ...(await listGpus(devices, doors))]
+}
+
+/** The GPUs of a probe, with what each has free. */
+export function listGpus(devices: readonly CudaDevice[], doors: GpuDoors): Promise<Device[]> {
+  return Promise.all(devices.map((gpu) => askGpu(gpu, doors)))
+}
+
+/** Of a CudaDevice's `architecture`: "9.0" for 90. */
+export function computeCapability(architecture: number): string {
+  return `${Math.floor(architecture / 10)}.${architecture % 10}`
 }
 
 async function askGpu({ device, name, memory, usable, architecture }: CudaDevice, doors: GpuDoors): Promise<Device> {
   const state = { device, name, total: memory, free: 0 }
   if (!usable) {
-    const found = `${Math.floor(architecture / 10)}.${architecture % 10}`
-    return { ...state, problem: `expected compute capability 8.0 or newer, found ${found}` }
+    return { ...state, problem: `expected compute capability 8.0 or newer, found ${computeCapability(architecture)}` }
   }
   try {
     return { ...state, free: (await doors.deviceMemory(device)).free, problem: null }

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import { M2Error } from '../index'
 import { packageVersion } from '../package-version'
+import { addDoctor } from './doctor'
 import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
 import { addInfo } from './info'
@@ -20,7 +21,7 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
   const done = (result: number) => {
     status = result
   }
-  for (const add of [addGenerate, addInfo]) add(program, shell, done)
+  for (const add of [addGenerate, addInfo, addDoctor]) add(program, shell, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return status

@@ -1,4 +1,4 @@
-import type { Engine, inspectModel } from '../index'
+import type { diagnose, Engine, inspectModel } from '../index'
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -16,4 +16,5 @@ export interface Shell {
   onInterrupt(handler: () => void): void
   load: typeof Engine.load
   inspect: typeof inspectModel
+  diagnose: typeof diagnose
 }
