@@ -39,7 +39,7 @@ export interface Diagnosis {
   core: CoreBinary & { problem: string | null }
   /** Null: there is no core to ask. */
   cuda: CudaState | null
-  embeddedModel: Answer
+  embeddedModel: EmbeddedAnswer
   /** One line for each thing that is missing. */
   todo: string[]
 }
@@ -57,7 +57,7 @@ export interface CudaState {
 }
 
 /** What the embedded model said on the CPU. */
-export interface Answer {
+export interface EmbeddedAnswer {
   /** Generated: 0 where there is a problem. */
   tokens: number
   /** From the call to the last token. */
@@ -81,7 +81,7 @@ export async function diagnose(): Promise<Diagnosis> {
 export interface Trials {
   /** @throws {M2Error} where the core does not load. */
   doors: () => GpuDoors
-  answer: () => Promise<Answer>
+  answer: () => Promise<EmbeddedAnswer>
 }
 
 export async function diagnoseWith({ doors, answer }: Trials): Promise<Diagnosis> {
@@ -116,7 +116,7 @@ async function cudaState(doors: GpuDoors): Promise<CudaState> {
 
 const TOKENS = 8
 
-async function answer(): Promise<Answer> {
+async function answer(): Promise<EmbeddedAnswer> {
   try {
     const loaded = await loadModel(EMBEDDED_MODEL, checkEngineOptions({ device: 'cpu' }))
     await using engine = new Engine(loaded)
@@ -155,8 +155,10 @@ function whatToDo({ node, platform, core, cuda, embeddedModel }: Omit<Diagnosis,
 }
 
 function whatToDoForGpus({ compiled, supported, driver, gpus, problem }: CudaState): string[] {
-  const unanswered = gpus.filter((gpu) => gpu.problem !== null)
-  if (problem === null) return unanswered.map((gpu) => `${gpu.device}, ${gpu.name}: ${gpu.problem}`)
+  if (problem === null) {
+    const silent = gpus.filter((gpu) => gpu.problem !== null && Number(gpu.computeCapability) >= 8)
+    return silent.map(({ device }) => `for ${device}: see with nvidia-smi what else uses it`)
+  }
   if (!compiled && driver !== null) {
     return [
       'for the GPU: install the CUDA toolkit, 12 or newer, and build the core again: this one is built without CUDA',

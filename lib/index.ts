@@ -1,6 +1,6 @@
 /** MiniMax-M2 models inside Node.js: the package's public face. */
 export type { Conversation } from './conversation'
-export { type Answer, type CudaState, type Diagnosis, diagnose, type Gpu } from './diagnosis'
+export { type CudaState, type Diagnosis, diagnose, type EmbeddedAnswer, type Gpu } from './diagnosis'
 export { Engine, type EngineStats } from './engine'
 export { M2Error, type M2ErrorCode } from './errors'
 export type { Chunk, FinishReason, Generation, Result, TokenLogprob } from './generation'

@@ -18,7 +18,8 @@ export function findCore(): CoreBinary {
   const file = addonFile()
   const prebuilds = `prebuilds/${process.platform}-${process.arch}`
   const places = ['build/Release', prebuilds].filter((place) => file === null || !file.startsWith(inPackage(place)))
-  return { file, others: places.map((place) => `${place}: ${hasBinary(place) ? 'comes after' : 'no binary'}`) }
+  const there = file === null ? 'none for this system' : 'not taken, the one above comes first'
+  return { file, others: places.map((place) => `${place}: ${hasBinary(place) ? there : 'no binary'}`) }
 }
 
 const inPackage = (place: string): string => path.join(PACKAGE, place, path.sep)

@@ -2,6 +2,7 @@
 
 import type { Shell } from '../../lib/cli/shell'
 import type { Device } from '../../lib/devices'
+import { diagnoseWith, type Trials } from '../../lib/diagnosis'
 import { EMBEDDED_MODEL } from '../../lib/embedded-model'
 import { checkEngineOptions } from '../../lib/engine-settings'
 import type { Chunk, Engine, EngineOptions, Generation, Result } from '../../lib/index'
@@ -38,6 +39,7 @@ export interface FakeOptions {
   env?: Record<string, string>
   /** What this machine has. */
   devices?: Device[]
+  trials?: Trials
   /** Ctrl-C comes after so many chunks. */
   interruptAfter?: number
 }
@@ -109,6 +111,7 @@ export function fakeShell(fake: FakeOptions = {}) {
       if (fake.loadError) throw fake.loadError
       return engine as unknown as Engine
     },
+    diagnose: () => diagnoseWith(fake.trials!),
     inspect: (dir = EMBEDDED_MODEL, options) =>
       reportModel(dir, checkEngineOptions(options), async () => fake.devices ?? []),
   }

@@ -9,6 +9,7 @@ import { fitMemory, fitRequest } from '../../lib/model/fit'
 import { modelFolder, temporaryFolder, writeJson } from '../model/folder'
 import { safetensorsBytes } from '../reference/checkpoint-writer'
 import { type FakeOptions, fakeShell } from './fake-shell'
+import { m2 as m2Process } from './process'
 
 const MiB = 2 ** 20
 const GiB = 2 ** 30
@@ -182,6 +183,12 @@ describe('m2 info', () => {
     expect(stderr).toMatch(message)
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
   })
+})
+
+it('m2 info as a process describes the embedded model', async () => {
+  const { status, stdout, stderr } = await m2Process(['info'])
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  expect(stdout).toMatch(/\ncpu +.*: fits, with .* free\n/)
 })
 
 function spoiled(spoil: (dir: string) => void): string {
