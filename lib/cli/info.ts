@@ -82,7 +82,7 @@ function quantizationLine({ method, format, blockSize, exempt }: Quantization): 
   const parts = [
     `${method ?? 'unknown method'}${format ? `, ${format}` : ''}`,
     ...(blockSize ? [`a scale for each block of ${blockSize.join(' x ')}`] : []),
-    ...(exempt.length > 0 ? [`but for ${exempt.join(', ')}`] : []),
+    ...(exempt.length > 0 ? [`not quantised: ${exempt.join(', ')}`] : []),
   ]
   return parts.join(', ')
 }

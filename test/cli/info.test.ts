@@ -151,7 +151,9 @@ describe('m2 info', () => {
     expect(found.stored.map(({ dtype }) => dtype)).toEqual(expect.arrayContaining(['F8_E4M3', 'F32', 'BF16']))
     const { status, stdout } = await m2(['info', dir])
     expect(status).toBe(0)
-    expect(stdout).toMatch(/quantization +fp8, float8_e4m3fn, a scale for each block of 128 x 128, but for gate, /)
+    expect(stdout).toMatch(
+      /quantization +fp8, float8_e4m3fn, a scale for each block of 128 x 128, not quantised: gate, /,
+    )
     expect(stdout).toMatch(/cannot load .*FP8 checkpoints come later/)
     expect(stdout).toMatch(/F8_E4M3: .*experts\.\*\.w1/)
   })
