@@ -85,7 +85,7 @@ export interface Trials {
 }
 
 export async function diagnoseWith({ doors, answer }: Trials): Promise<Diagnosis> {
-  const core = { ...findCore(), problem: await problemOf(doors) }
+  const core = { ...findCore(), problem: loadProblem(doors) }
   const cuda = core.problem === null ? await cudaState(doors()) : null
   const embeddedModel = await answer()
   const facts = {
@@ -130,9 +130,9 @@ async function answer(): Promise<EmbeddedAnswer> {
   }
 }
 
-async function problemOf(work: () => unknown): Promise<string | null> {
+function loadProblem(doors: Trials['doors']): string | null {
   try {
-    await work()
+    doors()
     return null
   } catch (error) {
     return asM2Error(error).message
@@ -149,8 +149,8 @@ function whatToDo({ node, platform, core, cuda, embeddedModel }: Omit<Diagnosis,
       `the embedded model does not answer: ${embeddedModel.problem}; install the package anew if its files are damaged`,
     )
   }
-  if (process.env.M2_CPU_ISA)
-    todo.push(`unset M2_CPU_ISA, which is "${process.env.M2_CPU_ISA}", to let the core choose`)
+  const isa = process.env.M2_CPU_ISA
+  if (isa) todo.push(`unset M2_CPU_ISA, which is "${isa}", to let the core choose`)
   return cuda ? [...todo, ...whatToDoForGpus(cuda)] : todo
 }
 
