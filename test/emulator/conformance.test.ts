@@ -9,8 +9,8 @@ const CASES = path.join(ROOT, 'test/emulator/conformance/cases')
 /** The functions that a header defines: as they stand, and by the macros that take a function's name first. */
 function functionsOf(header: string): string[] {
   const text = readFileSync(path.join(PTX, header), 'utf8')
-  const written = [...text.matchAll(/M2_PTX \w+ (\w+)\(/g)].map((m) => m[1])
-  const made = [...text.matchAll(/^\s*M2_\w+\((\w+), "/gm)].map((m) => m[1])
+  const written = [...text.matchAll(/M2_PTX \w+ (\w+)\(/g)].map((m) => m[1]!)
+  const made = [...text.matchAll(/^\s*M2_\w+\((\w+), "/gm)].map((m) => m[1]!)
   return [...new Set([...written, ...made])].filter((name) => name !== 'name')
 }
 
