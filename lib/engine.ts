@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import path from 'node:path'
 import { Conversation } from './conversation'
+import { EMBEDDED_MODEL } from './embedded-model'
 import { checkEngineOptions } from './engine-settings'
 import { M2Error } from './errors'
 import { type Generation, LiveGeneration, type Result } from './generation'
@@ -40,8 +40,6 @@ interface Lineage {
   /** What a fork goes on from. */
   soFar?: SampleSoFar
 }
-
-const EMBEDDED_MODEL = path.join(__dirname, '..', 'models', 'nano')
 
 /**
  * A loaded model and everything that runs on it.

@@ -1,10 +1,20 @@
 /** MiniMax-M2 models inside Node.js: the package's public face. */
 export type { Conversation } from './conversation'
+export { type CudaState, type Diagnosis, diagnose, type EmbeddedAnswer, type Gpu } from './diagnosis'
 export { Engine, type EngineStats } from './engine'
 export { M2Error, type M2ErrorCode } from './errors'
 export type { Chunk, FinishReason, Generation, Result, TokenLogprob } from './generation'
 export type { ModelInfo } from './loaded-model'
 export type { ModelConfig } from './model/config'
+export type { FitReport, KvRoom } from './model/fit-report'
+export type { Quantization } from './model/quantization'
+export {
+  type DeviceReport,
+  type InspectOptions,
+  inspectModel,
+  type ModelReport,
+  type StoredTensors,
+} from './model-report'
 export type {
   ChatOptions,
   ConversationOptions,

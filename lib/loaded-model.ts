@@ -1,5 +1,6 @@
 /** From a model folder to a model that runs: its files read and checked, its memory planned, its weights in the core. */
 import path from 'node:path'
+import { memoryOf } from './devices'
 import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
 import type { ModelFacts } from './generation-settings'
@@ -7,9 +8,10 @@ import { findModel } from './hub/find-model'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
-import { availableMemory, fitMemory, type MemoryFit } from './model/fit'
-import { countParameters, workspaceBytes } from './model/parameters'
-import { type PlannedWeights, planWeights } from './model/weights'
+import { batchRows, fitMemory, fitRequest } from './model/fit'
+import { holdWeights } from './model/held-weights'
+import { countParameters } from './model/parameters'
+import { planWeights } from './model/weights'
 import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
 import { packageVersion } from './package-version'
 import type { PageFormat } from './prefixes/file-format'
@@ -59,19 +61,16 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
   settings.onProgress({ phase: 'files', done: 0, total: 0 })
   const config = await loadConfig(directory)
   const checkpoint = await readCheckpoint(directory)
-  const planned = planWeights(config, checkpoint)
-  const tokenizer = await loadTokenizer(directory, config.vocabSize)
-  const template = tokenizer && (await loadChatTemplate(directory, controlTokens(tokenizer)))
+  const { plan, skipped, fp8Elements } = planWeights(config, checkpoint)
+  const { tokenizer, template } = await loadText(directory, config.vocabSize)
 
-  // All sequences that run can decode in one step.
-  const rows = Math.min(settings.maxSequences, settings.maxStepTokens)
+  const rows = batchRows(settings)
   const device = await chooseDevice(settings.device)
-  const fp8Elements = fp8ElementsOn(device, planned, settings)
-  const plan = { ...planned.plan, keepFp8: fp8Elements > 0 }
-  const fit = await planMemory(config, fp8Elements, rows, device, settings)
+  const held = holdWeights(config, fp8Elements, device, settings.weightDtype)
+  const fit = fitMemory(fitRequest(config, { ...(await memoryOf(device)), weights: held.bytes }, settings))
   const core = await loadCore(device, settings, {
     geometry: config,
-    weights: plan,
+    weights: { ...plan, keepFp8: held.format === 'fp8' },
     pages: fit.pages,
     maxContext: fit.maxContext,
     maxSequences: rows,
@@ -86,11 +85,11 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       directory,
       config,
       parameters: countParameters(config),
-      dtypes: { stored: dtypesOf(checkpoint), weights: fp8Elements > 0 ? 'fp8' : 'bf16', kv: settings.kvDtype },
+      dtypes: { stored: dtypesOf(checkpoint), weights: held.format, kv: settings.kvDtype },
       bytes: core.weightBytes,
       kvBytes: core.kvBytes,
       context: fit.maxContext,
-      skippedTensors: planned.skipped,
+      skippedTensors: skipped,
     },
     facts: {
       vocabSize: config.vocabSize,
@@ -127,6 +126,15 @@ async function pageFormat(
   return { model, kvDtype, pageSize, layers, kvHeads, headDim, numerics: `${numerics}, ${packageVersion()}` }
 }
 
+/** What turns text into ids and back; null in a folder without tokenizer.json. @throws {M2Error} for files that are broken. */
+export async function loadText(
+  directory: string,
+  vocabSize: number,
+): Promise<Pick<LoadedModel, 'tokenizer' | 'template'>> {
+  const tokenizer = await loadTokenizer(directory, vocabSize)
+  return { tokenizer, template: tokenizer && (await loadChatTemplate(directory, controlTokens(tokenizer))) }
+}
+
 async function loadTokenizer(directory: string, vocabSize: number): Promise<Tokenizer | null> {
   let tokenizer: Tokenizer
   try {
@@ -152,52 +160,6 @@ async function chooseDevice(device: string): Promise<string> {
   if (device !== 'auto') return device
   const { devices } = await native().cudaProbe()
   return devices.find(({ usable }) => usable)?.device ?? 'cpu'
-}
-
-/** How many elements stay FP8: all that are stored so, on a device whose products take them, unless the user wants bf16. */
-function fp8ElementsOn(device: string, { fp8Elements }: PlannedWeights, { weightDtype }: EngineSettings): number {
-  if (weightDtype === 'fp8' && fp8Elements === 0) {
-    throw new M2Error(
-      'BAD_OPTION',
-      'weightDtype: "fp8" needs a checkpoint whose matrices are FP8; expected "auto" or "bf16"',
-    )
-  }
-  if (weightDtype === 'fp8' && device !== 'cpu') {
-    throw new M2Error('BAD_OPTION', `weightDtype: "fp8" is not available on ${device} yet; expected "auto" or "bf16"`)
-  }
-  return weightDtype === 'bf16' || device !== 'cpu' ? 0 : fp8Elements
-}
-
-async function planMemory(
-  config: ModelConfig,
-  fp8Elements: number,
-  rows: number,
-  device: string,
-  settings: EngineSettings,
-): Promise<MemoryFit> {
-  const dedicated = device !== 'cpu'
-  const maxContext = settings.maxContext ?? config.maxPositionEmbeddings
-  return fitMemory({
-    config,
-    fp8Elements,
-    kvDtype: settings.kvDtype,
-    pageSize: settings.pageSize,
-    maxContext,
-    mayCutContext: settings.maxContext === undefined,
-    maxSequences: rows,
-    kvMemory: settings.kvMemory,
-    available: dedicated ? await freeMemory(device) : availableMemory(),
-    workspace: dedicated ? workspaceBytes(config, { stepTokens: settings.maxStepTokens, rows, maxContext }) : 0,
-    dedicated,
-  })
-}
-
-async function freeMemory(device: string): Promise<number> {
-  try {
-    return (await native(device).deviceMemory(device)).free
-  } catch (error) {
-    throw asM2Error(error)
-  }
 }
 
 type Sizes = Pick<ModelOptions, 'geometry' | 'weights' | 'pages' | 'maxContext' | 'maxSequences' | 'bannedIds'>

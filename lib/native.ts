@@ -224,9 +224,20 @@ export function native(device = 'cpu'): NativeModule {
   return addon
 }
 
+const PACKAGE = path.join(__dirname, '..')
+
+/** The file of the addon that `native()` loads; null where there is none for this platform. */
+export function addonFile(): string | null {
+  try {
+    return load.resolve(PACKAGE)
+  } catch {
+    return null
+  }
+}
+
 function loadAddon(): NativeModule {
   try {
-    return load(path.join(__dirname, '..')) as NativeModule
+    return load(PACKAGE) as NativeModule
   } catch (cause) {
     throw new M2Error(
       'DEVICE_UNAVAILABLE',

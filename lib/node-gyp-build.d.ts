@@ -1,3 +1,8 @@
 declare module 'node-gyp-build' {
-  export default function load(dir: string): unknown
+  function load(dir: string): unknown
+  namespace load {
+    /** The file that `load` takes, by its place and name alone. @throws when there is none for this platform. */
+    function resolve(dir: string): string
+  }
+  export default load
 }

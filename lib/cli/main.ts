@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The process around the program: its streams, its signals, its exit status. */
-import { Engine } from '../index'
+import { diagnose, Engine, inspectModel } from '../index'
 import { INTERRUPTED } from './exit-status'
 import { run } from './program'
 
@@ -29,6 +29,8 @@ async function main(): Promise<void> {
       interrupt = handler
     },
     load: Engine.load,
+    inspect: inspectModel,
+    diagnose,
   })
 }
 

@@ -2,9 +2,11 @@
 import { Command, CommanderError } from 'commander'
 import { M2Error } from '../index'
 import { packageVersion } from '../package-version'
+import { addDoctor } from './doctor'
 import { addDownload } from './download'
 import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
+import { addInfo } from './info'
 import type { Shell } from './shell'
 
 const NO_COMMAND = 'no command was given: try m2 generate "What is 47 + 38?", or m2 --help'
@@ -17,11 +19,10 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
     .version(packageVersion())
     .exitOverride()
     .configureOutput({ writeOut: (text) => shell.stdout.write(text), writeErr: () => {} })
-  const done = (result: number): void => {
+  const done = (result: number) => {
     status = result
   }
-  addGenerate(program, shell, done)
-  addDownload(program, shell, done)
+  for (const add of [addGenerate, addInfo, addDoctor, addDownload]) add(program, shell, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return status

@@ -1,4 +1,4 @@
-import type { Engine } from '../index'
+import type { diagnose, Engine, inspectModel } from '../index'
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -6,7 +6,7 @@ export interface Output {
   isTTY?: boolean
 }
 
-/** Everything of the process that a command touches: the streams, the environment, Ctrl-C, and how an engine is loaded. */
+/** Everything of the process that a command touches: the streams, the environment, Ctrl-C, and the ways into the library. */
 export interface Shell {
   stdin: AsyncIterable<Uint8Array>
   stdout: Output
@@ -15,4 +15,6 @@ export interface Shell {
   /** The first Ctrl-C from now on calls `handler` instead of ending the process; the next one ends it. */
   onInterrupt(handler: () => void): void
   load: typeof Engine.load
+  inspect: typeof inspectModel
+  diagnose: typeof diagnose
 }

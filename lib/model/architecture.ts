@@ -20,7 +20,6 @@ const M2_MARKS = ['scoring_func', 'use_routing_bias', 'use_qk_norm'] as const
 /** @throws {M2Error} UNSUPPORTED_MODEL naming the field that says so. */
 export function checkArchitecture(fields: JsonFields): void {
   checkNames(fields)
-  checkQuantization(fields)
   for (const { name, value, expected } of FIXED_FIELDS) {
     const found = fields.raw(name)
     if (found === undefined || found === value) continue
@@ -45,23 +44,5 @@ function checkNames(fields: JsonFields): void {
   if (!namedM2 && !earlyM2) fields.fail('UNSUPPORTED_MODEL', 'model_type', expected)
   if (architectures?.length && !architectures.includes('MiniMaxM2ForCausalLM')) {
     fields.fail('UNSUPPORTED_MODEL', 'architectures', '["MiniMaxM2ForCausalLM"]')
-  }
-}
-
-/** The one quantised format that is read: FP8 as MiniMax publishes it. Which tensors are FP8, and whether they are sound, their headers say. */
-function checkQuantization(fields: JsonFields): void {
-  const config = fields.object('quantization_config')
-  if (!config) return
-  if (config.raw('quant_method') !== 'fp8') {
-    const expected = '"fp8" (other quantized checkpoints come later)'
-    config.fail('UNSUPPORTED_MODEL', 'quant_method', expected)
-  }
-  const format = config.raw('fmt')
-  if (format !== undefined && format !== 'float8_e4m3fn' && format !== 'e4m3') {
-    config.fail('UNSUPPORTED_MODEL', 'fmt', '"float8_e4m3fn"')
-  }
-  const block = config.array('weight_block_size')
-  if (block?.length !== 2 || block.some((size) => size !== 128)) {
-    config.fail('UNSUPPORTED_MODEL', 'weight_block_size', '[128,128]')
   }
 }

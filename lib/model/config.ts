@@ -6,6 +6,7 @@ import type { ModelGeometry } from '../native'
 import { checkArchitecture } from './architecture'
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config'
 import { JsonFields } from './json-fields'
+import { refuseQuantized } from './quantization'
 
 /** What decides which tensors a model has and of which shape. */
 export interface ModelShape extends ModelGeometry {
@@ -24,20 +25,34 @@ export interface ModelConfig extends ModelShape {
   generation: GenerationDefaults
 }
 
+/** The two files, parsed as JSON only. */
+export interface ConfigFiles {
+  config: JsonFields
+  generation: JsonFields | null
+}
+
 /**
- * Reads the configuration of a checkpoint folder.
+ * Reads the configuration of a checkpoint folder that is to be loaded.
  * @throws {M2Error} MODEL_NOT_FOUND without the folder or its config.json; BAD_CHECKPOINT for broken JSON and impossible
- * values; UNSUPPORTED_MODEL for a sound model of another kind.
+ * values; UNSUPPORTED_MODEL for a sound model of another kind, or with weights that cannot be loaded.
  */
 export async function loadConfig(dir: string): Promise<ModelConfig> {
+  const files = await readConfigFiles(dir)
+  const config = parseConfig(files)
+  refuseQuantized(files.config)
+  return config
+}
+
+/** @throws {M2Error} MODEL_NOT_FOUND, or BAD_CHECKPOINT for broken JSON. */
+export async function readConfigFiles(dir: string): Promise<ConfigFiles> {
   await checkFolder(dir)
   const fields = await JsonFields.readFile(path.join(dir, 'config.json'))
   if (!fields) throw new M2Error('MODEL_NOT_FOUND', `${dir}: expected a model folder, found no config.json in it`)
-  const generation = await JsonFields.readFile(path.join(dir, 'generation_config.json'))
-  return parseConfig(fields, generation)
+  return { config: fields, generation: await JsonFields.readFile(path.join(dir, 'generation_config.json')) }
 }
 
-export function parseConfig(fields: JsonFields, generation: JsonFields | null): ModelConfig {
+/** Also of checkpoints whose weights cannot be loaded. @throws {M2Error} BAD_CHECKPOINT, UNSUPPORTED_MODEL. */
+export function parseConfig({ config: fields, generation }: ConfigFiles): ModelConfig {
   checkArchitecture(fields)
   const eosTokenIds = generation?.tokenIds('eos_token_id') ?? []
   return {

@@ -3,12 +3,35 @@ import os from 'node:os'
 import { M2Error } from '../errors'
 import type { ModelGeometry } from '../native'
 import { formatBytes, parseByteSize } from './byte-size'
-import { kvBytesPerToken, weightBytes } from './parameters'
+import type { ModelConfig } from './config'
+import { kvBytesPerToken, workspaceBytes } from './parameters'
 
-export interface FitRequest {
+/** The engine's options that decide how much memory a model takes; undefined is what fits. */
+export interface MemoryOptions {
+  kvDtype: 'bf16' | 'f32'
+  pageSize: number
+  kvMemory: number | string | undefined
+  maxContext: number | undefined
+  maxSequences: number
+  maxStepTokens: number
+}
+
+/** The memory of a device. */
+export interface DeviceMemory {
+  /** Bytes that a model can still take. */
+  available: number
+  /** It is the model's own, as a GPU's is: pages take all that is left. */
+  dedicated: boolean
+}
+
+/** A model on a device. */
+export interface Placement extends DeviceMemory {
+  /** Bytes that the model's weights take there. */
+  weights: number
+}
+
+export interface FitRequest extends Placement {
   config: ModelGeometry
-  /** Elements of the matrices that stay FP8; all others are bf16. */
-  fp8Elements: number
   kvDtype: 'bf16' | 'f32'
   /** Tokens of a page. */
   pageSize: number
@@ -19,12 +42,8 @@ export interface FitRequest {
   maxSequences: number
   /** The user's option: bytes or "2GiB". Absent: what fits. */
   kvMemory?: number | string
-  /** Bytes that the device can give: `availableMemory()`, or what a GPU has free. */
-  available: number
   /** Bytes of `available` that are neither weights nor KV: 0 on the CPU, whose shares below leave room. */
   workspace: number
-  /** The memory is the model's own, as a GPU's is: pages take all that is left. */
-  dedicated: boolean
 }
 
 export interface MemoryFit {
@@ -32,7 +51,6 @@ export interface MemoryFit {
   maxContext: number
   pages: number
   kvBytes: number
-  weightBytes: number
 }
 
 /** Of the memory that is left beside the weights, pages take this share by themselves: other programs live here too. */
@@ -42,19 +60,56 @@ const LARGEST_SHARE = 0.9
 /** Slots are numbered in 32 bits. */
 const MAX_SLOTS = 0x7fff_ffff
 
+/** What an engine of these options asks of a device. */
+export function fitRequest(config: ModelConfig, placement: Placement, options: MemoryOptions): FitRequest {
+  const { kvDtype, pageSize, kvMemory, maxStepTokens } = options
+  const maxContext = options.maxContext ?? config.maxPositionEmbeddings
+  const rows = batchRows(options)
+  return {
+    ...placement,
+    config,
+    kvDtype,
+    pageSize,
+    maxContext,
+    mayCutContext: options.maxContext === undefined,
+    maxSequences: rows,
+    kvMemory,
+    workspace: placement.dedicated ? workspaceBytes(config, { stepTokens: maxStepTokens, rows, maxContext }) : 0,
+  }
+}
+
+/** Sequences that run at the same time: all of them can decode in one step. */
+export function batchRows({ maxSequences, maxStepTokens }: MemoryOptions): number {
+  return Math.min(maxSequences, maxStepTokens)
+}
+
+/** Bytes that a device must have free for one sequence of `context` tokens. */
+export function memoryNeeded(request: FitRequest, context: number): number {
+  const kvBytes = Math.ceil(context / request.pageSize) * bytesPerPage(request)
+  return request.weights + request.workspace + Math.ceil(kvBytes / largestShare(request))
+}
+
+/** The most bytes that the KV cache may take. */
+export function largestKvBytes(request: FitRequest): number {
+  return bytesLeft(request) * largestShare(request)
+}
+
+const bytesPerPage = (r: FitRequest): number => r.pageSize * kvBytesPerToken(r.config, r.kvDtype)
+const bytesLeft = (r: FitRequest): number => Math.max(0, r.available - r.weights - r.workspace)
+const largestShare = (r: FitRequest): number => (r.dedicated ? 1 : LARGEST_SHARE)
+
 /**
  * Plans the KV pages. By default every one of `maxSequences` gets its full context, within half of the memory left
  * beside the weights, but at least one sequence does; where not even one finds room, the context is cut if it may be.
  * @throws {M2Error} OUT_OF_MEMORY with the bytes needed and available; BAD_OPTION for a kvMemory that is not a size.
  */
 export function fitMemory(request: FitRequest): MemoryFit {
-  const { config, pageSize, maxSequences, available, workspace, dedicated } = request
-  const pageBytes = pageSize * kvBytesPerToken(config, request.kvDtype)
-  const weights = weightBytes(config, request.fp8Elements)
-  const left = Math.max(0, available - weights - workspace)
-  const largestShare = dedicated ? 1 : LARGEST_SHARE
+  const { pageSize, maxSequences, available, weights, workspace, dedicated } = request
+  const pageBytes = bytesPerPage(request)
+  const left = bytesLeft(request)
+  const largest = largestKvBytes(request)
   const asked = request.kvMemory === undefined ? undefined : parseByteSize('kvMemory', request.kvMemory)
-  const mostPages = Math.max(1, Math.floor((asked ?? left * largestShare) / pageBytes))
+  const mostPages = Math.max(1, Math.floor((asked ?? largest) / pageBytes))
   const maxContext = request.mayCutContext ? Math.min(request.maxContext, mostPages * pageSize) : request.maxContext
   const contextBytes = Math.ceil(maxContext / pageSize) * pageBytes
   if (asked !== undefined && asked < contextBytes) {
@@ -65,7 +120,7 @@ export function fitMemory(request: FitRequest): MemoryFit {
     )
   }
   const needed = asked ?? contextBytes
-  if (needed > left * largestShare) {
+  if (needed > largest) {
     const what = asked === undefined ? `the KV of one sequence of ${maxContext} tokens` : 'kvMemory'
     const steps = workspace > 0 ? `, ${formatBytes(workspace)} for steps` : ''
     const parts = `${formatBytes(weights)} of weights${steps} and ${formatBytes(needed)} for ${what}`
@@ -74,7 +129,7 @@ export function fitMemory(request: FitRequest): MemoryFit {
   const comfortable = dedicated ? left : Math.max(left * COMFORTABLE_SHARE, contextBytes)
   const budget = asked ?? Math.min(maxSequences * contextBytes, comfortable)
   const pages = Math.min(Math.floor(budget / pageBytes), Math.floor(MAX_SLOTS / pageSize))
-  return { maxContext, pages, kvBytes: pages * pageBytes, weightBytes: weights }
+  return { maxContext, pages, kvBytes: pages * pageBytes }
 }
 
 /** Bytes that this process can still take: free memory of the machine, within the limit of its container. */

@@ -1,7 +1,12 @@
 /** A shell in memory and an engine that says what it is told, to test the command line without a model. */
 
 import type { Shell } from '../../lib/cli/shell'
+import type { Device } from '../../lib/devices'
+import { diagnoseWith, type Trials } from '../../lib/diagnosis'
+import { EMBEDDED_MODEL } from '../../lib/embedded-model'
+import { checkEngineOptions } from '../../lib/engine-settings'
 import type { Chunk, Engine, EngineOptions, Generation, Result } from '../../lib/index'
+import { reportModel } from '../../lib/model-report'
 
 export const RESULT: Result = {
   text: '85',
@@ -32,6 +37,9 @@ export interface FakeOptions {
   idsOnly?: boolean
   terminal?: boolean
   env?: Record<string, string>
+  /** What this machine has. */
+  devices?: Device[]
+  trials?: Trials
   /** Ctrl-C comes after so many chunks. */
   interruptAfter?: number
 }
@@ -103,6 +111,9 @@ export function fakeShell(fake: FakeOptions = {}) {
       if (fake.loadError) throw fake.loadError
       return engine as unknown as Engine
     },
+    diagnose: () => diagnoseWith(fake.trials!),
+    inspect: (dir = EMBEDDED_MODEL, options) =>
+      reportModel(dir, checkEngineOptions(options), async () => fake.devices ?? []),
   }
   return { shell, seen }
 }

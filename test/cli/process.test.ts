@@ -1,44 +1,15 @@
 /** The program as it is installed: dist/cli/main.js in a process of its own, with the embedded model. */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, rmSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-
-const ROOT = path.join(__dirname, '..', '..')
-const MAIN = path.join(ROOT, 'dist', 'cli', 'main.js')
+import { m2, ROOT, start } from './process'
 
 let dir: string
 beforeAll(() => {
   dir = mkdtempSync(path.join(tmpdir(), 'm2-process-'))
 })
 afterAll(() => rmSync(dir, { recursive: true }))
-
-interface Ended {
-  status: number | null
-  signal: string | null
-  stdout: string
-  stderr: string
-}
-
-function start(args: string[], stdin?: string): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
-  let stdout = ''
-  let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text
-  })
-  child.stdin.end(stdin)
-  const ended = new Promise<Ended>((resolve) =>
-    child.on('close', (status, signal) => resolve({ status, signal, stdout, stderr })),
-  )
-  return { child, ended }
-}
-
-const m2 = (args: string[], stdin?: string) => start(args, stdin).ended
 
 describe('m2 generate', () => {
   it('answers with the embedded model', async () => {

@@ -98,7 +98,7 @@ describe('fitMemory', () => {
   const GiB = 2 ** 30
   const request: FitRequest = {
     config: NANO,
-    fp8Elements: 0,
+    weights: weightBytes(NANO),
     kvDtype: 'bf16',
     pageSize: 64,
     maxContext: 1000,
@@ -115,7 +115,6 @@ describe('fitMemory', () => {
       maxContext: 1000,
       pages: 8 * 16,
       kvBytes: 128 * pageBytes,
-      weightBytes: weightBytes(NANO),
     })
   })
 
@@ -155,7 +154,11 @@ describe('fitMemory', () => {
   })
 
   it('refuses with what is needed and what there is', async () => {
-    expect(await failure(() => fitMemory({ ...request, config: M2, maxContext: 196_608, available: 23 * GiB }))).toBe(
+    expect(
+      await failure(() =>
+        fitMemory({ ...request, config: M2, weights: weightBytes(M2), maxContext: 196_608, available: 23 * GiB }),
+      ),
+    ).toBe(
       'OUT_OF_MEMORY memory: expected room for 426.1 GiB of weights and 46.5 GiB for the KV of one sequence of ' +
         '196608 tokens, found 23 GiB available',
     )
