@@ -1,10 +1,10 @@
 /** What a model folder holds and whether it would run here, from its configuration and the headers of its files: no weight is read. */
 import { stat } from 'node:fs/promises'
-import path from 'node:path'
 import { type Device, listDevices } from './devices'
 import { EMBEDDED_MODEL } from './embedded-model'
 import { checkEngineOptions, type EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
+import { findModel } from './hub/find-model'
 import { loadText } from './loaded-model'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { type ConfigFiles, type ModelConfig, parseConfig, readConfigFiles } from './model/config'
@@ -60,25 +60,22 @@ export type InspectOptions = Pick<
 
 /**
  * Says what a model is and whether it would run on each device of this machine, before anything is loaded.
- * @param modelDir a folder in Hugging Face's layout. Default: the embedded model.
+ * @param model a folder in Hugging Face's layout, or `owner/name` of a downloaded one. Default: the embedded model.
  * @throws {M2Error} MODEL_NOT_FOUND, BAD_CHECKPOINT, UNSUPPORTED_MODEL for a model of another architecture, BAD_OPTION
  * @example
  * const { devices } = await inspectModel('models/MiniMax-M2')
  * console.log(devices.filter(({ fits }) => fits).map(({ device }) => device))
  */
-export async function inspectModel(
-  modelDir: string = EMBEDDED_MODEL,
-  options: InspectOptions = {},
-): Promise<ModelReport> {
-  return reportModel(modelDir, checkEngineOptions(options), listDevices)
+export async function inspectModel(model: string = EMBEDDED_MODEL, options: InspectOptions = {}): Promise<ModelReport> {
+  return reportModel(model, checkEngineOptions(options), listDevices)
 }
 
 export async function reportModel(
-  dir: string,
+  model: string,
   settings: EngineSettings,
   devices: () => Promise<Device[]>,
 ): Promise<ModelReport> {
-  const directory = path.resolve(dir)
+  const directory = await findModel(model, process.env)
   const files = await readConfigFiles(directory)
   const config = parseConfig(files)
   const quantization = readQuantization(files.config)

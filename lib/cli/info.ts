@@ -15,11 +15,11 @@ export function addInfo(program: Command, shell: Shell, done: (status: number) =
   program
     .command('info')
     .description('what a model is and whether it fits this machine, from its headers alone')
-    .argument('[dir]', 'folder of the model (default: the small embedded one)')
+    .argument('[model]', 'its folder, or owner/name of a downloaded one (default: the small embedded one)')
     .option('--json', 'print one JSON object')
     .addHelpText('after', EXAMPLES)
-    .action(async (dir: string | undefined, { json }: { json?: boolean }) => {
-      const report = await shell.inspect(dir)
+    .action(async (model: string | undefined, { json }: { json?: boolean }) => {
+      const report = await shell.inspect(model)
       shell.stdout.write(json ? `${JSON.stringify(report)}\n` : table(rows(report)))
       done(0)
     })
