@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- ops engine tokenizer scheduler agents --write]`: runs the named benches, or all but
+ * `npm run bench [-- ops engine tokenizer scheduler agents loading --write]`: runs the named benches, or all but
  * `soak`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
@@ -12,6 +12,7 @@ import { benchKernels } from './gpu/kernels'
 import { benchGpuModel } from './gpu/model'
 import { benchGpuOps } from './gpu/ops'
 import { header } from './header'
+import { benchLoading } from './loading'
 import { benchOps, describeCpu } from './ops'
 import { benchScheduler } from './scheduler'
 import { benchSoak } from './soak'
@@ -24,6 +25,7 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   tokenizer: benchTokenizer,
   scheduler: benchScheduler,
   agents: benchAgents,
+  loading: benchLoading,
 }
 /** These take long, or need a GPU or its compiler, and run only when they are named. */
 const NAMED: Record<string, () => Promise<Table[]>> = {

@@ -4,6 +4,7 @@
 #include "core/ops.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <ostream>
 #include <vector>
@@ -143,9 +144,15 @@ int64_t blocks_of(int64_t n) { return (n + kScaleBlock - 1) / kScaleBlock; }
 void dequantize(const View& source, const View& scales, int64_t first, int64_t count, std::vector<bf16>& rows) {
   const int64_t k = source.size(1);
   const f8* from = source.as<f8>() + first * k;
-  const float* scale = scales.as<float>() + first / kScaleBlock * scales.size(1);
   rows.resize(static_cast<size_t>(count * k));
-  for (int64_t i = 0; i < count * k; i++) rows[static_cast<size_t>(i)] = to_bf16(to_f32(from[i]) * scale[i % k / kScaleBlock]);
+  for (int64_t b = 0; b < scales.size(1); b++) {
+    const float scale = scales.as<float>()[first / kScaleBlock * scales.size(1) + b];
+    std::array<bf16, 256> products;
+    for (int i = 0; i < 256; i++) products[static_cast<size_t>(i)] = to_bf16(to_f32(f8{static_cast<uint8_t>(i)}) * scale);
+    for (int64_t row = 0; row < count; row++) {
+      for (int64_t i = row * k + b * kScaleBlock, end = row * k + std::min(k, (b + 1) * kScaleBlock); i < end; i++) rows[static_cast<size_t>(i)] = products[from[i].bits];
+    }
+  }
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ const FP8_CONFIG = {
   modules_to_not_convert: ['gate', 'e_score_correction_bias', 'lm_head'],
 }
 
-function configOf({ geometry: g, tied = false, fp8 }: RandomModel): Record<string, unknown> {
+export function configOf({ geometry: g, tied = false, fp8 }: RandomModel): Record<string, unknown> {
   return {
     ...(fp8 && { quantization_config: FP8_CONFIG }),
     architectures: ['MiniMaxM2ForCausalLM'],

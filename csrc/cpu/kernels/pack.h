@@ -39,19 +39,33 @@ void pack_rows(const PackTask& task) {
   }
 }
 
-// The same with f8, whose pairs are half words.
-inline void pack_f8(const PackTask& task) {
+// The same with f8, whose pairs are half words: a word has two pairs of its row.
+template <class S>
+void pack_f8(const PackTask& task) {
   const f8* rows = static_cast<const f8*>(task.rows);
-  f8* panel = static_cast<f8*>(task.panel) + 2 * task.first_lane;
-  for (int64_t i = 0; i < task.k; i += 2) {
-    for (int r = 0; r < task.count; r++) __builtin_memcpy(panel + i * kPanel + 2 * r, rows + r * task.k + i, 2);
+  f8* panel = static_cast<f8*>(task.panel);
+  int64_t i = 0;
+  for (; task.count == kPanel && i + 64 <= task.k; i += 64) {
+    typename S::I words[16];
+    for (int r = 0; r < 16; r++) words[r] = S::load_words(rows + r * task.k + i);
+    S::transpose(words);
+    for (int j = 0; j < 16; j++) {
+      uint32_t word[16];
+      uint16_t pairs[2][16];
+      S::store_words(word, words[j]);
+      for (int r = 0; r < 16; r++) pairs[0][r] = static_cast<uint16_t>(word[r]), pairs[1][r] = static_cast<uint16_t>(word[r] >> 16);
+      __builtin_memcpy(panel + (i + 4 * j) * kPanel, pairs, sizeof pairs);
+    }
+  }
+  for (; i < task.k; i += 2) {
+    for (int r = 0; r < task.count; r++) __builtin_memcpy(panel + i * kPanel + 2 * (task.first_lane + r), rows + r * task.k + i, 2);
   }
 }
 
 template <class S>
 void pack(const PackTask& task) {
   switch (task.dtype) {
-    case DType::kF8E4m3: return pack_f8(task);
+    case DType::kF8E4m3: return pack_f8<S>(task);
     case DType::kF32: return pack_rows<S, float>(task);
     case DType::kF16: return pack_rows<S, f16>(task);
     default: return pack_rows<S, bf16>(task);
