@@ -7,7 +7,7 @@
 #include <numeric>
 #include <set>
 
-#include "model/mapped_file.h"
+#include "model/checkpoint_file.h"
 
 namespace m2 {
 namespace {
@@ -61,27 +61,42 @@ class Loader {
     }
   }
 
-  void fill(const TensorEntry& t, const View& source, const View& scales) {
-    take_place(t);
+  // A tensor's rows from `first` on. A tensor comes in pieces from its first row to its last.
+  void fill(const TensorEntry& t, int64_t first, const View& source, const View& scales) {
+    if (first == 0) take_place(t);
     const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
       expect_shape(t, count, weight.k);
-      ops_.pack(weight, expert, first_row, source, scales);
+      ops_.pack(weight, expert, first_row + first, source, scales);
     };
-    if (t.kind == TensorKind::kEmbed) return as_bf16(t, source, w_.embed, g_.vocab, g_.hidden);
-    if (t.kind == TensorKind::kFinalNorm) return as_f32(t, source, w_.final_norm, 1, g_.hidden);
+    const auto as_f32 = [&](Buffer& to, int64_t count, int64_t cols) {
+      expect_shape(t, count, cols);
+      std::vector<float> values(source.numel());
+      for (size_t i = 0; i < values.size(); i++) values[i] = element(source, i);
+      ops_.upload(static_cast<float*>(to.data()) + first * cols, values.data(), values.size() * sizeof(float));
+    };
+    const auto as_bf16 = [&](Buffer& to, int64_t count, int64_t cols) {
+      expect_shape(t, count, cols);
+      bf16* const at = static_cast<bf16*>(to.data()) + first * cols;
+      if (source.dtype == DType::kBf16) return ops_.upload(at, source.data, source.numel() * sizeof(bf16));
+      std::vector<bf16> values(source.numel());
+      for (size_t i = 0; i < values.size(); i++) values[i] = to_bf16(element(source, i));
+      ops_.upload(at, values.data(), values.size() * sizeof(bf16));
+    };
+    if (t.kind == TensorKind::kEmbed) return as_bf16(w_.embed, g_.vocab, g_.hidden);
+    if (t.kind == TensorKind::kFinalNorm) return as_f32(w_.final_norm, 1, g_.hidden);
     if (t.kind == TensorKind::kLmHead) return rows(w_.lm_head, 0, 0, g_.vocab);
     LayerWeights& layer = w_.layers[t.layer];
     switch (t.kind) {
-      case TensorKind::kInputNorm: return as_f32(t, source, layer.input_norm, 1, g_.hidden);
+      case TensorKind::kInputNorm: return as_f32(layer.input_norm, 1, g_.hidden);
       case TensorKind::kQProj: return rows(layer.qkv, 0, 0, g_.q_size());
       case TensorKind::kKProj: return rows(layer.qkv, 0, g_.q_size(), g_.kv_size());
       case TensorKind::kVProj: return rows(layer.qkv, 0, g_.q_size() + g_.kv_size(), g_.kv_size());
       case TensorKind::kOProj: return rows(layer.o, 0, 0, g_.hidden);
-      case TensorKind::kQNorm: return as_f32(t, source, layer.q_norm, 1, g_.q_size());
-      case TensorKind::kKNorm: return as_f32(t, source, layer.k_norm, 1, g_.kv_size());
-      case TensorKind::kPostNorm: return as_f32(t, source, layer.post_norm, 1, g_.hidden);
-      case TensorKind::kGate: return as_f32(t, source, layer.gate, g_.experts, g_.hidden);
-      case TensorKind::kRouterBias: return as_f32(t, source, layer.router_bias, 1, g_.experts);
+      case TensorKind::kQNorm: return as_f32(layer.q_norm, 1, g_.q_size());
+      case TensorKind::kKNorm: return as_f32(layer.k_norm, 1, g_.kv_size());
+      case TensorKind::kPostNorm: return as_f32(layer.post_norm, 1, g_.hidden);
+      case TensorKind::kGate: return as_f32(layer.gate, g_.experts, g_.hidden);
+      case TensorKind::kRouterBias: return as_f32(layer.router_bias, 1, g_.experts);
       case TensorKind::kW1: return rows(layer.w13, t.expert, 0, g_.expert_hidden);
       case TensorKind::kW3: return rows(layer.w13, t.expert, g_.expert_hidden, g_.expert_hidden);
       case TensorKind::kW2: return rows(layer.w2, t.expert, 0, g_.hidden);
@@ -141,20 +156,6 @@ class Loader {
     if (t.rows != rows || t.cols != cols)
       fail("BAD_CHECKPOINT", "tensor ", t.name, " is [", t.rows, ", ", t.cols, "], expected [", rows, ", ", cols, "]");
   }
-  void as_f32(const TensorEntry& t, const View& source, Buffer& to, int64_t rows, int64_t cols) {
-    expect_shape(t, rows, cols);
-    std::vector<float> values(source.numel());
-    for (size_t i = 0; i < values.size(); i++) values[i] = element(source, i);
-    ops_.upload(to.data(), values.data(), values.size() * sizeof(float));
-  }
-  void as_bf16(const TensorEntry& t, const View& source, Buffer& to, int64_t rows, int64_t cols) {
-    expect_shape(t, rows, cols);
-    if (source.dtype == DType::kBf16) return ops_.upload(to.data(), source.data, source.numel() * sizeof(bf16));
-    std::vector<bf16> values(source.numel());
-    for (size_t i = 0; i < values.size(); i++) values[i] = to_bf16(element(source, i));
-    ops_.upload(to.data(), values.data(), values.size() * sizeof(bf16));
-  }
-
   Backend& ops_;
   const Geometry& g_;
   ModelWeights w_;
@@ -165,32 +166,36 @@ class Loader {
 
 int64_t blocks_of(int64_t n) { return (n + kScaleBlock - 1) / kScaleBlock; }
 
-// Tensors of a checkpoint, one file of it mapped at a time.
+constexpr int64_t kPieceBytes = 8 << 20;  // that are read and packed at a time
+
+// Tensors of a checkpoint, one file of it open at a time.
 class Source {
  public:
   explicit Source(const WeightPlan& plan) : plan_(plan) {}
 
   // Valid until the next call.
-  View view(int64_t file, uint64_t offset, DType dtype, int64_t rows, int64_t cols, const std::string& name) {
+  View read(int64_t file, uint64_t offset, DType dtype, int64_t rows, int64_t cols, const std::string& name) {
     if (file != open_) {
-      file_ = std::make_unique<MappedFile>(plan_.files[file]);
+      file_ = std::make_unique<CheckpointFile>(plan_.files[file]);
       open_ = file;
+      wanted_ = 0;
     }
     const uint64_t bytes = static_cast<uint64_t>(rows) * cols * dtype_bytes(dtype);
-    const void* data = file_->range(offset, bytes, name);
-    if (reinterpret_cast<uintptr_t>(data) % dtype_bytes(dtype) != 0) {  // a header of odd length is legal
-      aligned_.assign(static_cast<const char*>(data), static_cast<const char*>(data) + bytes);
-      data = aligned_.data();
+    if (data_.size() < bytes) data_.resize(bytes);
+    file_->read(offset, data_.data(), bytes, name);
+    if (offset + bytes + kPieceBytes > wanted_) {  // the next pieces are on their way while this one is packed
+      file_->want(offset + bytes, 4 * kPieceBytes);
+      wanted_ = offset + bytes + 4 * kPieceBytes;
     }
-    return View(const_cast<void*>(data), dtype, {rows, cols});
+    return View(data_.data(), dtype, {rows, cols});
   }
-  void release(const TensorEntry& t) const { file_->release(t.offset, t.bytes()); }
 
  private:
   const WeightPlan& plan_;
-  std::unique_ptr<MappedFile> file_;
-  std::vector<char> aligned_;
+  std::unique_ptr<CheckpointFile> file_;
+  std::vector<char> data_;
   int64_t open_ = -1;
+  uint64_t wanted_ = 0;  // up to this byte of the file
 };
 
 }  // namespace
@@ -216,14 +221,19 @@ ModelWeights load_weights(Backend& ops, const Geometry& g, const WeightPlan& pla
   Source weights(plan), scales(plan);  // scales may lie in another file than their weights
   for (size_t i : order) {
     const TensorEntry& t = plan.tensors[i];
-    const View weight = weights.view(t.file, t.offset, t.dtype, t.rows, t.cols, t.name);
-    if (t.dtype == DType::kF8E4m3) {
-      loader.fill(t, weight, scales.view(t.scale_file, t.scale_offset, DType::kF32, blocks_of(t.rows), blocks_of(t.cols), t.name));
-    } else {
-      loader.fill(t, weight, {});
+    const uint64_t row_bytes = t.cols * dtype_bytes(t.dtype);
+    const int64_t piece = std::max<int64_t>(1, kPieceBytes / row_bytes / kScaleBlock) * kScaleBlock;
+    for (int64_t first = 0; first < t.rows; first += piece) {
+      const int64_t count = std::min(piece, t.rows - first), blocks = blocks_of(t.cols);
+      const View rows = weights.read(t.file, t.offset + first * row_bytes, t.dtype, count, t.cols, t.name);
+      View row_scales;
+      if (t.dtype == DType::kF8E4m3) {
+        const uint64_t at = t.scale_offset + first / kScaleBlock * blocks * sizeof(float);
+        row_scales = scales.read(t.scale_file, at, DType::kF32, blocks_of(count), blocks, t.name);
+      }
+      loader.fill(t, first, rows, row_scales);
+      progress(done += count * row_bytes, total);
     }
-    weights.release(t);
-    progress(done += t.bytes(), total);
   }
   return loader.finish();
 }

@@ -1,4 +1,4 @@
-// The weights of a model on a backend, filled from mapped files by a plan that TypeScript made (names bound, shapes checked: lib/model/weights.ts).
+// The weights of a model on a backend, filled from files by a plan that TypeScript made (names bound, shapes checked: lib/model/weights.ts).
 #pragma once
 #include <functional>
 #include <string>
