@@ -1,7 +1,7 @@
 /** The ops of one MiniMax-M2 layer on the CPU, as cases to be timed. */
-import { type Ops, type PackedWeight, packWeight } from '../lib/ops'
+import type { Ops, PackedWeight } from '../lib/ops'
 import type { CeilingName } from './ceilings'
-import { bf16, f32, i32 } from './tensors'
+import { bf16, f32, fp8, i32 } from './tensors'
 
 const C = 3072
 const HEADS = 48
@@ -31,20 +31,25 @@ export function layerCases(ops: Ops, large: number): Case[] {
 }
 
 function products(ops: Ops, large: number): Case[] {
-  const one = (rows: number, n: number): Case => {
-    const weight = packWeight(ops, { experts: 1, n, k: C, layout: 'rows' }, bf16(n, C))
+  const one = (rows: number, n: number, format: 'bf16' | 'fp8' = 'bf16'): Case => {
+    const weight = ops.allocateWeight({ experts: 1, n, k: C, layout: 'rows', format })
+    ops.pack(weight, 0, 0, format === 'bf16' ? { source: bf16(n, C) } : fp8(n, C))
     const args = { x: f32(rows, C, Math.sin), weight, out: f32(rows, n) }
     return {
-      op: 'linear',
+      op: format === 'bf16' ? 'linear' : 'linear, FP8',
       shape: `${rows} x ${C} to ${n}`,
-      bytes: 2 * n * C,
+      bytes: (format === 'bf16' ? 2 : 1) * n * C,
       operations: 2 * rows * n * C,
       uses: 'multiplyF32',
       run: () => ops.linear(args),
     }
   }
   const tall = 32 * Math.ceil(large / (2 * C * 32))
-  return [one(1, tall), one(8, tall), one(512, (HEADS + 2 * KV_HEADS) * D)]
+  const square = (HEADS + 2 * KV_HEADS) * D
+  return [
+    ...[one(1, tall), one(8, tall), one(512, square)],
+    ...[one(1, 2 * tall, 'fp8'), one(8, 2 * tall, 'fp8'), one(512, square, 'fp8')],
+  ]
 }
 
 function experts(ops: Ops): Case[] {

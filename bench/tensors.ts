@@ -17,3 +17,9 @@ export function i32(shape: number[], value: (i: number) => number = () => 0) {
   const length = shape.reduce((a, b) => a * b)
   return { data: Int32Array.from({ length }, (_, i) => value(i)), shape }
 }
+
+/** A matrix of e4m3, with a scale for each block of 128 x 128. */
+export const fp8 = (rows: number, cols: number) => ({
+  source: { data: Uint8Array.from({ length: rows * cols }, (_, i) => (i * 37) % 0x78), shape: [rows, cols] },
+  scales: f32(Math.ceil(rows / 128), Math.ceil(cols / 128), () => 0.01),
+})
