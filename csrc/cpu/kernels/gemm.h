@@ -137,7 +137,7 @@ void fp8_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, con
       const typename S::Scale scale = S::fp8_scale(scales[p * blocks + b]);
       const f8* from = weight + (p * k + first_k) * kPanel;
       bf16* to = block + p * count * kPanel;
-      for (int64_t i = 0; i < count * kPanel; i += 32) S::store_scaled(to + i, from + i, scale);
+      for (int64_t i = 0; i < count * kPanel; i += 64) S::store_scaled(to + i, from + i, scale);
     }
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;

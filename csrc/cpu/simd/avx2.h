@@ -101,8 +101,7 @@ struct Avx2 {
   using Scale = F;
   M2_INLINE static Scale fp8_scale(float scale) { return set(scale); }
   M2_INLINE static void store_scaled(bf16* to, const f8* from, Scale scale) {
-    store(to, mul(load(from), scale));
-    store(to + 16, mul(load(from + 16), scale));
+    for (int i = 0; i < 64; i += 16) store(to + i, mul(load(from + i), scale));
   }
 
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) {

@@ -90,20 +90,18 @@ struct Avx512 {
     I table[4];
   };
   M2_INLINE static Scale fp8_scale(float scale) {
-    f8 magnitudes[16];
     alignas(64) bf16 products[128];
-    for (int i = 0; i < 128; i += 16) {
-      for (int j = 0; j < 16; j++) magnitudes[j].bits = static_cast<uint8_t>(i + j);
-      store(products + i, mul(load(magnitudes), set(scale)));
-    }
+    for (int i = 0; i < 128; i += 16) store(products + i, mul(load(kF8Magnitudes.values + i), set(scale)));
     return {{load_words(products), load_words(products + 32), load_words(products + 64), load_words(products + 96)}};
   }
   M2_INLINE static void store_scaled(bf16* to, const f8* from, const Scale& scale) {
-    const __m512i index = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-    const __m512i small = _mm512_permutex2var_epi16(scale.table[0], index, scale.table[1]), large = _mm512_permutex2var_epi16(scale.table[2], index, scale.table[3]);
-    const __m512i magnitude = _mm512_mask_mov_epi16(small, _mm512_test_epi16_mask(index, _mm512_set1_epi16(0x40)), large);
-    constexpr int kOrAnd = 0xf8;  // a | (b & c)
-    _mm512_storeu_si512(to, _mm512_ternarylogic_epi32(magnitude, _mm512_slli_epi16(index, 8), _mm512_set1_epi16(static_cast<int16_t>(0x8000)), kOrAnd));
+    for (int i = 0; i < 64; i += 32) {
+      const __m512i index = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+      const __m512i small = _mm512_permutex2var_epi16(scale.table[0], index, scale.table[1]), large = _mm512_permutex2var_epi16(scale.table[2], index, scale.table[3]);
+      const __m512i magnitude = _mm512_mask_mov_epi16(small, _mm512_test_epi16_mask(index, _mm512_set1_epi16(0x40)), large);
+      constexpr int kOrAnd = 0xf8;  // a | (b & c)
+      _mm512_storeu_si512(to + i, _mm512_ternarylogic_epi32(magnitude, _mm512_slli_epi16(index, 8), _mm512_set1_epi16(static_cast<int16_t>(0x8000)), kOrAnd));
+    }
   }
 
   M2_INLINE static Pairs load_pairs(const bf16* p, int) { return _mm512_loadu_si512(p); }

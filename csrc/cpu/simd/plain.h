@@ -180,12 +180,11 @@ struct Plain {
     return each([&](int i) M2_INLINE_LAMBDA { return (Floats)(x.v[i] & 0xffff0000u); });
   }
 
-  // 32 numbers of f8 times a scale, as bf16.
+  // 64 numbers of f8 times a scale, as bf16.
   using Scale = F;
   M2_INLINE static Scale fp8_scale(float scale) { return set(scale); }
   M2_INLINE static void store_scaled(bf16* to, const f8* from, Scale scale) {
-    store(to, mul(load(from), scale));
-    store(to + 16, mul(load(from + 16), scale));
+    for (int i = 0; i < 64; i += 16) store(to + i, mul(load(from + i), scale));
   }
 
   // Dot products of bf16 pairs, in kDotParts steps one after the other: dot adds a part's products to sum.
