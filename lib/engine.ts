@@ -69,10 +69,6 @@ export class Engine implements AsyncDisposable {
    */
   static async load(model: string = EMBEDDED_MODEL, options: EngineOptions = {}): Promise<Engine> {
     const settings = checkEngineOptions(options)
-    if (typeof model !== 'string' || model === '') {
-      const expected = 'the path of a folder, or the owner/name of a downloaded model'
-      throw new M2Error('BAD_OPTION', `model: expected ${expected}, found ${JSON.stringify(model)}`)
-    }
     return new Engine(await loadModel(model, settings))
   }
 

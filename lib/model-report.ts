@@ -13,6 +13,7 @@ import { type HeldWeights, holdWeights } from './model/held-weights'
 import { countParameters, kvBytesPerToken, type ParameterCounts } from './model/parameters'
 import { type Quantization, readQuantization, refuseQuantized } from './model/quantization'
 import { planWeights } from './model/weights'
+import { checkKeys } from './option-values'
 import type { EngineOptions } from './options'
 
 /** Tensors that are stored in one element type. */
@@ -58,6 +59,16 @@ export type InspectOptions = Pick<
   'kvDtype' | 'pageSize' | 'kvMemory' | 'maxContext' | 'maxSequences' | 'maxStepTokens'
 >
 
+// A record, so that a key that is missing here does not compile.
+const INSPECT_KEYS: Record<keyof InspectOptions, true> = {
+  kvDtype: true,
+  pageSize: true,
+  kvMemory: true,
+  maxContext: true,
+  maxSequences: true,
+  maxStepTokens: true,
+}
+
 /**
  * Says what a model is and whether it would run on each device of this machine, before anything is loaded.
  * @param model a folder in Hugging Face's layout, or `owner/name` of a downloaded one. Default: the embedded model.
@@ -67,6 +78,7 @@ export type InspectOptions = Pick<
  * console.log(devices.filter(({ fits }) => fits).map(({ device }) => device))
  */
 export async function inspectModel(model: string = EMBEDDED_MODEL, options: InspectOptions = {}): Promise<ModelReport> {
+  checkKeys('inspectModel', options, INSPECT_KEYS)
   return reportModel(model, checkEngineOptions(options), listDevices)
 }
 

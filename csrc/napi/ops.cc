@@ -270,9 +270,11 @@ Napi::Value allocate_weight(std::shared_ptr<Backend> backend, Info info) {
   const auto arguments = info[0].As<Napi::Object>();
   const std::string layout = string_of(arguments, "layout");
   expect(layout == "rows" || layout == "gateUp", "layout must be \"rows\" or \"gateUp\", found \"", layout, "\"");
+  const std::string format = arguments.Has("format") ? string_of(arguments, "format") : "bf16";
+  expect(format == "bf16" || format == "fp8", "format must be \"bf16\" or \"fp8\", found \"", format, "\"");
   WeightHandle handle{backend, backend->allocate_weight(integer_of(arguments, "experts"), integer_of(arguments, "n"), integer_of(arguments, "k"),
                                                         layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp,
-                                                        arguments.Has("format") && string_of(arguments, "format") == "fp8" ? WeightFormat::kFp8 : WeightFormat::kBf16)};
+                                                        format == "fp8" ? WeightFormat::kFp8 : WeightFormat::kBf16)};
   const size_t bytes = handle.weight.data.bytes();
   return to_js(info.Env(), std::move(handle), bytes);
 }

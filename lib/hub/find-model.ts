@@ -10,9 +10,13 @@ import { RepoCache } from './repo-cache'
 /**
  * @param model a folder, or the "owner/name" of a downloaded model; a folder of that name goes before
  * @returns an absolute path. That of a folder is not looked into.
- * @throws {M2Error} MODEL_NOT_FOUND when an "owner/name" is not in the cache, or not all of it
+ * @throws {M2Error} BAD_OPTION for what is no name; MODEL_NOT_FOUND when an "owner/name" is not in the cache, or not all of it
  */
 export async function findModel(model: string, env: Env): Promise<string> {
+  if (typeof model !== 'string' || model === '') {
+    const expected = 'the path of a folder, or the owner/name of a downloaded model'
+    throw new M2Error('BAD_OPTION', `model: expected ${expected}, found ${JSON.stringify(model)}`)
+  }
   const folder = path.resolve(model)
   if (!isRepoName(model) || (await stat(folder).catch(() => null))?.isDirectory()) return folder
   const cache = new RepoCache(cacheFolder(env), model)

@@ -21,7 +21,7 @@ export function holdWeights(
   device: string,
   wanted: 'auto' | 'bf16' | 'fp8',
 ): HeldWeights {
-  const takesFp8 = device === 'cpu'
+  const takesFp8 = device === 'cpu' // as each backend's `takes` says in csrc, which is asked only when a model is loaded
   if (wanted === 'fp8' && fp8Elements === 0) refuse('needs a checkpoint whose matrices are FP8')
   if (wanted === 'fp8' && !takesFp8) refuse(`is not available on ${device} yet`)
   const kept = takesFp8 && wanted !== 'bf16' ? fp8Elements : 0

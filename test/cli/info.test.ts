@@ -3,11 +3,11 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { run } from '../../lib/cli/program'
 import { type Device, listDevices } from '../../lib/devices'
-import { M2Error, type ModelReport } from '../../lib/index'
+import { inspectModel, M2Error, type ModelReport } from '../../lib/index'
 import { parseConfig, readConfigFiles } from '../../lib/model/config'
 import { fitMemory, fitRequest } from '../../lib/model/fit'
 import { weightBytes } from '../../lib/model/parameters'
-import { modelFolder, temporaryFolder, writeJson } from '../model/folder'
+import { failure, modelFolder, temporaryFolder, writeJson } from '../model/folder'
 import { type FakeOptions, fakeShell } from './fake-shell'
 import { m2 as m2Process } from './process'
 
@@ -176,6 +176,17 @@ function spoiled(spoil: (dir: string) => void): string {
   spoil(dir)
   return dir
 }
+
+describe('inspectModel refuses', () => {
+  it.each<[unknown, object, string]>([
+    [7, {}, 'BAD_OPTION model: expected the path of a folder, or the owner/name of a downloaded model, found 7'],
+    ['', {}, 'BAD_OPTION model: expected the path of a folder, or the owner/name of a downloaded model, found ""'],
+    [undefined, { weightDtype: 'bf16' }, 'BAD_OPTION inspectModel: unknown option "weightDtype"'],
+    [undefined, { pageSize: 0 }, 'BAD_OPTION pageSize: expected an integer of at least 1'],
+  ])('%j with %j', async (model, options, line) => {
+    expect(await failure(() => inspectModel(model as string, options))).toContain(line)
+  })
+})
 
 describe('listDevices', () => {
   const h200 = { device: 'cuda:0', name: 'NVIDIA H200', architecture: 90, memory: 140 * GiB, usable: true }

@@ -3,25 +3,12 @@ import type { ModelConfig } from '../../lib/model/config'
 import { fitMemory, fitRequest, type MemoryOptions, memoryNeeded } from '../../lib/model/fit'
 import { reportFit } from '../../lib/model/fit-report'
 import { weightBytes } from '../../lib/model/parameters'
-import { failure } from './folder'
+import { failure, M2 as SHAPE } from './folder'
 
 const GiB = 2 ** 30
 
 const M2: ModelConfig = {
-  vocabSize: 200_064,
-  hiddenSize: 3072,
-  layers: 62,
-  heads: 48,
-  kvHeads: 8,
-  headDim: 128,
-  rotaryDim: 64,
-  ropeTheta: 5e6,
-  experts: 256,
-  expertsPerToken: 8,
-  expertHidden: 1536,
-  rmsNormEps: 1e-6,
-  tieWordEmbeddings: false,
-  useRoutingBias: true,
+  ...SHAPE,
   maxPositionEmbeddings: 196_608,
   eosTokenIds: [],
   bosTokenId: null,

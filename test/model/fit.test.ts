@@ -3,24 +3,8 @@ import { formatBytes, parseByteSize } from '../../lib/model/byte-size'
 import type { ModelShape } from '../../lib/model/config'
 import { availableMemory, type FitRequest, fitMemory } from '../../lib/model/fit'
 import { countParameters, kvBytesPerToken, weightBytes } from '../../lib/model/parameters'
-import { failure } from './folder'
+import { failure, M2 } from './folder'
 
-const M2: ModelShape = {
-  vocabSize: 200_064,
-  hiddenSize: 3072,
-  layers: 62,
-  heads: 48,
-  kvHeads: 8,
-  headDim: 128,
-  rotaryDim: 64,
-  ropeTheta: 5e6,
-  experts: 256,
-  expertsPerToken: 8,
-  expertHidden: 1536,
-  rmsNormEps: 1e-6,
-  tieWordEmbeddings: false,
-  useRoutingBias: true,
-}
 const NANO: ModelShape = {
   ...M2,
   vocabSize: 1536,

@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { onTestFinished } from 'vitest'
 import type { M2Error } from '../../lib/errors'
+import type { ModelShape } from '../../lib/model/config'
 import type { ModelGeometry } from '../../lib/native'
 import { type RandomModel, writeRandomModel } from '../reference/checkpoint-writer'
 
@@ -20,6 +21,24 @@ export const TINY: ModelGeometry = {
   expertsPerToken: 2,
   expertHidden: 32,
   rmsNormEps: 1e-6,
+}
+
+/** MiniMax-M2 itself. */
+export const M2: ModelShape = {
+  vocabSize: 200_064,
+  hiddenSize: 3072,
+  layers: 62,
+  heads: 48,
+  kvHeads: 8,
+  headDim: 128,
+  rotaryDim: 64,
+  ropeTheta: 5e6,
+  experts: 256,
+  expertsPerToken: 8,
+  expertHidden: 1536,
+  rmsNormEps: 1e-6,
+  tieWordEmbeddings: false,
+  useRoutingBias: true,
 }
 
 /** An empty folder that goes when the test ends. */

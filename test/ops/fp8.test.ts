@@ -141,6 +141,11 @@ describe.each(DEVICES)('FP8 weights on %s', (device) => {
     }
   })
 
+  it('are held in a format that there is', () => {
+    const shape = { experts: 1, n: 32, k: 32, layout: 'rows', format: 'fp4' } as unknown as WeightShape
+    expect(() => ops.allocateWeight(shape)).toThrow('format must be "bf16" or "fp8", found "fp4"')
+  })
+
   it('need scales of the right shape', () => {
     const weight = ops.allocateWeight({ experts: 1, n: 160, k: 160, layout: 'rows' })
     const from = both(quantizeFp8(new Float32Array(160 * 160).fill(1), 160, 160)).fp8
