@@ -33,7 +33,7 @@ export function layerCases(ops: Ops, large: number): Case[] {
 function products(ops: Ops, large: number): Case[] {
   const one = (rows: number, n: number, format: 'bf16' | 'fp8' = 'bf16'): Case => {
     const weight = ops.allocateWeight({ experts: 1, n, k: C, layout: 'rows', format })
-    ops.pack(weight, 0, 0, format === 'bf16' ? { source: bf16(n, C) } : fp8(n, C))
+    ops.pack(weight, 0, 0, format === 'bf16' ? { values: bf16(n, C) } : fp8(n, C))
     const args = { x: f32(rows, C, Math.sin), weight, out: f32(rows, n) }
     return {
       op: format === 'bf16' ? 'linear' : 'linear, FP8',
@@ -91,8 +91,8 @@ function experts(ops: Ops): Case[] {
 /** E experts of equal content: what they hold does not matter to the time. */
 function sameExperts(ops: Ops, n: number, k: number, layout: 'rows' | 'gateUp'): PackedWeight {
   const weight = ops.allocateWeight({ experts: E, n, k, layout })
-  const source = bf16(n, k)
-  for (let expert = 0; expert < E; expert++) ops.pack(weight, expert, 0, { source })
+  const values = bf16(n, k)
+  for (let expert = 0; expert < E; expert++) ops.pack(weight, expert, 0, { values })
   return weight
 }
 

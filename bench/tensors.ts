@@ -20,6 +20,6 @@ export function i32(shape: number[], value: (i: number) => number = () => 0) {
 
 /** A matrix of e4m3, with a scale for each block of 128 x 128. */
 export const fp8 = (rows: number, cols: number) => ({
-  source: { data: Uint8Array.from({ length: rows * cols }, (_, i) => (i * 37) % 0x78), shape: [rows, cols] },
+  values: { data: Uint8Array.from({ length: rows * cols }, (_, i) => (i * 37) % 0x78), shape: [rows, cols] },
   scales: f32(Math.ceil(rows / 128), Math.ceil(cols / 128), () => 0.01),
 })

@@ -7,7 +7,7 @@ import { type NativeModule, native } from './native'
 
 type TypedArray = Float32Array | Uint16Array | Int32Array | Uint8Array
 
-/** Row-major data with its sizes. Float32Array is f32, Uint16Array bf16 (or f16 where `dtype` says so), Int32Array i32, Uint8Array e4m3. */
+/** Row-major data with its sizes. Float32Array is f32, Uint16Array bf16 (or f16 where `dtype` says so), Int32Array i32, Uint8Array e4m3 or what is said. */
 export interface Tensor<T extends TypedArray = TypedArray> {
   data: T
   shape: readonly number[]
@@ -31,7 +31,20 @@ export interface WeightShape {
   n: number // rows: 2F for gateUp
   k: number
   layout: 'rows' | 'gateUp'
-  format?: 'bf16' | 'fp8' // default bf16
+  format?: 'bf16' | 'fp8' | 'int4' // default bf16
+  group?: number // of int4: k that share a scale
+  zeros?: boolean // of int4: groups have zeros of their own
+}
+
+/**
+ * Rows of a matrix. Bytes are e4m3 with scales [ceil(rows / 128), ceil(k / 128)] f32; where there is a group they are codes [rows, k / 2], the even k in the
+ * low half, with scales [rows, ceil(k / group)] bf16 and maybe zeros of that shape, of bytes.
+ */
+export interface MatrixRows {
+  values: Tensor<Float32Array | Uint16Array | Uint8Array>
+  scales?: F32 | Bf16
+  zeros?: Tensor<Uint8Array>
+  group?: number
 }
 
 export interface KvShape {
@@ -52,13 +65,8 @@ export interface Ops {
   readonly activations: 'f32' | 'bf16'
 
   allocateWeight(shape: WeightShape): PackedWeight
-  /** Fills rows of one expert, from `firstRow` on, with source [rows, k]; bytes are e4m3 and have scales [ceil(rows / 128), ceil(k / 128)]. */
-  pack(
-    weight: PackedWeight,
-    expert: number,
-    firstRow: number,
-    from: { source: Tensor<Float32Array | Uint16Array | Uint8Array>; scales?: F32 },
-  ): void
+  /** Fills rows of one expert, from `firstRow` on. */
+  pack(weight: PackedWeight, expert: number, firstRow: number, rows: MatrixRows): void
 
   /** Uninitialised, laid out [P][L][K|V][Hk][S][D]. */
   createKv(shape: KvShape): KvCache
@@ -199,7 +207,7 @@ export function packWeight(ops: Ops, shape: WeightShape, source: Tensor<Float32A
   const { experts, n, k } = shape
   for (let e = 0; e < experts; e++) {
     const data = source.data.subarray(e * n * k, (e + 1) * n * k)
-    ops.pack(weight, e, 0, { source: { ...source, data, shape: [n, k] } })
+    ops.pack(weight, e, 0, { values: { ...source, data, shape: [n, k] } })
   }
   return weight
 }

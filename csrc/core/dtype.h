@@ -6,11 +6,11 @@
 
 namespace m2 {
 
-enum class DType : uint8_t { kF32 = 0, kBf16 = 1, kF16 = 2, kF8E4m3 = 3, kI32 = 4 };
+enum class DType : uint8_t { kF32 = 0, kBf16 = 1, kF16 = 2, kF8E4m3 = 3, kI32 = 4, kU8 = 5 };
 
-constexpr size_t dtype_bytes(DType t) { return t == DType::kF32 || t == DType::kI32 ? 4 : t == DType::kF8E4m3 ? 1 : 2; }
+constexpr size_t dtype_bytes(DType t) { return t == DType::kF32 || t == DType::kI32 ? 4 : t == DType::kF8E4m3 || t == DType::kU8 ? 1 : 2; }
 constexpr const char* dtype_name(DType t) {
-  constexpr const char* kNames[] = {"f32", "bf16", "f16", "f8_e4m3", "i32"};
+  constexpr const char* kNames[] = {"f32", "bf16", "f16", "f8_e4m3", "i32", "u8"};
   return kNames[static_cast<int>(t)];
 }
 
@@ -34,6 +34,8 @@ template <>
 inline constexpr DType kDTypeOf<f8> = DType::kF8E4m3;
 template <>
 inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
+template <>
+inline constexpr DType kDTypeOf<uint8_t> = DType::kU8;
 
 inline float to_f32(bf16 x) {
   uint32_t u = static_cast<uint32_t>(x.bits) << 16;

@@ -4,105 +4,12 @@
 #include "core/ops.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <ostream>
-#include <vector>
+
+#include "core/check.h"
 
 namespace m2 {
 namespace {
-
-constexpr int64_t kStep = 32;  // hidden sizes, K of matrix products and head dims are multiples of it
-constexpr int64_t kMaxHeadDim = 256;
-constexpr int64_t kFp8Rows = 16;    // that share their scales, whatever rows of a weight they are
-
-struct Shape {
-  int rank;
-  std::array<int64_t, 4> sizes;
-};
-
-Shape shape_of(const View& v) { return {v.rank, v.sizes}; }
-
-std::ostream& operator<<(std::ostream& out, const Shape& s) {
-  out << "[";
-  for (int i = 0; i < s.rank; i++) out << (i ? ", " : "") << s.sizes[i];
-  return out << "]";
-}
-
-// The checks of one op; every message begins with the op's name.
-class Check {
- public:
-  Check(const char* op, bool reads_values) : op_(op), reads_values_(reads_values) {}
-
-  template <class... Parts>
-  void that(bool holds, const Parts&... parts) const {
-    expect(holds, op_, ": ", parts...);
-  }
-
-  // The argument whose sizes name the others': only its dtype and rank are given.
-  void rank(const View& v, const char* name, DType dtype, int rank) const {
-    that(v.dtype == dtype && v.rank == rank, name, " must be ", dtype_name(dtype), " of ", rank, " dimensions, found ", dtype_name(v.dtype), " ",
-         shape_of(v));
-    for (int i = 0; i < rank; i++) that(v.sizes[i] >= 0, name, " must have sizes of 0 or more, found ", shape_of(v));
-    that(v.data != nullptr || v.numel() == 0, name, " must have data, found a null pointer for ", shape_of(v));
-  }
-
-  void view(const View& v, const char* name, DType dtype, std::initializer_list<int64_t> sizes) const {
-    const Shape expected = shape_of(View(nullptr, dtype, sizes)), found = shape_of(v);
-    that(v.dtype == dtype && found.rank == expected.rank && found.sizes == expected.sizes, name, " must be ", dtype_name(dtype), " ", expected,
-         ", found ", dtype_name(v.dtype), " ", found);
-    that(v.data != nullptr || v.numel() == 0, name, " must have data, found a null pointer for ", found);
-  }
-
-  void at_least(int64_t value, const char* name, int64_t least) const { that(value >= least, name, " must be at least ", least, ", found ", value); }
-  void multiple_of_step(int64_t value, const char* name) const {
-    that(value > 0 && value % kStep == 0, name, " must be a positive multiple of ", kStep, ", found ", value);
-  }
-  void in_range(int64_t value, const char* name, int64_t first, int64_t last) const {
-    that(value >= first && value <= last, name, " must be in ", first, "..", last, ", found ", value);
-  }
-
-  void weight(const Weight* w, WeightLayout layout, int64_t experts, int64_t n, int64_t k) const {
-    that(w && w->data.data(), "weight must be allocated, found none");
-    that(w->layout == layout, "weight must be packed for ", layout == WeightLayout::kGateUp ? "gate and up rows" : "plain rows", ", found the other");
-    const Shape expected{3, {experts, n, k}}, found{3, {w->experts, w->n, w->k}};
-    that(found.sizes == expected.sizes, "weight must be ", expected, ", found ", found);
-  }
-
-  void kv(const KvCache& kv, int64_t layer, int64_t head_dim) const {
-    that(kv.data != nullptr, "kv must have data, found a null pointer");
-    that(kv.dtype == DType::kF32 || kv.dtype == DType::kBf16, "kv must be f32 or bf16, found ", dtype_name(kv.dtype));
-    that(kv.pages > 0 && kv.layers > 0 && kv.heads > 0 && kv.page_size > 0, "kv must have pages, layers, heads and a page size of 1 or more, found ",
-         Shape{4, {kv.pages, kv.layers, kv.heads, kv.page_size}});
-    that(kv.head_dim == head_dim, "kv must have head dim ", head_dim, ", found ", kv.head_dim);
-    that(head_dim >= kStep && head_dim <= kMaxHeadDim && head_dim % kStep == 0, "head dim must be ", kStep, " to ", kMaxHeadDim, " in steps of ", kStep,
-         ", found ", head_dim);
-    in_range(layer, "layer", 0, kv.layers - 1);
-  }
-
-  // Every value of an i32 view in first..last; of the first `count` only, where that is given.
-  void values(const View& v, const char* name, int64_t first, int64_t last, int64_t count = -1) const {
-    if (!reads_values_) return;
-    const int32_t* x = v.as<int32_t>();
-    for (int64_t i = 0, n = count < 0 ? v.numel() : count; i < n; i++) that(x[i] >= first && x[i] <= last, name, "[", i, "] must be in ", first, "..", last, ", found ", x[i]);
-  }
-
-  // Prefix sums: from 0, never falling, to at most `most`.
-  void prefix_sums(const View& v, const char* name, int64_t most) const {
-    if (!reads_values_) return;
-    const int32_t* x = v.as<int32_t>();
-    const int64_t last = v.numel() - 1;
-    that(x[0] == 0, name, "[0] must be 0, found ", x[0]);
-    for (int64_t i = 1; i <= last; i++) that(x[i] >= x[i - 1], name, "[", i, "] must be at least ", x[i - 1], ", found ", x[i]);
-    that(x[last] <= most, name, "[", last, "] must be at most ", most, ", found ", x[last]);
-  }
-
-  bool reads_values() const { return reads_values_; }
-
- private:
-  const char* op_;
-  bool reads_values_;
-};
 
 // What each query may see lies inside its page table row, and every page it names exists.
 void check_contexts(const Check& check, const AttentionArgs& a) {
@@ -138,59 +45,7 @@ void check_options(const Check& check, const SampleArgs& a) {
   }
 }
 
-int64_t blocks_of(int64_t n) { return (n + kScaleBlock - 1) / kScaleBlock; }
-
-// Rows of one block of an FP8 matrix as the bf16 that they stand for.
-void dequantize(const View& source, const View& scales, int64_t first, int64_t count, std::vector<bf16>& rows) {
-  const int64_t k = source.size(1);
-  const f8* from = source.as<f8>() + first * k;
-  rows.resize(static_cast<size_t>(count * k));
-  for (int64_t b = 0; b < scales.size(1); b++) {
-    const float scale = scales.as<float>()[first / kScaleBlock * scales.size(1) + b];
-    std::array<bf16, 256> products;
-    for (int i = 0; i < 256; i++) products[static_cast<size_t>(i)] = to_bf16(to_f32(f8{static_cast<uint8_t>(i)}) * scale);
-    for (int64_t row = 0; row < count; row++) {
-      for (int64_t i = row * k + b * kScaleBlock, end = row * k + std::min(k, (b + 1) * kScaleBlock); i < end; i++) rows[static_cast<size_t>(i)] = products[from[i].bits];
-    }
-  }
-}
-
 }  // namespace
-
-Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format) {
-  const Check check("allocate_weight", false);
-  check.at_least(experts, "experts", 1);
-  check.at_least(n, "n", 1);
-  check.multiple_of_step(k, "k");
-  if (layout == WeightLayout::kGateUp) check.that(n % (2 * kStep) == 0, "n of gate and up rows must be twice a multiple of ", kStep, ", found ", n);
-  check.that(takes(format), "format must be one that ", device(), " takes, found FP8");
-  return {allocate(weight_bytes(experts, n, k, format)), experts, n, k, layout, format};
-}
-
-void Backend::pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales) {
-  const Check check("pack", false);
-  check.that(weight.data.data() != nullptr, "weight must be allocated, found none");
-  check.in_range(expert, "expert", 0, weight.experts - 1);
-  const bool is_fp8 = source.dtype == DType::kF8E4m3;
-  check.that(source.dtype != DType::kI32, "source must be f32, bf16, f16 or f8_e4m3, found i32");
-  check.rank(source, "source", source.dtype, 2);
-  check.view(source, "source", source.dtype, {source.size(0), weight.k});
-  check.in_range(first_row, "first_row", 0, weight.n - source.size(0));
-  if (is_fp8) check.view(scales, "scales", DType::kF32, {blocks_of(source.size(0)), blocks_of(weight.k)});
-  if (source.size(0) == 0) return;
-  if (weight.format == WeightFormat::kFp8) {
-    check.that(is_fp8, "source of an FP8 weight must be f8_e4m3, found ", dtype_name(source.dtype));
-    check.that(first_row % kFp8Rows == 0, "first_row must be a multiple of ", kFp8Rows, " for FP8, found ", first_row);
-    return do_pack(weight, expert, first_row, source, scales);
-  }
-  if (!is_fp8) return do_pack(weight, expert, first_row, source, {});
-  std::vector<bf16> rows;
-  for (int64_t first = 0; first < source.size(0); first += kScaleBlock) {
-    const int64_t count = std::min(kScaleBlock, source.size(0) - first);
-    dequantize(source, scales, first, count, rows);
-    do_pack(weight, expert, first_row + first, View(rows.data(), DType::kBf16, {count, weight.k}), {});
-  }
-}
 
 void Backend::embed(const EmbedArgs& a) {
   const Check check("embed", host_memory());

@@ -15,25 +15,9 @@
 #include <string>
 
 #include "core/view.h"
+#include "core/weight.h"
 
 namespace m2 {
-
-// How the rows of a packed weight are arranged. kGateUp: a matrix of 2F rows, gate rows [0, F) and up rows [F, 2F); the backend may interleave
-// them so that one tile holds a gate and its up.
-enum class WeightLayout { kRows, kGateUp };
-
-// What weights are held as. kFp8: e4m3 with a float32 scale for each block of 128 rows and 128 k; a weight is the bf16 next to e4m3 * scale, so a product
-// has the same bits as with the bf16 weights that such a matrix stands for.
-enum class WeightFormat { kBf16, kFp8 };
-constexpr int64_t kScaleBlock = 128;
-
-// A weight matrix [experts, n, k] in the backend's own layout (y = x W^T). experts is 1 for a dense product.
-struct Weight {
-  Buffer data;
-  int64_t experts = 0, n = 0, k = 0;
-  WeightLayout layout = WeightLayout::kRows;
-  WeightFormat format = WeightFormat::kBf16;
-};
 
 // The paged KV cache: [P][L][K|V][Hk][S][D]; a (page, layer, K or V, head) tile is one contiguous box [S][D]. dtype f32 or bf16.
 struct KvCache {
@@ -244,10 +228,10 @@ class Backend {
 
   // Whether products take weights of this format.
   virtual bool takes(WeightFormat format) const { return format == WeightFormat::kBf16; }
-  // Packing: allocate the whole, then fill row ranges from host tensors [rows, k] of f32, bf16 or f16 (rounded to bf16), or f8 with scales
-  // [ceil(rows / 128), ceil(k / 128)] f32. A weight held as FP8 takes only f8, from a multiple of 16 rows on.
-  Weight allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format = WeightFormat::kBf16);
-  void pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales = {});
+  // Packing: allocate the whole, then fill row ranges of it. A weight held as bf16 takes rows of every kind; one held as FP8 or int4 takes only rows that
+  // are stored so, from a multiple of 16 rows on.
+  Weight allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightType type = {});
+  void pack(Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows);
 
   void embed(const EmbedArgs&);
   void rms_norm(const RmsNormArgs&);
@@ -263,8 +247,8 @@ class Backend {
   void sample(const SampleArgs&);
 
  protected:
-  virtual size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat format) const = 0;
-  virtual void do_pack(Weight&, int64_t expert, int64_t first_row, const View& source, const View& scales) = 0;
+  virtual size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type) const = 0;
+  virtual void do_pack(Weight&, int64_t expert, int64_t first_row, const MatrixRows& rows) = 0;
   virtual void do_embed(const EmbedArgs&) = 0;
   virtual void do_rms_norm(const RmsNormArgs&) = 0;
   virtual void do_linear(const LinearArgs&) = 0;

@@ -46,10 +46,8 @@ class CpuBackend : public Backend {
   }
 
  protected:
-  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat format) const override { return cpu::weight_bytes(experts, n, k, format); }
-  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales) override {
-    cpu::pack(m_, weight, expert, first_row, source, scales);
-  }
+  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type) const override { return cpu::weight_bytes(experts, n, k, type); }
+  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) override { cpu::pack(m_, weight, expert, first_row, rows); }
   void do_embed(const EmbedArgs& a) override { cpu::embed(m_, a); }
   void do_rms_norm(const RmsNormArgs& a) override { cpu::rms_norm(m_, a); }
   void do_linear(const LinearArgs& a) override { cpu::linear(m_, a); }

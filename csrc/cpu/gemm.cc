@@ -64,7 +64,6 @@ void grouped(Machine& m, GemmTask task, const int32_t* offsets, const Weight& we
     const Strip& strip = strips[i / columns];
     GemmTask part = task;
     part.weight = panels_of(weight, strip.expert);
-    part.scales = scales_of(weight, strip.expert);
     part.first_row = strip.first_row;
     part.last_row = strip.last_row;
     part.first_panel = i % columns * c.panels;
@@ -74,7 +73,7 @@ void grouped(Machine& m, GemmTask task, const int32_t* offsets, const Weight& we
 }
 
 GemmTask whole(const View& x, const Weight& weight, int64_t width, Epilogue epilogue, void* out) {
-  return {x.data, nullptr, 1, weight.k, panels_of(weight, 0), scales_of(weight, 0), width, epilogue, out, 0, 0, 0, 0};
+  return {x.data, nullptr, 1, weight.k, panels_of(weight, 0), width, epilogue, out, 0, 0, 0, 0};
 }
 
 }  // namespace

@@ -17,13 +17,20 @@ inline constexpr int64_t kGemmScratch = kGemmRows * 4 * kPanel;  // floats
 
 enum class Epilogue { kStore, kAdd, kSwiGlu };
 
+// One expert's panels, as weights.cc has them.
+struct Panels {
+  WeightType type;
+  void* data;
+  void* scales;    // null where there are none
+  uint8_t* zeros;  // of int4; null: 8 everywhere
+};
+
 struct GemmTask {
   const void* x;          // bf16 or f32; row i of the product is row i of x, or row source[i] / slots
   const int32_t* source;
   int64_t slots;
   int64_t k;
-  const void* weight;     // the panels of one expert: bf16, or f8 where there are scales
-  const float* scales;    // [panels, ceil(k / 128)], or null
+  Panels weight;
   int64_t width;          // of an out row: what lies beyond is padding
   Epilogue epilogue;
   void* out;              // [.., width] f32; kSwiGlu: bf16
@@ -32,8 +39,8 @@ struct GemmTask {
 
 // 16 rows of a host tensor, or fewer at the edges, into one panel.
 struct PackTask {
-  const void* rows;  // [count, k]
-  DType dtype;       // f8 rows stay f8, all others become bf16
+  const void* rows;  // [count, k], or [count, k / 2] of codes
+  DType dtype;       // f8 rows and codes stay so, all others become bf16
   int64_t k;
   void* panel;
   int first_lane, count;

@@ -5,11 +5,9 @@
 namespace m2::cpu {
 
 // weights.cc
-size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat format);
-// The panels of one expert, and its scales: null where there are none.
-const void* panels_of(const Weight&, int64_t expert);
-const float* scales_of(const Weight&, int64_t expert);
-void pack(Machine&, Weight&, int64_t expert, int64_t first_row, const View& source, const View& scales);
+size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type);
+Panels panels_of(const Weight&, int64_t expert);
+void pack(Machine&, Weight&, int64_t expert, int64_t first_row, const MatrixRows& rows);
 // tokens.cc
 void embed(Machine&, const EmbedArgs&);
 void rms_norm(Machine&, const RmsNormArgs&);

@@ -1,49 +1,85 @@
 // The layout of packed weights: [experts][panels][K / 2][16 outputs][2] bf16 or f8. A panel is 16 outputs; one vector holds two consecutive k of all 16, so
 // a product needs no sums across lanes and a one-row product reads memory straight on. The last panel is padded with zero rows.
+// Codes of int4 are [experts][panels][K / 2][16 bytes]: the low half of byte j is of output j / 2 and the j % 2-th k of the pair, the high half of output
+// 8 + j / 2, so that both halves become vectors of pairs as they are.
 // kGateUp: panels 2i and 2i + 1 are gate and up rows 16i .. 16i+15, so both are at hand where SwiGLU joins them.
-// Behind an expert's f8 panels stand their scales, [panels][ceil(K / 128)] f32: a panel's rows all lie in one block of 128.
+// Behind an expert's panels stand their scales: of f8 [panels][ceil(K / 128)] f32, as a panel's rows all lie in one block of 128; of codes
+// [panels][groups][16] bf16; and then zeros, if there are any, [panels][groups][16] u8.
 #include "cpu/launchers.h"
 
 namespace m2::cpu {
 namespace {
 
 int64_t panel_count(int64_t n) { return (n + kPanel - 1) / kPanel; }
-int64_t blocks_of(int64_t k) { return (k + kScaleBlock - 1) / kScaleBlock; }
 
-// Bytes of an expert's panels, and of all that is an expert's; both multiples of 64.
-int64_t panel_bytes(int64_t n, int64_t k, WeightFormat format) { return panel_count(n) * kPanel * k * (format == WeightFormat::kFp8 ? 1 : 2); }
-int64_t expert_bytes(int64_t n, int64_t k, WeightFormat format) {
-  const int64_t scales = format == WeightFormat::kFp8 ? panel_count(n) * blocks_of(k) * static_cast<int64_t>(sizeof(float)) : 0;
-  return panel_bytes(n, k, format) + (scales + 63) / 64 * 64;
+// Bytes of one panel's k pairs, scales and zeros.
+struct PanelBytes {
+  int64_t pairs, scales, zeros;
+
+  PanelBytes(int64_t k, WeightType type) : pairs(k / 2 * pair_bytes(type.format)), scales(0), zeros(0) {
+    if (type.format == WeightFormat::kFp8) scales = groups_of(k, kScaleBlock) * static_cast<int64_t>(sizeof(float));
+    if (type.format != WeightFormat::kInt4) return;
+    scales = groups_of(k, type.group) * kPanel * static_cast<int64_t>(sizeof(bf16));
+    if (type.zeros) zeros = groups_of(k, type.group) * kPanel;
+  }
+  static int64_t pair_bytes(WeightFormat format) { return kPanel * (format == WeightFormat::kBf16 ? 4 : format == WeightFormat::kFp8 ? 2 : 1); }
+};
+
+int64_t expert_bytes(int64_t n, int64_t k, WeightType type) {
+  const PanelBytes panel(k, type);
+  return (panel_count(n) * (panel.pairs + panel.scales + panel.zeros) + 63) / 64 * 64;
 }
 
-char* expert_data(const Weight& w, int64_t expert) { return static_cast<char*>(w.data.data()) + expert * expert_bytes(w.n, w.k, w.format); }
-float* expert_scales(const Weight& w, int64_t expert) { return reinterpret_cast<float*>(expert_data(w, expert) + panel_bytes(w.n, w.k, w.format)); }
+// Codes have none of their own: they are written with those of the rows before them.
+void zero_rows_behind(int64_t row, char* pairs, int64_t k, WeightFormat format) {
+  if (format == WeightFormat::kInt4) return;
+  const int64_t bytes = PanelBytes::pair_bytes(format), used = row * bytes / kPanel;
+  for (int64_t i = 0; i < k / 2; i++) std::fill(pairs + i * bytes + used, pairs + (i + 1) * bytes, char{0});
+}
+
+// [rows][groups] -> [groups][16], zeros for rows that are not there.
+template <class T>
+void transpose(const T* from, int64_t rows, int64_t groups, T* to) {
+  for (int64_t g = 0; g < groups; g++) {
+    for (int64_t row = 0; row < kPanel; row++) to[g * kPanel + row] = row < rows ? from[row * groups + g] : T{};
+  }
+}
 
 }  // namespace
 
-size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat format) { return static_cast<size_t>(experts * expert_bytes(n, k, format)); }
+size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type) { return static_cast<size_t>(experts * expert_bytes(n, k, type)); }
 
-const void* panels_of(const Weight& weight, int64_t expert) { return expert_data(weight, expert); }
-const float* scales_of(const Weight& weight, int64_t expert) { return weight.format == WeightFormat::kFp8 ? expert_scales(weight, expert) : nullptr; }
+Panels panels_of(const Weight& weight, int64_t expert) {
+  const PanelBytes panel(weight.k, weight.type);
+  const int64_t count = panel_count(weight.n);
+  char* data = static_cast<char*>(weight.data.data()) + expert * expert_bytes(weight.n, weight.k, weight.type);
+  char* scales = data + count * panel.pairs;
+  return {weight.type, data, panel.scales ? scales : nullptr, panel.zeros ? reinterpret_cast<uint8_t*>(scales + count * panel.scales) : nullptr};
+}
 
-void pack(Machine& m, Weight& weight, int64_t expert, int64_t first_row, const View& source, const View& scales) {
-  const int64_t k = weight.k, n = weight.n, last_row = first_row + source.size(0), blocks = blocks_of(k);
+void pack(Machine& m, Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) {
+  const int64_t k = weight.k, n = weight.n, last_row = first_row + rows.values.size(0);
   const int64_t half = weight.layout == WeightLayout::kGateUp ? n / 2 : n;  // rows of one kind; a multiple of 16 where there are two
-  const int64_t pair_bytes = weight.format == WeightFormat::kFp8 ? 2 : 4;
-  char* panels = expert_data(weight, expert);
+  const int64_t row_bytes = rows.values.size(1) * static_cast<int64_t>(dtype_bytes(rows.values.dtype));
+  const PanelBytes sizes(k, weight.type);
+  const Panels to = panels_of(weight, expert);
 
   const int64_t first_panel = first_row / kPanel, count = panel_count(last_row) - first_panel;
   m.pool.run(count, count * kPanel * k, [&](int64_t task, int) {
-    const int64_t rows = first_panel + task, first = std::max(rows * kPanel, first_row), last = std::min((rows + 1) * kPanel, last_row);
-    const int64_t panel = half == n ? rows : rows * kPanel < half ? 2 * rows : 2 * (rows - half / kPanel) + 1;
-    char* out = panels + panel * kPanel * k / 2 * pair_bytes;
-    if (last == n && n % kPanel) {  // zero rows behind the last
-      for (int64_t i = 0; i < k / 2; i++) std::fill(out + (i * kPanel + n % kPanel) * pair_bytes, out + (i + 1) * kPanel * pair_bytes, char{0});
+    const int64_t part = first_panel + task, first = std::max(part * kPanel, first_row), last = std::min((part + 1) * kPanel, last_row), from = first - first_row;
+    const int64_t panel = half == n ? part : part * kPanel < half ? 2 * part : 2 * (part - half / kPanel) + 1;
+    char* pairs = static_cast<char*>(to.data) + panel * sizes.pairs;
+    if (last == n && n % kPanel) zero_rows_behind(n % kPanel, pairs, k, weight.type.format);
+    m.kernels.pack({static_cast<const char*>(rows.values.data) + from * row_bytes, rows.values.dtype, k, pairs, static_cast<int>(first % kPanel), static_cast<int>(last - first)});
+    if (weight.type.format == WeightFormat::kFp8) {
+      const int64_t blocks = rows.scales.size(1);
+      std::copy_n(rows.scales.as<float>() + from / kScaleBlock * blocks, blocks, static_cast<float*>(to.scales) + panel * blocks);
     }
-    const char* from = static_cast<const char*>(source.data) + (first - first_row) * k * dtype_bytes(source.dtype);
-    m.kernels.pack({from, source.dtype, k, out, static_cast<int>(first % kPanel), static_cast<int>(last - first)});
-    if (scales) std::copy_n(scales.as<float>() + (first - first_row) / kScaleBlock * blocks, blocks, expert_scales(weight, expert) + panel * blocks);
+    if (weight.type.format == WeightFormat::kInt4) {
+      const int64_t groups = rows.scales.size(1), at = panel * groups * kPanel;
+      transpose(rows.scales.as<bf16>() + from * groups, last - first, groups, static_cast<bf16*>(to.scales) + at);
+      if (to.zeros) transpose(rows.zeros.as<uint8_t>() + from * groups, last - first, groups, to.zeros + at);
+    }
   });
 }
 

@@ -63,8 +63,8 @@ class CudaBackend : public Backend {
   void reserve(const Workload& w) override { m_.scratch(std::max({attention_scratch(m_, w), route_scratch(w), sample_scratch(w)})); }
 
  protected:
-  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightFormat) const override { return cuda::weight_bytes(experts, n, k); }
-  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const View& source, const View&) override { cuda::pack(m_, staging_, weight, expert, first_row, source); }
+  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType) const override { return cuda::weight_bytes(experts, n, k); }
+  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) override { cuda::pack(m_, staging_, weight, expert, first_row, rows.values); }
   void do_embed(const EmbedArgs& a) override { cuda::embed(m_, a); }
   void do_rms_norm(const RmsNormArgs& a) override { cuda::rms_norm(m_, a); }
   void do_linear(const LinearArgs& a) override { cuda::linear(m_, a); }

@@ -66,7 +66,7 @@ class Loader {
     if (first == 0) take_place(t);
     const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
       expect_shape(t, count, weight.k);
-      ops_.pack(weight, expert, first_row + first, source, scales);
+      ops_.pack(weight, expert, first_row + first, {.values = source, .scales = scales});
     };
     const auto as_f32 = [&](Buffer& to, int64_t count, int64_t cols) {
       expect_shape(t, count, cols);
@@ -148,7 +148,7 @@ class Loader {
     return ops_.allocate(bytes);
   }
   Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format) {
-    Weight weight = ops_.allocate_weight(experts, n, k, layout, format);
+    Weight weight = ops_.allocate_weight(experts, n, k, layout, {.format = format});
     w_.bytes += weight.data.bytes();
     return weight;
   }

@@ -271,19 +271,23 @@ Napi::Value allocate_weight(std::shared_ptr<Backend> backend, Info info) {
   const std::string layout = string_of(arguments, "layout");
   expect(layout == "rows" || layout == "gateUp", "layout must be \"rows\" or \"gateUp\", found \"", layout, "\"");
   const std::string format = arguments.Has("format") ? string_of(arguments, "format") : "bf16";
-  expect(format == "bf16" || format == "fp8", "format must be \"bf16\" or \"fp8\", found \"", format, "\"");
+  expect(format == "bf16" || format == "fp8" || format == "int4", "format must be \"bf16\", \"fp8\" or \"int4\", found \"", format, "\"");
+  WeightType type;
+  if (format == "fp8") type.format = WeightFormat::kFp8;
+  if (format == "int4") type = {WeightFormat::kInt4, integer_of(arguments, "group"), arguments.Get("zeros").ToBoolean()};
   WeightHandle handle{backend, backend->allocate_weight(integer_of(arguments, "experts"), integer_of(arguments, "n"), integer_of(arguments, "k"),
-                                                        layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp,
-                                                        format == "fp8" ? WeightFormat::kFp8 : WeightFormat::kBf16)};
+                                                        layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp, type)};
   const size_t bytes = handle.weight.data.bytes();
   return to_js(info.Env(), std::move(handle), bytes);
 }
 
-// (weight, expert, firstRow, { source, scales? })
+// (weight, expert, firstRow, { values, scales?, zeros?, group? })
 Napi::Value pack(std::shared_ptr<Backend> backend, Info info) {
   const auto from = info[3].As<Napi::Object>();
-  backend->pack(handle_of<WeightHandle>(info[0], "weight").weight, info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value(),
-                host_view(from, "source"), from.Has("scales") ? host_view(from, "scales") : View());
+  const auto optional = [&](const char* name) { return from.Has(name) ? host_view(from, name) : View(); };
+  MatrixRows rows{.values = host_view(from, "values"), .scales = optional("scales"), .zeros = optional("zeros"), .group = from.Has("group") ? integer_of(from, "group") : 0};
+  if (rows.group != 0) rows.values.dtype = rows.zeros.dtype = DType::kU8;  // bytes are codes where there is a group
+  backend->pack(handle_of<WeightHandle>(info[0], "weight").weight, info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Number>().Int64Value(), rows);
   return info.Env().Undefined();
 }
 
@@ -322,7 +326,7 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
 // (weight, scale): random numbers of the device's own making
 Napi::Value randomize_weight(std::shared_ptr<Backend> backend, Info info) {
   const Weight& weight = handle_of<WeightHandle>(info[0], "weight").weight;
-  expect(weight.format == WeightFormat::kBf16, "weight must be held as bf16");
+  expect(weight.type.format == WeightFormat::kBf16, "weight must be held as bf16");
   const Buffer& data = weight.data;
   backend->fill_random(data.data(), DType::kBf16, static_cast<int64_t>(data.bytes() / sizeof(bf16)), info[1].As<Napi::Number>().FloatValue(), 1);
   return info.Env().Undefined();

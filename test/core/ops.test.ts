@@ -218,10 +218,10 @@ describe('the validation in front of every op', () => {
   it.each([
     [1, 0, f32([5, 32]), 'expert must be in 0..0, found 1'],
     [0, 1, f32([5, 32]), 'first_row must be in 0..0, found 1'],
-    [0, 0, f32([5, 31]), 'source must be f32 [5, 32], found f32 [5, 31]'],
-    [0, 0, i32([5, 32]), 'source must be f32, bf16, f16 or f8_e4m3, found i32'],
-  ])('refuses to pack expert %i from row %i on', (expert, row, source, message) => {
-    expect(() => ops.pack(weight, expert, row, { source: source as never })).toThrow(`internal: pack: ${message}`)
+    [0, 0, f32([5, 31]), 'values must be f32 [5, 32], found f32 [5, 31]'],
+    [0, 0, i32([5, 32]), 'values must be f32, bf16, f16, f8_e4m3 or u8 codes, found i32'],
+  ])('refuses to pack expert %i from row %i on', (expert, row, values, message) => {
+    expect(() => ops.pack(weight, expert, row, { values: values as never })).toThrow(`internal: pack: ${message}`)
   })
 
   it.each([0, 16, 48, 288])('refuses a cache of head dim %i', (headDim) => {

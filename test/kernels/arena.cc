@@ -19,7 +19,7 @@ void* Arena::place(const void* values, size_t bytes) {
 
 Weight Arena::weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, const std::vector<float>& values) {
   Weight weight = ops.allocate_weight(experts, n, k, layout);
-  for (int64_t e = 0; e < experts; e++) ops.pack(weight, e, 0, View::of(values.data() + e * n * k, {n, k}));
+  for (int64_t e = 0; e < experts; e++) ops.pack(weight, e, 0, {.values = View::of(values.data() + e * n * k, {n, k})});
   return weight;
 }
 

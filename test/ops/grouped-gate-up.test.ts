@@ -107,7 +107,7 @@ describe.each(DEVICES)('grouped_gate_up on %s', (device) => {
         [33, 63],
       ] as const) {
         const from = (e * 192 + first) * 64
-        ops.pack(weight, e, first, { source: f32([count, 64], values.subarray(from, from + count * 64)) })
+        ops.pack(weight, e, first, { values: f32([count, 64], values.subarray(from, from + count * 64)) })
       }
     expectSameBytes(run(device, p, 2, weight), run(device, p))
   })

@@ -143,8 +143,8 @@ describe.each(DEVICES)('linear on %s', (device) => {
     expectSums(device, want, truth(p), p.k)
     for (const cut of [1, 7, 16, 17, 32, 52]) {
       const weight = ops.allocateWeight({ experts: 1, n, k, layout: 'rows' })
-      ops.pack(weight, 0, cut, { source: { data: half.subarray(cut * k), shape: [n - cut, k], dtype: 'f16' } })
-      ops.pack(weight, 0, 0, { source: { data: values.subarray(0, cut * k), shape: [cut, k] } })
+      ops.pack(weight, 0, cut, { values: { data: half.subarray(cut * k), shape: [n - cut, k], dtype: 'f16' } })
+      ops.pack(weight, 0, 0, { values: { data: values.subarray(0, cut * k), shape: [cut, k] } })
       expectSameBytes(run(device, p, { weight }), want)
     }
   })

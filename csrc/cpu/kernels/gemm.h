@@ -125,20 +125,37 @@ void bf16_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, co
   }
 }
 
-// The same for panels in FP8: a block of k that has one scale becomes bf16 in the first-level cache, and goes through the same tiles. Their sums wait in
-// scratch between blocks, so the bits are those of bf16 panels.
+// Panels of FP8 and int4: a block of k becomes bf16 in the first-level cache, and goes through the same tiles. Their sums wait in scratch between blocks,
+// so the bits are those of bf16 panels.
+constexpr int64_t kDecodedDepth = 128;  // k of a block: that of a scale of FP8, and of one to four groups of int4
+static_assert(kDecodedDepth == kScaleBlock);
+
+template <class S>
+void decode_fp8(const Panels& weight, int64_t panel, int64_t k, int64_t first_k, int64_t count, bf16* to) {
+  const int64_t blocks = groups_of(k, kScaleBlock);
+  const typename S::Scale scale = S::fp8_scale(static_cast<const float*>(weight.scales)[panel * blocks + first_k / kScaleBlock]);
+  const f8* from = static_cast<const f8*>(weight.data) + (panel * k + first_k) * kPanel;
+  for (int64_t i = 0; i < count * kPanel; i += 64) S::store_scaled(to + i, from + i, scale);
+}
+
+template <class S>
+void decode_int4(const Panels& weight, int64_t panel, int64_t k, int64_t first_k, int64_t count, bf16* to) {
+  const int64_t group = weight.type.group, groups = groups_of(k, group);
+  const uint8_t* from = static_cast<const uint8_t*>(weight.data) + (panel * k + first_k) * (kPanel / 2);
+  for (int64_t i = 0; i < count; i += group) {
+    const int64_t at = (panel * groups + (first_k + i) / group) * kPanel, end = count < i + group ? count : i + group;
+    const typename S::Int4Group g = S::int4_group(static_cast<const bf16*>(weight.scales) + at, weight.zeros ? weight.zeros + at : nullptr);
+    for (int64_t j = i; j < end; j += 2) S::store_decoded(to + j * kPanel, from + j * (kPanel / 2), g);
+  }
+}
+
 template <class S, class In>
-void fp8_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, const f8* weight, const float* scales, int panels, int64_t k, float* sums, int64_t stride) {
-  alignas(64) bf16 block[4 * kPanel * kScaleBlock];
-  const int64_t blocks = (k + kScaleBlock - 1) / kScaleBlock;
-  for (int64_t b = 0; b < blocks; b++) {
-    const int64_t first_k = b * kScaleBlock, count = k - first_k < kScaleBlock ? k - first_k : kScaleBlock;
-    for (int p = 0; p < panels; p++) {
-      const typename S::Scale scale = S::fp8_scale(scales[p * blocks + b]);
-      const f8* from = weight + (p * k + first_k) * kPanel;
-      bf16* to = block + p * count * kPanel;
-      for (int64_t i = 0; i < count * kPanel; i += 64) S::store_scaled(to + i, from + i, scale);
-    }
+void decoded_panels(const typename In::X* const* x, int64_t rows, int64_t tiles, const Panels& weight, int64_t panel, int panels, int64_t k, float* sums, int64_t stride) {
+  alignas(64) bf16 block[4 * kPanel * kDecodedDepth];
+  const auto decode = weight.type.format == WeightFormat::kFp8 ? decode_fp8<S> : decode_int4<S>;
+  for (int64_t first_k = 0; first_k < k; first_k += kDecodedDepth) {
+    const int64_t count = k - first_k < kDecodedDepth ? k - first_k : kDecodedDepth;
+    for (int p = 0; p < panels; p++) decode(weight, panel + p, k, first_k, count, block + p * count * kPanel);
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
       gemm_tile_for<S, In>(static_cast<int>(last - first), panels)(x + first, block, {first_k, count, count}, sums + first * stride, stride, {});
@@ -183,13 +200,12 @@ void gemm(const GemmTask& task, float* scratch) {
     while (panels > task.last_panel - first) panels /= 2;
     const int group = panels < unit ? unit : panels;
     for (int p = 0; p < group; p += panels) {
-      const int64_t at = (first + p) * kPanel * task.k;
+      const int64_t panel = first + p;
       float* sums = scratch + p * kPanel;
-      if (task.scales) {
-        const float* scales = task.scales + (first + p) * ((task.k + kScaleBlock - 1) / kScaleBlock);
-        fp8_panels<S, In>(x, rows, tiles, static_cast<const f8*>(task.weight) + at, scales, panels, task.k, sums, group * kPanel);
+      if (task.weight.type.format == WeightFormat::kBf16) {
+        bf16_panels<S, In>(x, rows, tiles, static_cast<const bf16*>(task.weight.data) + panel * kPanel * task.k, panels, task.k, sums, group * kPanel);
       } else {
-        bf16_panels<S, In>(x, rows, tiles, static_cast<const bf16*>(task.weight) + at, panels, task.k, sums, group * kPanel);
+        decoded_panels<S, In>(x, rows, tiles, task.weight, panel, panels, task.k, sums, group * kPanel);
       }
     }
     for (int64_t i = 0; i < rows; i++) gemm_write<S>(task, task.first_row + i, first, group, scratch + i * group * kPanel);

@@ -62,9 +62,31 @@ void pack_f8(const PackTask& task) {
   }
 }
 
+// Codes: a byte of a row has a pair. Rows that are not there are codes of 0.
+template <class S>
+void pack_codes(const PackTask& task) {
+  const uint8_t* rows = static_cast<const uint8_t*>(task.rows);
+  uint8_t* out = static_cast<uint8_t*>(task.panel);
+  const int64_t pairs = task.k / 2;
+  constexpr int64_t kBlock = 64, kHalf = kPanel / 2;
+  for (int64_t first = 0; first < pairs; first += kBlock) {
+    const int64_t count = pairs - first < kBlock ? pairs - first : kBlock;
+    uint8_t bytes[kPanel][kBlock] = {};
+    for (int r = 0; r < task.count; r++) __builtin_memcpy(bytes[r], rows + r * pairs + first, static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; i++) {
+      for (int64_t r = 0; r < kHalf; r++) {
+        const uint8_t low = bytes[r][i], high = bytes[r + kHalf][i];
+        out[(first + i) * kPanel + 2 * r] = static_cast<uint8_t>((low & 15) | high << 4);
+        out[(first + i) * kPanel + 2 * r + 1] = static_cast<uint8_t>(low >> 4 | (high & 0xf0));
+      }
+    }
+  }
+}
+
 template <class S>
 void pack(const PackTask& task) {
   switch (task.dtype) {
+    case DType::kU8: return pack_codes<S>(task);
     case DType::kF8E4m3: return pack_f8<S>(task);
     case DType::kF32: return pack_rows<S, float>(task);
     case DType::kF16: return pack_rows<S, f16>(task);

@@ -104,6 +104,25 @@ struct Avx2 {
     for (int i = 0; i < 64; i += 16) store(to + i, mul(load(from + i), scale));
   }
 
+  struct Int4Group {
+    F scale[2], zero[2];
+  };
+  M2_INLINE static Int4Group int4_group(const bf16* scales, const uint8_t* zeros) {
+    float twice[2][32];
+    for (int i = 0; i < 32; i++) twice[0][i] = to_f32(scales[i / 2]), twice[1][i] = zeros ? zeros[i / 2] : kMiddleCode;
+    return {{load(twice[0]), load(twice[0] + 16)}, {load(twice[1]), load(twice[1] + 16)}};
+  }
+  M2_INLINE static void store_decoded(bf16* to, const uint8_t* from, const Int4Group& group) {
+    F low, high;
+    for (int i = 0; i < 2; i++) {
+      const __m256i word = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i)));
+      low.v[i] = _mm256_cvtepi32_ps(_mm256_and_si256(word, _mm256_set1_epi32(15)));
+      high.v[i] = _mm256_cvtepi32_ps(_mm256_srli_epi32(word, 4));
+    }
+    store(to, mul(sub(low, group.zero[0]), group.scale[0]));
+    store(to + 16, mul(sub(high, group.zero[1]), group.scale[1]));
+  }
+
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) {
     const I words = load_words(p);
     return part == 0 ? low(words) : high(words);

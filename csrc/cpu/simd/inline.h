@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "core/weight.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

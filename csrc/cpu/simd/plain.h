@@ -187,6 +187,27 @@ struct Plain {
     for (int i = 0; i < 64; i += 16) store(to + i, mul(load(from + i), scale));
   }
 
+  // 32 codes of int4, 16 outputs times a pair of k as weights.cc has them: their bf16s, in the order of pairs. A group: the scales and zeros of the outputs, each
+  // twice, as it stands in those vectors. Without zeros: 8.
+  struct Int4Group {
+    F scale[2], zero[2];
+  };
+  M2_INLINE static Int4Group int4_group(const bf16* scales, const uint8_t* zeros) {
+    float twice[2][32];
+    for (int i = 0; i < 32; i++) twice[0][i] = to_f32(scales[i / 2]), twice[1][i] = zeros ? zeros[i / 2] : kMiddleCode;
+    return {{load(twice[0]), load(twice[0] + 16)}, {load(twice[1]), load(twice[1] + 16)}};
+  }
+  M2_INLINE static void store_decoded(bf16* to, const uint8_t* from, const Int4Group& group) {
+    F low, high;
+    for (int i = 0; i < 4; i++) {
+      const Words word = __builtin_convertvector(read<Bytes>(from + 4 * i), Words);
+      low.v[i] = __builtin_convertvector((Ints)(word & 15u), Floats);
+      high.v[i] = __builtin_convertvector((Ints)(word >> 4), Floats);
+    }
+    store(to, mul(sub(low, group.zero[0]), group.scale[0]));
+    store(to + 16, mul(sub(high, group.zero[1]), group.scale[1]));
+  }
+
   // Dot products of bf16 pairs, in kDotParts steps one after the other: dot adds a part's products to sum.
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) { return part == 0 ? low(load_words(p)) : high(load_words(p)); }
   M2_INLINE static Pairs broadcast_pair(const bf16* p, int part) {
@@ -199,6 +220,7 @@ struct Plain {
  private:
   using Halves = uint16_t __attribute__((vector_size(8)));
   using Bytes = uint8_t __attribute__((vector_size(4)));
+  using Ints = int32_t __attribute__((vector_size(16)));
   // As to_f32(f16) of core/dtype.h.
   M2_INLINE static float half_to_float(uint16_t bits) { return to_f32(f16{bits}); }
 };

@@ -1,0 +1,124 @@
+// Packing, as far as it is the same for all backends: what comes is checked, and what a weight is not held as becomes bf16.
+#include "core/weight.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "core/check.h"
+
+namespace m2 {
+namespace {
+
+constexpr int64_t kPanelRows = 16;  // that backends keep together: FP8 and int4 come in whole ones
+
+const char* name_of(WeightFormat format) {
+  constexpr const char* kNames[] = {"bf16", "FP8", "int4"};
+  return kNames[static_cast<int>(format)];
+}
+
+bool is_group(int64_t group) { return group == 32 || group == 64 || group == 128; }
+
+WeightFormat format_of(const MatrixRows& rows) {
+  return rows.values.dtype == DType::kU8 ? WeightFormat::kInt4 : rows.values.dtype == DType::kF8E4m3 ? WeightFormat::kFp8 : WeightFormat::kBf16;
+}
+
+void check_rows(const Check& check, const MatrixRows& rows, int64_t k) {
+  const View& values = rows.values;
+  const WeightFormat format = format_of(rows);
+  check.that(values.dtype != DType::kI32, "values must be f32, bf16, f16, f8_e4m3 or u8 codes, found i32");
+  check.rank(values, "values", values.dtype, 2);
+  const int64_t count = values.size(0);
+  check.view(values, "values", values.dtype, {count, format == WeightFormat::kInt4 ? k / 2 : k});
+  if (format == WeightFormat::kFp8) check.view(rows.scales, "scales", DType::kF32, {groups_of(count, kScaleBlock), groups_of(k, kScaleBlock)});
+  if (format != WeightFormat::kInt4) return;
+  check.that(is_group(rows.group), "group must be 32, 64 or 128, found ", rows.group);
+  const int64_t groups = groups_of(k, rows.group);
+  check.view(rows.scales, "scales", DType::kBf16, {count, groups});
+  if (!rows.zeros) return;
+  check.view(rows.zeros, "zeros", DType::kU8, {count, groups});
+  const uint8_t *zeros = rows.zeros.as<uint8_t>(), *end = zeros + count * groups, *wrong = std::find_if(zeros, end, [](uint8_t zero) { return zero > 16; });
+  check.that(wrong == end, "zeros must be in 0..16, found ", wrong == end ? 0 : static_cast<int>(*wrong));
+}
+
+// `count` rows from `first` on as the bf16 that they mean. FP8: rows of one block.
+void dequantize_fp8(const MatrixRows& rows, int64_t first, int64_t count, bf16* to) {
+  const int64_t k = rows.values.size(1), blocks = rows.scales.size(1);
+  const f8* from = rows.values.as<f8>() + first * k;
+  for (int64_t b = 0; b < blocks; b++) {
+    const float scale = rows.scales.as<float>()[first / kScaleBlock * blocks + b];
+    std::array<bf16, 256> products;
+    for (int i = 0; i < 256; i++) products[static_cast<size_t>(i)] = to_bf16(to_f32(f8{static_cast<uint8_t>(i)}) * scale);
+    for (int64_t row = 0; row < count; row++) {
+      for (int64_t i = row * k + b * kScaleBlock, end = row * k + std::min(k, (b + 1) * kScaleBlock); i < end; i++) to[i] = products[from[i].bits];
+    }
+  }
+}
+
+void dequantize_int4(const MatrixRows& rows, int64_t first, int64_t count, bf16* to) {
+  const int64_t half = rows.values.size(1), groups = rows.scales.size(1);
+  for (int64_t row = first; row < first + count; row++) {
+    const uint8_t* from = rows.values.as<uint8_t>() + row * half;
+    bf16* out = to + (row - first) * 2 * half;
+    for (int64_t g = 0; g < groups; g++) {
+      const float scale = to_f32(rows.scales.as<bf16>()[row * groups + g]);
+      const int zero = rows.zeros ? rows.zeros.as<uint8_t>()[row * groups + g] : kMiddleCode;
+      std::array<bf16, 16> products;
+      for (int code = 0; code < 16; code++) products[static_cast<size_t>(code)] = to_bf16(static_cast<float>(code - zero) * scale);
+      for (int64_t i = g * rows.group / 2, end = std::min(half, (g + 1) * rows.group / 2); i < end; i++) {
+        out[2 * i] = products[from[i] & 15];
+        out[2 * i + 1] = products[from[i] >> 4];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightType type) {
+  const Check check("allocate_weight", false);
+  check.at_least(experts, "experts", 1);
+  check.at_least(n, "n", 1);
+  check.multiple_of_step(k, "k");
+  if (layout == WeightLayout::kGateUp) check.that(n % (2 * kStep) == 0, "n of gate and up rows must be twice a multiple of ", kStep, ", found ", n);
+  check.that(takes(type.format), "format must be one that ", device(), " takes, found ", name_of(type.format));
+  if (type.format == WeightFormat::kInt4) check.that(is_group(type.group), "group must be 32, 64 or 128, found ", type.group);
+  return {allocate(weight_bytes(experts, n, k, type)), experts, n, k, layout, type};
+}
+
+void Backend::pack(Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) {
+  const Check check("pack", false);
+  check.that(weight.data.data() != nullptr, "weight must be allocated, found none");
+  check.in_range(expert, "expert", 0, weight.experts - 1);
+  check_rows(check, rows, weight.k);
+  const int64_t count = rows.values.size(0);
+  check.in_range(first_row, "first_row", 0, weight.n - count);
+  if (count == 0) return;
+  const WeightFormat found = format_of(rows), held = weight.type.format;
+  if (held == WeightFormat::kBf16) {
+    if (found == WeightFormat::kBf16) return do_pack(weight, expert, first_row, rows);
+    std::vector<bf16> plain(static_cast<size_t>(std::min(count, kScaleBlock) * weight.k));
+    for (int64_t first = 0; first < count; first += kScaleBlock) {
+      const int64_t part = std::min(kScaleBlock, count - first);
+      (found == WeightFormat::kFp8 ? dequantize_fp8 : dequantize_int4)(rows, first, part, plain.data());
+      do_pack(weight, expert, first_row + first, {.values = View::of(plain.data(), {part, weight.k})});
+    }
+    return;
+  }
+  check.that(found == held, "values of a weight held as ", name_of(held), " must be so too, found ", name_of(found));
+  check.that(first_row % kPanelRows == 0, "first_row must be a multiple of ", kPanelRows, " for ", name_of(held), ", found ", first_row);
+  check.that(count % kPanelRows == 0 || first_row + count == weight.n, "rows must be a multiple of ", kPanelRows, " for ", name_of(held), ", found ", count);
+  if (held == WeightFormat::kFp8) return do_pack(weight, expert, first_row, rows);
+  check.that(rows.group == weight.type.group, "group must be the weight's, ", weight.type.group, ", found ", rows.group);
+  check.that(weight.type.zeros || !rows.zeros, "zeros must be none, as the weight has none");
+  MatrixRows whole = rows;
+  std::vector<uint8_t> middle;
+  if (weight.type.zeros && !rows.zeros) {
+    const int64_t groups = groups_of(weight.k, rows.group);
+    middle.assign(static_cast<size_t>(count * groups), kMiddleCode);
+    whole.zeros = View::of(middle.data(), {count, groups});
+  }
+  do_pack(weight, expert, first_row, whole);
+}
+
+}  // namespace m2
