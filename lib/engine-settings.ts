@@ -17,7 +17,7 @@ export interface EngineSettings {
   /** 0: physical cores. */
   threads: number
   kvDtype: 'bf16' | 'f32'
-  weightDtype: 'auto' | 'bf16' | 'fp8'
+  weightDtype: 'auto' | 'bf16' | 'fp8' | 'int4'
   pageSize: number
   kvMemory: number | string | undefined
   maxContext: number | undefined
@@ -53,7 +53,6 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
   optionalChoice('kvDtype', options.kvDtype, ['auto', 'f32', 'bf16', 'fp8'])
   optionalChoice('weightDtype', options.weightDtype, ['auto', 'bf16', 'fp8', 'int4'])
   if (options.kvDtype === 'fp8') throw notYet('kvDtype', '"fp8"', '"bf16" or "f32"')
-  if (options.weightDtype === 'int4') throw notYet('weightDtype', '"int4"', '"auto", "bf16" or "fp8"')
   return {
     device,
     threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,

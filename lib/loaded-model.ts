@@ -12,7 +12,7 @@ import { batchRows, fitMemory, fitRequest } from './model/fit'
 import { holdWeights } from './model/held-weights'
 import { countParameters } from './model/parameters'
 import { planWeights } from './model/weights'
-import { asM2Error, type ModelOptions, type NativeModel, native, type WeightPlan } from './native'
+import { asM2Error, type ModelOptions, type NativeModel, native, type TensorTable, type WeightFormat } from './native'
 import { packageVersion } from './package-version'
 import type { PageFormat } from './prefixes/file-format'
 import type { RunnerLimits } from './runner'
@@ -29,7 +29,7 @@ export interface ModelInfo {
   /** Parameters in all, and those used for one token. */
   parameters: { total: number; active: number }
   /** `stored`: of the tensors in the files. `weights`: of the matrices as they are held (norms and router are f32). `kv`: of the KV cache. */
-  dtypes: { stored: string[]; weights: 'bf16' | 'fp8'; kv: 'bf16' | 'f32' }
+  dtypes: { stored: string[]; weights: WeightFormat; kv: 'bf16' | 'f32' }
   /** Memory that the weights take. */
   bytes: number
   /** Memory that the KV cache takes. */
@@ -61,16 +61,16 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
   settings.onProgress({ phase: 'files', done: 0, total: 0 })
   const config = await loadConfig(directory)
   const checkpoint = await readCheckpoint(directory)
-  const { plan, skipped, fp8Elements } = planWeights(config, checkpoint)
+  const { table, stored, skipped } = planWeights(config, checkpoint)
   const { tokenizer, template } = await loadText(directory, config.vocabSize)
 
   const rows = batchRows(settings)
   const device = await chooseDevice(settings.device)
-  const held = holdWeights(config, fp8Elements, device, settings.weightDtype)
-  const fit = fitMemory(fitRequest(config, { ...(await memoryOf(device)), weights: held.bytes }, settings))
+  const weights = holdWeights(config, stored, device, settings.weightDtype)
+  const fit = fitMemory(fitRequest(config, { ...(await memoryOf(device)), weights: weights.bytes }, settings))
   const core = await loadCore(device, settings, {
     geometry: config,
-    weights: { ...plan, keepFp8: held.format === 'fp8' },
+    weights: { ...table, held: weights.held },
     pages: fit.pages,
     maxContext: fit.maxContext,
     maxSequences: rows,
@@ -85,7 +85,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       directory,
       config,
       parameters: countParameters(config),
-      dtypes: { stored: dtypesOf(checkpoint), weights: held.format, kv: settings.kvDtype },
+      dtypes: { stored: dtypesOf(checkpoint), weights: weights.format, kv: settings.kvDtype },
       bytes: core.weightBytes,
       kvBytes: core.kvBytes,
       context: fit.maxContext,
@@ -108,7 +108,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       prefixCache: settings.prefixCache,
     },
     pageFormat: () => {
-      format ??= pageFormat(config, plan, core, settings)
+      format ??= pageFormat(config, table, `${core.numerics}${weights.quantised ? ', quantised' : ''}`, settings)
       return format
     },
   }
@@ -116,12 +116,12 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
 
 async function pageFormat(
   config: ModelConfig,
-  plan: WeightPlan,
-  { numerics }: NativeModel,
+  table: TensorTable,
+  numerics: string,
   { kvDtype, pageSize }: EngineSettings,
 ): Promise<PageFormat> {
   const { layers, kvHeads, headDim } = config
-  const model = await fingerprintModel(config, plan)
+  const model = await fingerprintModel(config, table)
   // Another version may sum in another order.
   return { model, kvDtype, pageSize, layers, kvHeads, headDim, numerics: `${numerics}, ${packageVersion()}` }
 }

@@ -6,12 +6,21 @@ import { checkEngineOptions, type EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
 import { findModel } from './hub/find-model'
 import { loadText } from './loaded-model'
+import { formatBytes } from './model/byte-size'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { type ConfigFiles, type ModelConfig, parseConfig, readConfigFiles } from './model/config'
+import type { DeviceMemory } from './model/fit'
 import { type FitReport, reportFit } from './model/fit-report'
-import { type HeldWeights, holdWeights } from './model/held-weights'
-import { countParameters, kvBytesPerToken, type ParameterCounts } from './model/parameters'
-import { type Quantization, readQuantization, refuseQuantized } from './model/quantization'
+import { type HeldWeights, holdWeights, takesWeights } from './model/held-weights'
+import {
+  BF16,
+  countParameters,
+  kvBytesPerToken,
+  type ParameterCounts,
+  type WeightType,
+  weightShapes,
+} from './model/parameters'
+import { type Quantization, readPacking, readQuantization } from './model/quantization'
 import { planWeights } from './model/weights'
 import { checkKeys } from './option-values'
 import type { EngineOptions } from './options'
@@ -92,7 +101,7 @@ export async function reportModel(
   const config = parseConfig(files)
   const quantization = readQuantization(files.config)
   const checkpoint = await readCheckpoint(directory)
-  const { fp8Elements, ...weights } = checkWeights(files, config, checkpoint)
+  const { stored, ...weights } = checkWeights(files, config, checkpoint)
   const { tokenizer } = await loadText(directory, config.vocabSize)
   const { kvDtype } = settings
   return {
@@ -105,7 +114,7 @@ export async function reportModel(
     ...weights,
     tokenizer: tokenizer !== null,
     kv: { dtype: kvDtype, bytesPerToken: kvBytesPerToken(config, kvDtype) },
-    devices: (await devices()).map((device) => reportDevice(device, config, fp8Elements, settings)),
+    devices: (await devices()).map((device) => reportDevice(device, config, stored, settings)),
   }
 }
 
@@ -114,14 +123,13 @@ function checkWeights(
   files: ConfigFiles,
   config: ModelConfig,
   checkpoint: Checkpoint,
-): Pick<ModelReport, 'skippedTensors' | 'unsupported'> & { fp8Elements: number } {
+): Pick<ModelReport, 'skippedTensors' | 'unsupported'> & { stored: WeightType[] } {
   try {
-    refuseQuantized(files.config)
-    const { skipped, fp8Elements } = planWeights(config, checkpoint)
-    return { skippedTensors: skipped, unsupported: null, fp8Elements }
+    const { skipped, stored } = planWeights({ ...config, packing: readPacking(files.config) }, checkpoint)
+    return { skippedTensors: skipped, unsupported: null, stored }
   } catch (error) {
     if (!(error instanceof M2Error && error.code === 'UNSUPPORTED_MODEL')) throw error
-    return { skippedTensors: [], unsupported: error.message, fp8Elements: 0 }
+    return { skippedTensors: [], unsupported: error.message, stored: weightShapes(config).map(() => BF16) }
   }
 }
 
@@ -146,12 +154,32 @@ function storedTensors({ tensors }: Checkpoint): StoredTensors[] {
 function reportDevice(
   device: Device,
   config: ModelConfig,
-  fp8Elements: number,
+  stored: readonly WeightType[],
   settings: EngineSettings,
 ): DeviceReport {
-  const weights = holdWeights(config, fp8Elements, device.device, 'auto')
-  const placement = { available: device.free, dedicated: device.device !== 'cpu', weights: weights.bytes }
-  const fit = { weights, ...reportFit(config, placement, settings) }
+  const place = { available: device.free, dedicated: device.device !== 'cpu' }
+  const { format, bytes } = holdWeights(config, stored, device.device, 'auto')
+  const fit = reportFit(config, { ...place, weights: bytes }, settings)
+  const report = { weights: { format, bytes }, ...fit }
   // No option helps on a device on which nothing runs.
-  return device.problem === null ? { ...device, ...fit } : { ...fit, ...device, advice: [] }
+  if (device.problem !== null) return { ...report, ...device, advice: [] }
+  const advice = fit.fits ? [] : quantising(config, place, bytes, stored, device.device, settings)
+  return { ...device, ...report, advice: [...advice, ...fit.advice] }
+}
+
+/** Whether the model fits with its experts in 4 bits. */
+function quantising(
+  config: ModelConfig,
+  place: DeviceMemory,
+  bytes: number,
+  stored: readonly WeightType[],
+  device: string,
+  settings: EngineSettings,
+): string[] {
+  if (!takesWeights(device, 'int4')) return []
+  const quantised = holdWeights(config, stored, device, 'int4')
+  const { kv } = reportFit(config, { ...place, weights: quantised.bytes }, settings)
+  if (!kv || quantised.bytes >= bytes) return []
+  const room = `${formatBytes(quantised.bytes)} of weights and a context of ${kv.context.toLocaleString('en-US')} tokens`
+  return [`weightDtype: "int4" makes it fit, with ${room}, for some quality`]
 }

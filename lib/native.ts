@@ -47,23 +47,42 @@ export interface ModelGeometry {
   rmsNormEps: number
 }
 
+/**
+ * How the bytes of a tensor are its numbers; the order is csrc/model/stored_tensor.h's. From AWQ on: codes of 4 bits with scales and zeros for groups along
+ * a row, as csrc/model/int4_tensors.h describes them.
+ */
+export const FORMS = [...DTYPES, 'AWQ', 'GPTQ', 'GPTQ_V2', 'PACKED'] as const
+export type Form = (typeof FORMS)[number]
+
+/** The tensors that a matrix may be stored in. */
+export const PARTS = ['values', 'scales', 'zeros', 'groupIndex'] as const
+
 /** Which bytes of which file are which tensor: all of a checkpoint, as columns of one table with a row per tensor. */
-export interface WeightPlan {
+export interface TensorTable {
   files: string[]
   names: string[] // [n] for error messages
   kind: Int32Array // [n] index into TENSOR_KINDS
   layer: Int32Array // [n] -1 where there is none
   expert: Int32Array // [n] -1 where there is none
-  dtype: Int32Array // [n] index into DTYPES
+  form: Int32Array // [n] index into FORMS
   rows: Int32Array // [n] 1 for a vector
   cols: Int32Array // [n]
-  file: Int32Array // [n] index into files
-  offset: Float64Array // [n] byte offset from the start of the file
-  // Of F8_E4M3: where the float32 scales of its blocks of 128 x 128 are, [ceil(rows / 128), ceil(cols / 128)]; -1 and 0 for others.
-  scaleFile: Int32Array // [n]
-  scaleOffset: Float64Array // [n]
-  /** Matrices that are stored as FP8 stay so, where the device takes it; else they become bf16. */
-  keepFp8: boolean
+  file: Int32Array // [n, PARTS] index into files; -1: there is no such part
+  offset: Float64Array // [n, PARTS] byte offset from the start of the file
+  // Of codes of 4 bits; 0 for others.
+  group: Int32Array // [n] columns that share a scale and a zero
+  symmetric: Int32Array // [n] 1: all zeros are 8, also where they are stored
+  scaleDtype: Int32Array // [n] index into DTYPES
+}
+
+/** As what weights are held; the order is csrc/core/weight.h's. */
+export const WEIGHT_FORMATS = ['bf16', 'fp8', 'int4'] as const
+export type WeightFormat = (typeof WEIGHT_FORMATS)[number]
+
+/** A checkpoint to load: its tensors, and as what the weights that they become are held. */
+export interface WeightPlan extends TensorTable {
+  /** [1 + 4 L, 3] lm_head, then of each layer q-k-v, o, w1-w3 and w2: index into WEIGHT_FORMATS; of int4 its group and whether it has zeros, else 0. */
+  held: Int32Array
 }
 
 export interface ModelOptions {

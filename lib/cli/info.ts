@@ -74,9 +74,12 @@ function shortName(name: string): string {
     .replace(/\.weight$/, '')
 }
 
-function quantizationLine({ method, format, blockSize, exempt }: Quantization): string {
+function quantizationLine({ method, format, blockSize, bits, group, zeros, exempt }: Quantization): string {
   const parts = [
     `${method ?? 'unknown method'}${format ? `, ${format}` : ''}`,
+    ...(bits === null ? [] : [`${bits} bits`]),
+    ...(group === null ? [] : [group > 0 ? `groups of ${group}` : 'a scale for each row']),
+    ...(zeros ? ['zeros'] : []),
     ...(blockSize ? [`a scale for each block of ${blockSize.join(' x ')}`] : []),
     ...(exempt.length > 0 ? [`not quantised: ${exempt.join(', ')}`] : []),
   ]

@@ -6,7 +6,7 @@ import type { ModelGeometry } from '../native'
 import { checkArchitecture } from './architecture'
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config'
 import { JsonFields } from './json-fields'
-import { refuseQuantized } from './quantization'
+import { type Packing, readPacking } from './quantization'
 
 /** What decides which tensors a model has and of which shape. */
 export interface ModelShape extends ModelGeometry {
@@ -14,6 +14,8 @@ export interface ModelShape extends ModelGeometry {
   tieWordEmbeddings: boolean
   /** The router adds a bias to the scores it ranks by. */
   useRoutingBias: boolean
+  /** Of the matrices that are packed in 4 bits; absent: none is. */
+  packing?: Packing
 }
 
 export interface ModelConfig extends ModelShape {
@@ -39,8 +41,8 @@ export interface ConfigFiles {
 export async function loadConfig(dir: string): Promise<ModelConfig> {
   const files = await readConfigFiles(dir)
   const config = parseConfig(files)
-  refuseQuantized(files.config)
-  return config
+  const packing = readPacking(files.config)
+  return packing ? { ...config, packing } : config
 }
 
 /** @throws {M2Error} MODEL_NOT_FOUND, or BAD_CHECKPOINT for broken JSON. */

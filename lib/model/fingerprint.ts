@@ -2,12 +2,12 @@
 import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { M2Error } from '../errors'
-import { DTYPES, type ModelGeometry, TENSOR_KINDS, type WeightPlan } from '../native'
+import { FORMS, type ModelGeometry, PARTS, TENSOR_KINDS, type TensorTable } from '../native'
 import { DTYPE_BYTES, readFully } from './safetensors'
 
 /** Bytes of a checkpoint that go into its fingerprint. */
 export interface WeightSample {
-  /** Index into the plan's files. */
+  /** Index into the table's files. */
   file: number
   offset: number
   bytes: number
@@ -17,28 +17,33 @@ export interface WeightSample {
 const SAMPLE_BYTES = 4096
 
 /**
- * Sha256, in hex, over the geometry, the plan's table of tensors, and samples of the weights. How the tensors are cut into files does not matter.
+ * Sha256, in hex, over the geometry, the table of tensors, and samples of the weights. How the tensors are cut into files does not matter.
  * A few MiB are read. It is no proof: a change confined to experts that are not sampled goes unnoticed.
  * @throws {M2Error} BAD_CHECKPOINT when a file cannot be read any more.
  */
-export async function fingerprintModel(geometry: ModelGeometry, plan: WeightPlan): Promise<string> {
+export async function fingerprintModel(geometry: ModelGeometry, table: TensorTable): Promise<string> {
   const hash = createHash('sha256')
   hash.update(JSON.stringify(numbersOf(geometry)))
-  hash.update(JSON.stringify(plan.names.map((_, i) => tensorRow(plan, i))))
-  for (const bytes of await readSamples(plan.files, weightSamples(plan))) hash.update(bytes)
+  hash.update(JSON.stringify(table.names.map((_, i) => tensorRow(table, i))))
+  for (const bytes of await readSamples(table.files, weightSamples(table))) hash.update(bytes)
   return hash.digest('hex')
 }
 
-/** The middle of every tensor outside the experts, and of one expert per layer: a merged adapter touches all tensors of a kind, or all of a layer. */
-export function weightSamples(plan: WeightPlan): WeightSample[] {
-  const experts = 1 + plan.expert.reduce((most, expert) => Math.max(most, expert), -1)
+/**
+ * The middle of every tensor outside the experts, and of one expert per layer: a merged adapter touches all tensors of a kind, or all of a layer. Of
+ * quantised ones the first scales too.
+ */
+export function weightSamples(table: TensorTable): WeightSample[] {
+  const experts = 1 + table.expert.reduce((most, expert) => Math.max(most, expert), -1)
   const samples: WeightSample[] = []
-  for (const [i, expert] of plan.expert.entries()) {
-    if (expert >= 0 && expert !== plan.layer[i]! % experts) continue
-    const tensorBytes = plan.rows[i]! * plan.cols[i]! * DTYPE_BYTES.get(dtypeOf(plan, i))!
+  for (const [i, expert] of table.expert.entries()) {
+    if (expert >= 0 && expert !== table.layer[i]! % experts) continue
+    const tensorBytes = Math.ceil(table.rows[i]! * table.cols[i]! * weightBytesOf(table, i))
     const bytes = Math.min(SAMPLE_BYTES, tensorBytes)
-    samples.push({ file: plan.file[i]!, offset: plan.offset[i]! + Math.floor((tensorBytes - bytes) / 2), bytes })
-    if (plan.scaleFile[i]! >= 0) samples.push({ file: plan.scaleFile[i]!, offset: plan.scaleOffset[i]!, bytes: 4 })
+    const [values, scales] = PARTS.map((_, part) => i * PARTS.length + part) as [number, number]
+    const offset = table.offset[values]! + Math.floor((tensorBytes - bytes) / 2)
+    samples.push({ file: table.file[values]!, offset, bytes })
+    if (table.file[scales]! >= 0) samples.push({ file: table.file[scales]!, offset: table.offset[scales]!, bytes: 4 })
   }
   return samples
 }
@@ -61,13 +66,15 @@ function numbersOf(g: ModelGeometry): ModelGeometry {
   }
 }
 
-function tensorRow(plan: WeightPlan, i: number): unknown[] {
-  const { kind, layer, expert, rows, cols } = plan
-  return [TENSOR_KINDS[kind[i]!], layer[i], expert[i], dtypeOf(plan, i), rows[i], cols[i]]
+function tensorRow(table: TensorTable, i: number): unknown[] {
+  const { kind, layer, expert, rows, cols, group, symmetric } = table
+  const packing = group[i]! > 0 ? [group[i], symmetric[i]] : []
+  return [TENSOR_KINDS[kind[i]!], layer[i], expert[i], FORMS[table.form[i]!], rows[i], cols[i], ...packing]
 }
 
-function dtypeOf(plan: WeightPlan, i: number): string {
-  return DTYPES[plan.dtype[i]!]!
+/** Of one weight as it is stored: half of one where it is a code. */
+function weightBytesOf(table: TensorTable, i: number): number {
+  return DTYPE_BYTES.get(FORMS[table.form[i]!]!) ?? 0.5
 }
 
 /** The bytes of the samples, in their order. One file is open at a time. */

@@ -1,5 +1,5 @@
 /** Counting what a geometry holds: parameters, bytes of weights as they run, bytes of KV per token. */
-import type { ModelGeometry } from '../native'
+import type { ModelGeometry, WeightFormat } from '../native'
 import type { ModelShape } from './config'
 
 export interface ParameterCounts {
@@ -14,16 +14,49 @@ export function countParameters(config: ModelShape): ParameterCounts {
   return { total, active: total - config.layers * idleExperts * expertParameters(config) }
 }
 
-/** 16 rows of 128: the core keeps a scale for each panel. */
-const FP8_ELEMENTS_PER_SCALE = 2048
+/** As what one weight is held. */
+export interface WeightType {
+  format: WeightFormat
+  /** Of int4: weights of a row that share a scale; else 0. */
+  group: number
+  /** Of int4: its groups have zeros of their own. */
+  zeros: boolean
+}
+
+export const BF16: WeightType = { format: 'bf16', group: 0, zeros: false }
+
+/** [experts, n, k] of the weights that products take: lm_head, then of each layer q-k-v, o, w1-w3 and w2. */
+export function weightShapes(config: ModelGeometry): [experts: number, n: number, k: number][] {
+  const { hiddenSize: C, heads, kvHeads, headDim: D, experts: E, expertHidden: F } = config
+  const layer: [number, number, number][] = [
+    [1, (heads + 2 * kvHeads) * D, C],
+    [1, C, heads * D],
+    [E, 2 * F, C],
+    [E, C, F],
+  ]
+  return [[1, config.vocabSize, C], ...Array.from({ length: config.layers }, () => layer).flat()]
+}
 
 /**
- * Bytes of the weights as the core holds them: matrices in bf16, but so many of their elements in FP8; norms and router in f32, a tied head as a copy
- * of its own.
+ * Bytes of the weights as the core holds them: the embedding in bf16, norms and router in f32, and a type for each of `weightShapes`; a tied head is a
+ * copy of its own. Default: bf16.
  */
-export function weightBytes(config: ModelGeometry, fp8Elements = 0): number {
-  const scales = Math.ceil(fp8Elements / FP8_ELEMENTS_PER_SCALE)
-  return 2 * matrixParameters(config, 2) + 4 * floatParameters(config) - fp8Elements + 4 * scales
+export function weightBytes(config: ModelGeometry, types?: readonly WeightType[]): number {
+  const weights = weightShapes(config).reduce((sum, shape, i) => sum + bytesOfWeight(shape, types?.[i] ?? BF16), 0)
+  return 2 * config.vocabSize * config.hiddenSize + weights + 4 * floatParameters(config)
+}
+
+/** Outputs that csrc/cpu/weights.cc keeps together in a panel. */
+const PANEL = 16
+
+function bytesOfWeight([experts, n, k]: readonly number[], { format, group, zeros }: WeightType): number {
+  const panels = Math.ceil(n! / PANEL)
+  const panelBytes = {
+    bf16: () => 2 * PANEL * k!,
+    fp8: () => PANEL * k! + 4 * Math.ceil(k! / 128),
+    int4: () => (PANEL / 2) * k! + (zeros ? 3 : 2) * PANEL * Math.ceil(k! / group),
+  }
+  return experts! * Math.ceil((panels * panelBytes[format]()) / 64) * 64
 }
 
 /** What of a step decides the memory that it works in. */

@@ -79,7 +79,7 @@ describe('the check', () => {
       "import { native } from './native'\nimport { Pages } from './cache/pages'\nimport fs from 'node:fs'",
     ],
     ['lib/text/bpe.ts', "import { native } from '../native'\nimport { M2Error } from '../errors'"],
-    ['lib/model/plan.ts', "import { DTYPES, type WeightPlan } from '../native'"],
+    ['lib/model/plan.ts', "import { DTYPES, type TensorTable } from '../native'"],
     ['lib/cli/main.ts', "import { Engine } from '../index' // not from '../engine'"],
   ]
   it.each(sound)('lets pass in %s: %s', (path, text) => {
