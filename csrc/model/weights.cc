@@ -20,43 +20,28 @@ float element(const View& v, int64_t i) {
   }
 }
 
-// Tensors that are rows of one weight: q, k and v; gate and up of all experts.
-TensorKind first_of_weight(TensorKind kind) {
-  switch (kind) {
-    case TensorKind::kKProj:
-    case TensorKind::kVProj: return TensorKind::kQProj;
-    case TensorKind::kW3: return TensorKind::kW1;
-    default: return kind;
-  }
-}
-
 class Loader {
  public:
   Loader(Backend& ops, const Geometry& g, const WeightPlan& plan) : ops_(ops), g_(g), filled_(static_cast<size_t>(places_per_layer() * (g.layers + 1))) {
     w_.embed = reserve(g.vocab * g.hidden * sizeof(bf16));
     w_.final_norm = reserve(g.hidden * sizeof(float));
-    // A weight is held as FP8 where all that it is made of is.
-    std::set<std::pair<int64_t, TensorKind>> others;
-    for (const TensorEntry& t : plan.tensors) {
-      if (t.dtype != DType::kF8E4m3) others.emplace(t.layer, first_of_weight(t.kind));
-    }
-    const bool keeps = plan.keep_fp8 && !plan.random && ops.takes(WeightFormat::kFp8);
-    const auto format = [&](int64_t layer, TensorKind kind) { return keeps && !others.contains({layer, kind}) ? WeightFormat::kFp8 : WeightFormat::kBf16; };
-    w_.lm_head = weight(1, g.vocab, g.hidden, WeightLayout::kRows, format(-1, TensorKind::kLmHead));
+    expect(plan.held.empty() || plan.held.size() == static_cast<size_t>(1 + 4 * g.layers), plan.held.size(), " weights are in the plan");
+    auto type = [&, next = size_t{0}]() mutable { return plan.held.empty() ? WeightType{} : plan.held[next++]; };
+    w_.lm_head = weight(1, g.vocab, g.hidden, WeightLayout::kRows, type());
     for (int64_t i = 0; i < g.layers; i++) {
       LayerWeights layer;
       layer.input_norm = reserve(g.hidden * sizeof(float));
       layer.q_norm = reserve(g.q_size() * sizeof(float));
       layer.k_norm = reserve(g.kv_size() * sizeof(float));
       layer.post_norm = reserve(g.hidden * sizeof(float));
-      layer.qkv = weight(1, g.qkv_size(), g.hidden, WeightLayout::kRows, format(i, TensorKind::kQProj));
-      layer.o = weight(1, g.hidden, g.q_size(), WeightLayout::kRows, format(i, TensorKind::kOProj));
+      layer.qkv = weight(1, g.qkv_size(), g.hidden, WeightLayout::kRows, type());
+      layer.o = weight(1, g.hidden, g.q_size(), WeightLayout::kRows, type());
       layer.gate = reserve(g.experts * g.hidden * sizeof(float));
       layer.router_bias = reserve(g.experts * sizeof(float));
       const std::vector<float> zeros(g.experts);  // a model without a routing bias has no such tensor
       ops.upload(layer.router_bias.data(), zeros.data(), zeros.size() * sizeof(float));
-      layer.w13 = weight(g.experts, 2 * g.expert_hidden, g.hidden, WeightLayout::kGateUp, format(i, TensorKind::kW1));
-      layer.w2 = weight(g.experts, g.hidden, g.expert_hidden, WeightLayout::kRows, format(i, TensorKind::kW2));
+      layer.w13 = weight(g.experts, 2 * g.expert_hidden, g.hidden, WeightLayout::kGateUp, type());
+      layer.w2 = weight(g.experts, g.hidden, g.expert_hidden, WeightLayout::kRows, type());
       w_.layers.push_back(std::move(layer));
     }
   }
@@ -147,7 +132,7 @@ class Loader {
     w_.bytes += bytes;
     return ops_.allocate(bytes);
   }
-  Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightFormat format) {
+  Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightType type) {
     Weight weight = ops_.allocate_weight(experts, n, k, layout, {.format = format});
     w_.bytes += weight.data.bytes();
     return weight;
