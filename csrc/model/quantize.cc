@@ -1,0 +1,192 @@
+// The search for a group's scale. For codes c of weights x the best scale is sum(x c) / sum(c c), and with it the squared error is
+// sum(x x) - sum(x c)^2 / sum(c c): so each step that is tried costs two sums, and counts as if its scale had been fitted already. Codes are tried for
+// steps from absmax / 7, which clips nothing, down to absmax / 14, with the larger half on either side. The best is then rounded to bf16, fitted again
+// to the codes that it gives, and compared with plain absmax / 7 by the error of the weights as they are read back.
+#include "model/quantize.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/error.h"
+
+// One function, compiled for three instruction sets, of which the first that the machine has is taken. Lanes, sums and rounding are the same in each.
+// Sanitizers do not bear the resolver, which runs before they do.
+#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define M2_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define M2_CLONES
+#endif
+#define M2_INLINE __attribute__((always_inline)) inline
+
+namespace m2 {
+namespace {
+
+constexpr int kWidth = 16;
+typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
+typedef uint32_t Words __attribute__((vector_size(kWidth * sizeof(uint32_t))));
+typedef double Doubles __attribute__((vector_size(kWidth * sizeof(double))));
+
+// absmax / step. Closer together where the best of most groups lies: 128 normal numbers want about 8.
+constexpr std::array<float, 22> kSpans = {7.0f,  7.2f,  7.4f,  7.6f, 7.8f, 8.0f,  8.2f,  8.4f,  8.6f,  8.8f,  9.0f,
+                                          9.25f, 9.5f, 9.75f, 10.0f, 10.4f, 10.8f, 11.3f, 11.8f, 12.4f, 13.0f, 14.0f};
+constexpr int kFits = 2;  // of the best scale to its codes
+
+struct Group {
+  alignas(64) float weights[kInt4Group];  // zeros behind a shorter group, which change no sum
+  float absmax;
+  double squares;  // sum(x x)
+};
+
+// A scale, what its codes are, and what they lose.
+struct Coded {
+  double scale = 0, error = 0;
+  double fitted = 0;  // the best scale for these codes, before it is rounded
+  alignas(64) uint8_t codes[kInt4Group];
+};
+
+template <class T, class V>
+M2_INLINE T sum(const V& lanes) {
+  T s[kWidth];
+  __builtin_memcpy(s, &lanes, sizeof s);
+  for (int width = kWidth / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) s[i] += s[i + width];
+  return s[0];
+}
+
+M2_INLINE Floats load(const float* from) {
+  Floats v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
+// The scale, for weights times `unit`, that promises the smallest error.
+M2_INLINE double best_scale(const Group& group, float unit) {
+  constexpr float kRound = 0x1.8p23f;  // added and taken away it rounds to the nearest integer, ties to even
+  float best = 0, scale = 0;
+  const auto consider = [&](float with_code, float of_code, float sign) {
+    const float gain = with_code * with_code / of_code;
+    if (!(gain > best)) return;  // also where all codes are 0
+    best = gain;
+    scale = sign * (with_code / of_code);
+  };
+  Floats x[kInt4Group / kWidth];
+  for (int i = 0; i < kInt4Group / kWidth; i++) x[i] = load(group.weights + i * kWidth) * unit;
+  for (const float span : kSpans) {
+    const float inverse = span / (group.absmax * unit);
+    Floats low_x{}, low_c{}, high_x{}, high_c{};  // codes from -8 to 7, and from -7 to 8: those of a negative scale, negated
+    for (const Floats& v : x) {
+      const Floats c = (v * inverse + kRound) - kRound;
+      const Floats middle = c > 7.0f ? Floats{} + 7.0f : c;
+      const Floats low = middle < -8.0f ? Floats{} - 8.0f : middle;
+      const Floats bounded = c < -7.0f ? Floats{} - 7.0f : c;
+      const Floats high = bounded > 8.0f ? Floats{} + 8.0f : bounded;
+      low_x += v * low;
+      low_c += low * low;
+      high_x += v * high;
+      high_c += high * high;
+    }
+    consider(sum<float>(low_x), sum<float>(low_c), 1);
+    consider(-sum<float>(high_x), sum<float>(high_c), 1);
+  }
+  return static_cast<double>(scale) / unit;
+}
+
+// In float64, which holds every product and square of what bf16 and f32 hold, the smallest included.
+M2_INLINE void code(const Group& group, double wanted, Coded& to) {
+  constexpr double kRound = 0x1.8p52;
+  const double scale = to_f32(to_bf16(static_cast<float>(wanted)));
+  to.scale = to.fitted = scale;
+  if (scale == 0) {
+    to.error = group.squares;
+    for (uint8_t& c : to.codes) c = 8;
+    return;
+  }
+  const double inverse = 1 / scale;
+  Doubles error{}, with_code{}, of_code{};
+  for (int i = 0; i < kInt4Group; i += kWidth) {
+    const Doubles x = __builtin_convertvector(load(group.weights + i), Doubles);
+    const Doubles u = x * inverse;
+    const Doubles bounded = u < -8.0 ? Doubles{} - 8.0 : u;
+    const Doubles c = ((bounded > 7.0 ? Doubles{} + 7.0 : bounded) + kRound) - kRound;
+    const Floats product = __builtin_convertvector(c * scale, Floats);
+    Words bits;
+    __builtin_memcpy(&bits, &product, sizeof bits);
+    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;  // to_bf16 of what is finite
+    Floats weight;
+    __builtin_memcpy(&weight, &bits, sizeof weight);
+    const Doubles off = x - __builtin_convertvector(weight, Doubles);
+    error += off * off;
+    with_code += x * c;
+    of_code += c * c;
+    typedef uint8_t Bytes __attribute__((vector_size(kWidth)));
+    typedef int32_t Ints __attribute__((vector_size(kWidth * sizeof(int32_t))));
+    const Bytes codes = __builtin_convertvector(__builtin_convertvector(c + 8.0, Ints), Bytes);
+    __builtin_memcpy(to.codes + i, &codes, sizeof codes);
+  }
+  to.error = sum<double>(error);
+  const double squares = sum<double>(of_code);
+  if (squares > 0) to.fitted = sum<double>(with_code) / squares;
+}
+
+// A power of two that brings absmax to where float32 holds the squares and sums of a search.
+float unit_of(float absmax) { return std::ldexp(1.0f, std::clamp(-std::ilogb(absmax), -126, 127)); }
+
+M2_CLONES void quantize_group(const Group& group, float unit, Coded& best) {
+  Coded trial;
+  code(group, 0, best);
+  code(group, static_cast<double>(group.absmax) / 7, trial);
+  if (trial.error < best.error) best = trial;
+  double scale = best_scale(group, unit);
+  for (int i = 0; i <= kFits; i++) {
+    code(group, scale, trial);
+    if (trial.error < best.error) best = trial;
+    scale = trial.fitted;
+  }
+}
+
+// False when a weight is not finite.
+bool read_group(const float* row, int64_t count, Group& group) {
+  std::copy_n(row, count, group.weights);
+  std::fill(group.weights + count, group.weights + kInt4Group, 0.0f);
+  float absmax = 0;
+  double squares = 0;
+  bool finite = true;
+  for (const float w : group.weights) {
+    finite &= std::abs(w) <= 0x1.fffffep127f;
+    absmax = std::max(absmax, std::abs(w));
+    squares += static_cast<double>(w) * w;
+  }
+  group.absmax = absmax;
+  group.squares = squares;
+  return finite;
+}
+
+bool is_clipped(const Group& group, double scale) {
+  if (scale == 0) return false;
+  const auto [low, high] = std::minmax_element(group.weights, group.weights + kInt4Group);
+  const double a = *low / scale, b = *high / scale;
+  return std::max(a, b) > 7.5 || std::min(a, b) < -8.5;
+}
+
+}  // namespace
+
+int64_t quantize_int4(const float* rows, int64_t n, int64_t k, uint8_t* nibbles, bf16* scales, Int4Error& error) {
+  expect(k > 0 && k % 2 == 0, "int4 takes an even k, found ", k);
+  Group group;
+  Coded best;
+  for (int64_t row = 0; row < n; row++) {
+    for (int64_t first = 0; first < k; first += kInt4Group) {
+      const int64_t count = std::min(kInt4Group, k - first);
+      if (!read_group(rows + row * k + first, count, group)) return row;
+      if (group.absmax == 0) code(group, 0, best);
+      else quantize_group(group, unit_of(group.absmax), best);
+      *scales++ = to_bf16(static_cast<float>(best.scale));
+      for (int64_t i = 0; i < count; i += 2) *nibbles++ = static_cast<uint8_t>(best.codes[i] | best.codes[i + 1] << 4);
+      error.add({best.error, group.squares, 1, is_clipped(group, best.scale)});
+    }
+  }
+  return -1;
+}
+
+}  // namespace m2
