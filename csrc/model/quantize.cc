@@ -22,10 +22,13 @@
 namespace m2 {
 namespace {
 
-constexpr int kWidth = 16;
-typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
-typedef uint32_t Words __attribute__((vector_size(kWidth * sizeof(uint32_t))));
-typedef double Doubles __attribute__((vector_size(kWidth * sizeof(double))));
+// 64 bytes each, and what they become when float64 takes the place of float32.
+typedef float Floats __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef double Doubles __attribute__((vector_size(64)));
+typedef float HalfFloats __attribute__((vector_size(32)));
+typedef uint32_t HalfWords __attribute__((vector_size(32)));
+typedef int32_t HalfInts __attribute__((vector_size(32)));
 
 // absmax / step. Closer together where the best of most groups lies: 128 normal numbers want about 8.
 constexpr std::array<float, 22> kSpans = {7.0f,  7.2f,  7.4f,  7.6f, 7.8f, 8.0f,  8.2f,  8.4f,  8.6f,  8.8f,  9.0f,
@@ -42,52 +45,62 @@ struct Group {
 struct Coded {
   double scale = 0, error = 0;
   double fitted = 0;  // the best scale for these codes, before it is rounded
-  alignas(64) uint8_t codes[kInt4Group];
+  alignas(64) int32_t codes[kInt4Group];
 };
+
+template <class To, class From>
+M2_INLINE void same_bits(const From& from, To& to) {
+  static_assert(sizeof from == sizeof to);
+  __builtin_memcpy(&to, &from, sizeof to);
+}
 
 template <class T, class V>
 M2_INLINE T sum(const V& lanes) {
+  constexpr int kWidth = sizeof(V) / sizeof(T);
   T s[kWidth];
-  __builtin_memcpy(s, &lanes, sizeof s);
+  same_bits(lanes, s);
   for (int width = kWidth / 2; width > 0; width /= 2)
     for (int i = 0; i < width; i++) s[i] += s[i + width];
   return s[0];
 }
 
-M2_INLINE Floats load(const float* from) {
-  Floats v;
-  __builtin_memcpy(&v, from, sizeof v);
-  return v;
-}
-
 // The scale, for weights times `unit`, that promises the smallest error.
 M2_INLINE double best_scale(const Group& group, float unit) {
-  constexpr float kRound = 0x1.8p23f;  // added and taken away it rounds to the nearest integer, ties to even
+  // Added to a number it leaves the nearest integer, ties to even, in the low bits: integers have a minimum and a maximum in every instruction set.
+  constexpr float kRound = 0x1.8p23f;
+  constexpr int32_t kZero = 0x4b400000;
   float best = 0, scale = 0;
-  const auto consider = [&](float with_code, float of_code, float sign) {
+  const auto consider = [&](float with_code, float of_code) {
     const float gain = with_code * with_code / of_code;
     if (!(gain > best)) return;  // also where all codes are 0
     best = gain;
-    scale = sign * (with_code / of_code);
+    scale = with_code / of_code;
   };
-  Floats x[kInt4Group / kWidth];
-  for (int i = 0; i < kInt4Group / kWidth; i++) x[i] = load(group.weights + i * kWidth) * unit;
+  constexpr int kVectors = kInt4Group * sizeof(float) / sizeof(Floats);
+  Floats x[kVectors];
+  __builtin_memcpy(x, group.weights, sizeof x);
+  for (Floats& v : x) v *= unit;
   for (const float span : kSpans) {
     const float inverse = span / (group.absmax * unit);
     Floats low_x{}, low_c{}, high_x{}, high_c{};  // codes from -8 to 7, and from -7 to 8: those of a negative scale, negated
     for (const Floats& v : x) {
-      const Floats c = (v * inverse + kRound) - kRound;
-      const Floats middle = c > 7.0f ? Floats{} + 7.0f : c;
-      const Floats low = middle < -8.0f ? Floats{} - 8.0f : middle;
-      const Floats bounded = c < -7.0f ? Floats{} - 7.0f : c;
-      const Floats high = bounded > 8.0f ? Floats{} + 8.0f : bounded;
+      const Floats biased = v * inverse + kRound;
+      Ints code;
+      same_bits(biased, code);
+      const Ints to7 = code < kZero + 7 ? code : Ints{} + (kZero + 7), to8 = code < kZero + 8 ? code : Ints{} + (kZero + 8);
+      const Ints from8 = to7 > kZero - 8 ? to7 : Ints{} + (kZero - 8), from7 = to8 > kZero - 7 ? to8 : Ints{} + (kZero - 7);
+      Floats low, high;
+      same_bits(from8, low);
+      same_bits(from7, high);
+      low -= kRound;
+      high -= kRound;
       low_x += v * low;
       low_c += low * low;
       high_x += v * high;
       high_c += high * high;
     }
-    consider(sum<float>(low_x), sum<float>(low_c), 1);
-    consider(-sum<float>(high_x), sum<float>(high_c), 1);
+    consider(sum<float>(low_x), sum<float>(low_c));
+    consider(-sum<float>(high_x), sum<float>(high_c));
   }
   return static_cast<double>(scale) / unit;
 }
@@ -99,29 +112,27 @@ M2_INLINE void code(const Group& group, double wanted, Coded& to) {
   to.scale = to.fitted = scale;
   if (scale == 0) {
     to.error = group.squares;
-    for (uint8_t& c : to.codes) c = 8;
+    for (int32_t& c : to.codes) c = 8;
     return;
   }
   const double inverse = 1 / scale;
   Doubles error{}, with_code{}, of_code{};
-  for (int i = 0; i < kInt4Group; i += kWidth) {
-    const Doubles x = __builtin_convertvector(load(group.weights + i), Doubles);
-    const Doubles u = x * inverse;
-    const Doubles bounded = u < -8.0 ? Doubles{} - 8.0 : u;
-    const Doubles c = ((bounded > 7.0 ? Doubles{} + 7.0 : bounded) + kRound) - kRound;
-    const Floats product = __builtin_convertvector(c * scale, Floats);
-    Words bits;
-    __builtin_memcpy(&bits, &product, sizeof bits);
-    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;  // to_bf16 of what is finite
-    Floats weight;
-    __builtin_memcpy(&weight, &bits, sizeof weight);
-    const Doubles off = x - __builtin_convertvector(weight, Doubles);
+  for (int i = 0; i < kInt4Group; i += sizeof(Doubles) / sizeof(double)) {
+    HalfFloats weights;
+    __builtin_memcpy(&weights, group.weights + i, sizeof weights);
+    const Doubles x = __builtin_convertvector(weights, Doubles), u = x * inverse;
+    const Doubles to7 = u > 7.0 ? Doubles{} + 7.0 : u, from8 = to7 < -8.0 ? Doubles{} - 8.0 : to7;
+    const Doubles c = (from8 + kRound) - kRound;
+    HalfWords bits;
+    same_bits(__builtin_convertvector(c * scale, HalfFloats), bits);
+    bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;  // to_bf16
+    HalfFloats stored;
+    same_bits(bits, stored);
+    const Doubles off = x - __builtin_convertvector(stored, Doubles);
     error += off * off;
     with_code += x * c;
     of_code += c * c;
-    typedef uint8_t Bytes __attribute__((vector_size(kWidth)));
-    typedef int32_t Ints __attribute__((vector_size(kWidth * sizeof(int32_t))));
-    const Bytes codes = __builtin_convertvector(__builtin_convertvector(c + 8.0, Ints), Bytes);
+    const HalfInts codes = __builtin_convertvector(c + 8.0, HalfInts);
     __builtin_memcpy(to.codes + i, &codes, sizeof codes);
   }
   to.error = sum<double>(error);
