@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 
@@ -24,21 +26,20 @@ namespace {
 
 // 64 bytes each, and what they become when float64 takes the place of float32.
 typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
 typedef double Doubles __attribute__((vector_size(64)));
 typedef float HalfFloats __attribute__((vector_size(32)));
 typedef uint32_t HalfWords __attribute__((vector_size(32)));
 typedef int32_t HalfInts __attribute__((vector_size(32)));
+constexpr int kHalf = 8;  // of them and of Doubles: lanes
 
 // absmax / step. Closer together where the best of most groups lies: 128 normal numbers want about 8.
-constexpr std::array<float, 22> kSpans = {7.0f,  7.2f,  7.4f,  7.6f, 7.8f, 8.0f,  8.2f,  8.4f,  8.6f,  8.8f,  9.0f,
-                                          9.25f, 9.5f, 9.75f, 10.0f, 10.4f, 10.8f, 11.3f, 11.8f, 12.4f, 13.0f, 14.0f};
-constexpr int kFits = 2;  // of the best scale to its codes
+constexpr std::array<float, 16> kSpans = {7.0f, 7.3f, 7.6f, 7.8f, 8.0f, 8.25f, 8.5f, 8.75f, 9.0f, 9.4f, 9.8f, 10.3f, 10.9f, 11.6f, 12.6f, 14.0f};
+constexpr int kFits = 1;  // of the best scale to its codes
 
 struct Group {
   alignas(64) float weights[kInt4Group];  // zeros behind a shorter group, which change no sum
-  float absmax;
-  double squares;  // sum(x x)
+  float lowest, highest, absmax;  // a NaN or an infinity among the weights makes absmax infinite
+  double squares;                 // sum(x x)
 };
 
 // A scale, what its codes are, and what they lose.
@@ -64,11 +65,16 @@ M2_INLINE T sum(const V& lanes) {
   return s[0];
 }
 
+// Written so that each bound is one instruction. By reference, since vectors that are returned have another ABI in each instruction set.
+template <class V, class T>
+M2_INLINE void clamp(const V& v, T low, T high, V& to) {
+  const V lows = V{} + low, highs = V{} + high, below = v < highs ? v : highs;
+  to = below > lows ? below : lows;
+}
+
 // The scale, for weights times `unit`, that promises the smallest error.
 M2_INLINE double best_scale(const Group& group, float unit) {
-  // Added to a number it leaves the nearest integer, ties to even, in the low bits: integers have a minimum and a maximum in every instruction set.
-  constexpr float kRound = 0x1.8p23f;
-  constexpr int32_t kZero = 0x4b400000;
+  constexpr float kRound = 0x1.8p23f;  // added and taken away: the nearest integer, ties to even
   float best = 0, scale = 0;
   const auto consider = [&](float with_code, float of_code) {
     const float gain = with_code * with_code / of_code;
@@ -84,16 +90,10 @@ M2_INLINE double best_scale(const Group& group, float unit) {
     const float inverse = span / (group.absmax * unit);
     Floats low_x{}, low_c{}, high_x{}, high_c{};  // codes from -8 to 7, and from -7 to 8: those of a negative scale, negated
     for (const Floats& v : x) {
-      const Floats biased = v * inverse + kRound;
-      Ints code;
-      same_bits(biased, code);
-      const Ints to7 = code < kZero + 7 ? code : Ints{} + (kZero + 7), to8 = code < kZero + 8 ? code : Ints{} + (kZero + 8);
-      const Ints from8 = to7 > kZero - 8 ? to7 : Ints{} + (kZero - 8), from7 = to8 > kZero - 7 ? to8 : Ints{} + (kZero - 7);
+      const Floats c = (v * inverse + kRound) - kRound;
       Floats low, high;
-      same_bits(from8, low);
-      same_bits(from7, high);
-      low -= kRound;
-      high -= kRound;
+      clamp(c, -8.0f, 7.0f, low);
+      clamp(c, -7.0f, 8.0f, high);
       low_x += v * low;
       low_c += low * low;
       high_x += v * high;
@@ -117,12 +117,13 @@ M2_INLINE void code(const Group& group, double wanted, Coded& to) {
   }
   const double inverse = 1 / scale;
   Doubles error{}, with_code{}, of_code{};
-  for (int i = 0; i < kInt4Group; i += sizeof(Doubles) / sizeof(double)) {
+  for (int i = 0; i < kInt4Group; i += kHalf) {
     HalfFloats weights;
     __builtin_memcpy(&weights, group.weights + i, sizeof weights);
     const Doubles x = __builtin_convertvector(weights, Doubles), u = x * inverse;
-    const Doubles to7 = u > 7.0 ? Doubles{} + 7.0 : u, from8 = to7 < -8.0 ? Doubles{} - 8.0 : to7;
-    const Doubles c = (from8 + kRound) - kRound;
+    Doubles c;
+    clamp(u, -8.0, 7.0, c);
+    c = (c + kRound) - kRound;
     HalfWords bits;
     same_bits(__builtin_convertvector(c * scale, HalfFloats), bits);
     bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;  // to_bf16
@@ -143,40 +144,53 @@ M2_INLINE void code(const Group& group, double wanted, Coded& to) {
 // A power of two that brings absmax to where float32 holds the squares and sums of a search.
 float unit_of(float absmax) { return std::ldexp(1.0f, std::clamp(-std::ilogb(absmax), -126, 127)); }
 
-M2_CLONES void quantize_group(const Group& group, float unit, Coded& best) {
-  Coded trial;
+M2_INLINE void measure(Group& group) {
+  HalfFloats low{}, high{};
+  HalfInts size{};
+  Doubles squares{};
+  for (int i = 0; i < kInt4Group; i += kHalf) {
+    HalfFloats v;
+    __builtin_memcpy(&v, group.weights + i, sizeof v);
+    HalfInts bits;
+    same_bits(v, bits);
+    bits &= 0x7fffffff;
+    size = size > bits ? size : bits;
+    low = v < low ? v : low;
+    high = v > high ? v : high;
+    const Doubles x = __builtin_convertvector(v, Doubles);
+    squares += x * x;
+  }
+  group.lowest = group.highest = group.absmax = 0;
+  for (int i = 0; i < kHalf; i++) {
+    group.lowest = low[i] < group.lowest ? low[i] : group.lowest;
+    group.highest = high[i] > group.highest ? high[i] : group.highest;
+    const float magnitude = size[i] < 0x7f800000 ? std::bit_cast<float>(size[i]) : std::numeric_limits<float>::infinity();
+    group.absmax = magnitude > group.absmax ? magnitude : group.absmax;
+  }
+  group.squares = sum<double>(squares);
+}
+
+// False when a weight is not finite.
+M2_CLONES bool quantize_group(Group& group, Coded& best) {
+  measure(group);
+  if (std::isinf(group.absmax)) return false;
   code(group, 0, best);
+  if (group.absmax == 0) return true;
+  Coded trial;
   code(group, static_cast<double>(group.absmax) / 7, trial);
   if (trial.error < best.error) best = trial;
-  double scale = best_scale(group, unit);
+  double scale = best_scale(group, unit_of(group.absmax));
   for (int i = 0; i <= kFits; i++) {
     code(group, scale, trial);
     if (trial.error < best.error) best = trial;
     scale = trial.fitted;
   }
-}
-
-// False when a weight is not finite.
-bool read_group(const float* row, int64_t count, Group& group) {
-  std::copy_n(row, count, group.weights);
-  std::fill(group.weights + count, group.weights + kInt4Group, 0.0f);
-  float absmax = 0;
-  double squares = 0;
-  bool finite = true;
-  for (const float w : group.weights) {
-    finite &= std::abs(w) <= 0x1.fffffep127f;
-    absmax = std::max(absmax, std::abs(w));
-    squares += static_cast<double>(w) * w;
-  }
-  group.absmax = absmax;
-  group.squares = squares;
-  return finite;
+  return true;
 }
 
 bool is_clipped(const Group& group, double scale) {
   if (scale == 0) return false;
-  const auto [low, high] = std::minmax_element(group.weights, group.weights + kInt4Group);
-  const double a = *low / scale, b = *high / scale;
+  const double a = group.lowest / scale, b = group.highest / scale;
   return std::max(a, b) > 7.5 || std::min(a, b) < -8.5;
 }
 
@@ -189,9 +203,9 @@ int64_t quantize_int4(const float* rows, int64_t n, int64_t k, uint8_t* nibbles,
   for (int64_t row = 0; row < n; row++) {
     for (int64_t first = 0; first < k; first += kInt4Group) {
       const int64_t count = std::min(kInt4Group, k - first);
-      if (!read_group(rows + row * k + first, count, group)) return row;
-      if (group.absmax == 0) code(group, 0, best);
-      else quantize_group(group, unit_of(group.absmax), best);
+      std::copy_n(rows + row * k + first, count, group.weights);
+      std::fill(group.weights + count, group.weights + kInt4Group, 0.0f);
+      if (!quantize_group(group, best)) return row;
       *scales++ = to_bf16(static_cast<float>(best.scale));
       for (int64_t i = 0; i < count; i += 2) *nibbles++ = static_cast<uint8_t>(best.codes[i] | best.codes[i + 1] << 4);
       error.add({best.error, group.squares, 1, is_clipped(group, best.scale)});
