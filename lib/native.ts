@@ -10,7 +10,7 @@ import { M2Error, type M2ErrorCode } from './errors'
 export const DTYPES = ['F32', 'BF16', 'F16', 'F8_E4M3'] as const
 export type TensorDType = (typeof DTYPES)[number]
 
-/** What a tensor is in the model; the order is csrc/model/weights.h's. */
+/** What a tensor is in the model; the order is csrc/model/weight_plan.h's. */
 export const TENSOR_KINDS = [
   'embed', // [V, C]
   'finalNorm', // [C]
@@ -48,7 +48,7 @@ export interface ModelGeometry {
 }
 
 /**
- * How the bytes of a tensor are its numbers; the order is csrc/model/stored_tensor.h's. From AWQ on: codes of 4 bits with scales and zeros for groups along
+ * How the bytes of a tensor are its numbers; the order is csrc/model/weight_plan.h's. From AWQ on: codes of 4 bits with scales and zeros for groups along
  * a row, as csrc/model/int4_tensors.h describes them.
  */
 export const FORMS = [...DTYPES, 'AWQ', 'GPTQ', 'GPTQ_V2', 'PACKED'] as const

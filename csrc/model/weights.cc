@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <memory>
 #include <numeric>
-#include <set>
 
-#include "model/checkpoint_file.h"
+#include "model/row_quantiser.h"
+#include "model/tensor_reader.h"
 
 namespace m2 {
 namespace {
@@ -47,11 +46,13 @@ class Loader {
   }
 
   // A tensor's rows from `first` on. A tensor comes in pieces from its first row to its last.
-  void fill(const TensorEntry& t, int64_t first, const View& source, const View& scales) {
+  void fill(const TensorEntry& t, int64_t first, const MatrixRows& matrix) {
     if (first == 0) take_place(t);
+    const View& source = matrix.values;
     const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
       expect_shape(t, count, weight.k);
-      ops_.pack(weight, expert, first_row + first, {.values = source, .scales = scales});
+      const bool to_quantise = weight.type.format == WeightFormat::kInt4 && !is_codes(t.form);
+      ops_.pack(weight, expert, first_row + first, to_quantise ? quantiser_.quantise(matrix, t.name) : matrix);
     };
     const auto as_f32 = [&](Buffer& to, int64_t count, int64_t cols) {
       expect_shape(t, count, cols);
@@ -133,7 +134,7 @@ class Loader {
     return ops_.allocate(bytes);
   }
   Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightType type) {
-    Weight weight = ops_.allocate_weight(experts, n, k, layout, {.format = format});
+    Weight weight = ops_.allocate_weight(experts, n, k, layout, type);
     w_.bytes += weight.data.bytes();
     return weight;
   }
@@ -146,42 +147,22 @@ class Loader {
   ModelWeights w_;
   std::vector<bool> filled_;
   uint64_t seed_ = 1;
+  RowQuantiser quantiser_;
   int64_t required_ = 0;  // filled places other than the optional routing bias
 };
 
-int64_t blocks_of(int64_t n) { return (n + kScaleBlock - 1) / kScaleBlock; }
-
-constexpr int64_t kPieceBytes = 8 << 20;  // that are read and packed at a time
-
-// Tensors of a checkpoint, one file of it open at a time.
-class Source {
- public:
-  explicit Source(const WeightPlan& plan) : plan_(plan) {}
-
-  // Valid until the next call.
-  View read(int64_t file, uint64_t offset, DType dtype, int64_t rows, int64_t cols, const std::string& name) {
-    if (file != open_) {
-      file_ = std::make_unique<CheckpointFile>(plan_.files[file]);
-      open_ = file;
-      wanted_ = 0;
-    }
-    const uint64_t bytes = static_cast<uint64_t>(rows) * cols * dtype_bytes(dtype);
-    if (data_.size() < bytes) data_.resize(bytes);
-    file_->read(offset, data_.data(), bytes, name);
-    if (offset + bytes + kPieceBytes > wanted_) {  // the next pieces are on their way while this one is packed
-      file_->want(offset + bytes, 4 * kPieceBytes);
-      wanted_ = offset + bytes + 4 * kPieceBytes;
-    }
-    return View(data_.data(), dtype, {rows, cols});
-  }
-
- private:
-  const WeightPlan& plan_;
-  std::unique_ptr<CheckpointFile> file_;
-  std::vector<char> data_;
-  int64_t open_ = -1;
-  uint64_t wanted_ = 0;  // up to this byte of the file
-};
+// What TypeScript promises.
+void check(const WeightPlan& plan, const TensorEntry& t) {
+  const bool is_matrix = t.kind == TensorKind::kLmHead || (t.kind >= TensorKind::kQProj && t.kind <= TensorKind::kOProj) || t.kind >= TensorKind::kW1;
+  const auto files = static_cast<int64_t>(plan.files.size());
+  expect(t.values && t.rows > 0 && t.cols > 0, "tensor ", t.name, " is misplaced");
+  for (const Place& part : {t.values, t.scales, t.zeros, t.group_index}) expect(part.file < files, "tensor ", t.name, " is in file ", part.file);
+  if (t.form < Form::kF8E4m3) return;
+  expect(is_matrix && t.scales, "tensor ", t.name, " has a form that it cannot have");
+  if (!is_codes(t.form)) return;
+  expect(t.group > 0 && t.cols % 16 == 0 && t.scale_dtype <= DType::kF16, "tensor ", t.name, " has groups of ", t.group, " in ", t.cols, " columns");
+  expect(t.form == Form::kPacked || (t.zeros && t.rows % 8 == 0), "tensor ", t.name, " has no zeros, or ", t.rows, " rows");
+}
 
 }  // namespace
 
@@ -192,33 +173,20 @@ ModelWeights load_weights(Backend& ops, const Geometry& g, const WeightPlan& pla
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     const TensorEntry &x = plan.tensors[a], &y = plan.tensors[b];
-    return std::pair(x.file, x.offset) < std::pair(y.file, y.offset);
+    return std::pair(x.values.file, x.values.offset) < std::pair(y.values.file, y.values.offset);
   });
-  const auto files = static_cast<int64_t>(plan.files.size());
   uint64_t total = 0, done = 0;
   for (const TensorEntry& t : plan.tensors) {
-    const bool is_matrix = t.kind == TensorKind::kLmHead || (t.kind >= TensorKind::kQProj && t.kind <= TensorKind::kOProj) || t.kind >= TensorKind::kW1;
-    expect(t.file >= 0 && t.file < files && t.rows > 0 && t.cols > 0, "tensor ", t.name, " is misplaced");
-    expect(t.dtype != DType::kI32 && (t.dtype != DType::kF8E4m3 || is_matrix), "tensor ", t.name, " has a dtype that it cannot have");
-    expect(t.dtype != DType::kF8E4m3 || (t.scale_file >= 0 && t.scale_file < files), "tensor ", t.name, " has misplaced scales");
+    check(plan, t);
     total += t.bytes();
   }
-  Source weights(plan), scales(plan);  // scales may lie in another file than their weights
+  TensorReader reader(plan);
   for (size_t i : order) {
     const TensorEntry& t = plan.tensors[i];
-    const uint64_t row_bytes = t.cols * dtype_bytes(t.dtype);
-    const int64_t piece = std::max<int64_t>(1, kPieceBytes / row_bytes / kScaleBlock) * kScaleBlock;
-    for (int64_t first = 0; first < t.rows; first += piece) {
-      const int64_t count = std::min(piece, t.rows - first), blocks = blocks_of(t.cols);
-      const View rows = weights.read(t.file, t.offset + first * row_bytes, t.dtype, count, t.cols, t.name);
-      View row_scales;
-      if (t.dtype == DType::kF8E4m3) {
-        const uint64_t at = t.scale_offset + first / kScaleBlock * blocks * sizeof(float);
-        row_scales = scales.read(t.scale_file, at, DType::kF32, blocks_of(count), blocks, t.name);
-      }
-      loader.fill(t, first, rows, row_scales);
-      progress(done += count * row_bytes, total);
-    }
+    reader.read(t, [&](int64_t first, const MatrixRows& rows) {
+      loader.fill(t, first, rows);
+      progress(done += static_cast<uint64_t>(rows.values.size(0)) * t.row_bytes(), total);
+    });
   }
   return loader.finish();
 }

@@ -55,7 +55,7 @@ class Checkpoint {
 
  private:
   void add(TensorKind kind, int64_t layer, int64_t expert, int64_t rows, int64_t cols) {
-    plan.tensors.push_back({"tensor " + std::to_string(plan.tensors.size()), kind, layer, expert, DType::kBf16, rows, cols, 0, numbers_.size() * sizeof(bf16)});
+    plan.tensors.push_back({"tensor " + std::to_string(plan.tensors.size()), kind, layer, expert, Form::kBf16, rows, cols, {0, numbers_.size() * sizeof(bf16)}, {}, {}, {}});
     std::normal_distribution<float> normal(rows == 1 ? 1.0f : 0.0f, 0.3f);
     for (int64_t i = 0; i < rows * cols; i++) numbers_.push_back(to_bf16(normal(random_)));
   }

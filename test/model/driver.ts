@@ -5,6 +5,7 @@
 import { onTestFinished } from 'vitest'
 import { readCheckpoint } from '../../lib/model/checkpoint'
 import { loadConfig } from '../../lib/model/config'
+import { holdWeights } from '../../lib/model/held-weights'
 import { planWeights } from '../../lib/model/weights'
 import { type Batch, type ModelOptions, type NativeModel, native } from '../../lib/native'
 
@@ -65,7 +66,8 @@ export class Driver {
       ...settings,
     }
     const config = await loadConfig(dir)
-    const { plan: weights } = planWeights(config, await readCheckpoint(dir))
+    const { table, stored } = planWeights(config, await readCheckpoint(dir))
+    const weights = { ...table, held: holdWeights(config, stored, all.device, 'auto').held }
     const pages = all.maxSequences * Math.ceil(all.maxContext / all.pageSize)
     const bannedIds = new Int32Array()
     const model = await native(all.device).loadModel({ geometry: config, weights, pages, bannedIds, ...all }, () => {})

@@ -1,6 +1,7 @@
 /** Reads a checkpoint folder into float64 arrays: short, trusting, and sharing nothing with lib/model or csrc. */
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { dequantizeInt4, type Int4Form, unpackInt4 } from './int4-formats'
 import { dequantizeFp8, fromBf16Bits, fromF16Bits } from './number-formats'
 
 export interface ReferenceCheckpoint {
@@ -15,8 +16,9 @@ export function readCheckpoint(dir: string): ReferenceCheckpoint {
   const names: string[] = existsSync(path.join(dir, index))
     ? [...new Set(Object.values<string>(json(index).weight_map))]
     : ['model.safetensors']
-  const tensors = decodeAll(names.flatMap((name) => readFile(path.join(dir, name))))
-  return { config: json('config.json'), tensors }
+  const config = json('config.json')
+  const tensors = decodeAll(names.flatMap((name) => readFile(path.join(dir, name))), config.quantization_config)
+  return { config, tensors }
 }
 
 interface HeaderEntry {
@@ -37,16 +39,33 @@ function readFile(file: string): Stored[] {
   return Object.entries<HeaderEntry>(header).map(([name, entry]) => [name, entry, bytesOf(entry)])
 }
 
-/** FP8 matrices with the scales that their own tensors hold. */
-function decodeAll(stored: readonly Stored[]): Map<string, Float64Array> {
-  const scales = new Map(stored.flatMap(([name, , bytes]) => (name.endsWith(SCALES) ? [[name, bytes]] : [])))
-  return new Map(
-    stored.map(([name, { dtype, shape }, bytes]) => {
-      if (dtype !== 'F8_E4M3') return [name, decode(bytes, dtype)]
+// biome-ignore lint/suspicious/noExplicitAny: JSON as it stands in the file
+type Json = any
+
+/** Quantised matrices with the scales that their own tensors hold, under the names that they have elsewhere. */
+function decodeAll(stored: readonly Stored[], quantization: Json): Map<string, Float64Array> {
+  const all = new Map(stored.map(([name, entry, data]) => [name, { ...entry, data }]))
+  const decoded = new Map<string, Float64Array>()
+  for (const [name, { dtype, shape, data }] of all) {
+    const packed = /^(.*\.)(qweight|weight_packed)$/.exec(name)
+    if (packed) {
+      const prefix = packed[1]!
+      const parts = [...all].filter(([other]) => other.startsWith(prefix)).map(([other, tensor]) => [other.slice(prefix.length), tensor] as const)
+      decoded.set(`${prefix}weight`, dequantizeInt4(unpackInt4(new Map(parts), storageOf(quantization))))
+    } else if (dtype === 'F8_E4M3') {
       const [rows, cols] = shape as [number, number]
-      return [name, dequantizeFp8({ rows, cols, bytes, scales: new Float32Array(scales.get(name + SCALES)!.buffer) })]
-    }),
-  )
+      const scales = new Float32Array(all.get(name + SCALES)!.data.buffer)
+      decoded.set(name, dequantizeFp8({ rows, cols, bytes: data, scales }))
+    } else if (/^(F32|F16|BF16)$/.test(dtype)) {
+      decoded.set(name, decode(data, dtype))
+    }
+  }
+  return decoded
+}
+
+function storageOf({ quant_method: method, ...fields }: Json): { form: Int4Form; group: number } {
+  if (method === 'compressed-tensors') return { form: method, group: fields.config_groups.group_0.weights.group_size }
+  return { form: method === 'gptq' ? fields.checkpoint_format : method, group: fields.group_size }
 }
 
 function decode(bytes: Uint8Array, dtype: string): Float64Array {

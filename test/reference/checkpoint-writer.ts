@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { ModelGeometry, TensorDType } from '../../lib/native'
+import { type Int4Storage, int4Config, packInt4, quantizeInt4 } from './int4-formats'
 import { bf16Bits, f16Bits, quantizeFp8 } from './number-formats'
 import { Random } from './random'
 
@@ -19,6 +20,8 @@ export interface RandomModel {
   dtype?: 'F32' | 'BF16' | 'F16'
   /** Projections and experts as MiniMax publishes them: e4m3 with a float32 scale for each 128 x 128. */
   fp8?: boolean
+  /** Projections and experts packed in 4 bits; `only`: those of these names. */
+  int4?: Int4Storage & { only?: RegExp }
   /** Number of shard files; 0, the default: one model.safetensors without an index. */
   shards?: number
   tied?: boolean
@@ -55,7 +58,7 @@ export function encode(values: Float64Array, dtype: Exclude<TensorDType, 'F8_E4M
 export function writeRandomModel(dir: string, model: RandomModel): void {
   mkdirSync(dir, { recursive: true })
   writeFileSync(path.join(dir, 'config.json'), JSON.stringify({ ...configOf(model), ...model.config }, null, 1))
-  const tensors = model.fp8 ? [...randomTensors(model)].flatMap(inFp8) : [...randomTensors(model)]
+  const tensors = [...randomTensors(model)].flatMap((tensor) => quantized(tensor, model))
   const shards = model.shards ?? 0
   if (shards === 0) {
     writeFileSync(path.join(dir, 'model.safetensors'), safetensorsBytes(tensors))
@@ -71,14 +74,26 @@ export function writeRandomModel(dir: string, model: RandomModel): void {
   writeFileSync(path.join(dir, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }))
 }
 
-const FP8_NAMES = /(_proj|\.w[123])\.weight$/
+const PRODUCTS = /(_proj|\.w[123])\.weight$/
 
-/** A projection's or an expert's matrix as FP8 and its scales; any other tensor as it is. */
-function inFp8(tensor: TensorToWrite): TensorToWrite[] {
+/** As what a matrix is stored; it is then drawn in f32. */
+function storageOf(name: string, { fp8, int4 }: RandomModel): 'fp8' | Int4Storage | undefined {
+  if (int4 && (int4.only ?? PRODUCTS).test(name)) return int4
+  return fp8 && PRODUCTS.test(name) ? 'fp8' : undefined
+}
+
+/** A quantised matrix and what belongs to it; any other tensor as it is. */
+function quantized(tensor: TensorToWrite, model: RandomModel): TensorToWrite[] {
   const { name, shape, data } = tensor
-  if (!FP8_NAMES.test(name)) return [tensor]
+  const storage = storageOf(name, model)
+  if (!storage) return [tensor]
   const [rows, cols] = shape as [number, number]
-  const { bytes, scales } = quantizeFp8(new Float32Array(data.buffer), rows, cols)
+  const values = new Float32Array(data.buffer)
+  if (storage !== 'fp8') {
+    const packed = packInt4(quantizeInt4(values, rows, cols, storage), storage)
+    return packed.map(({ part, ...rest }) => ({ name: name.replace(/weight$/, part), ...rest }))
+  }
+  const { bytes, scales } = quantizeFp8(values, rows, cols)
   return [
     { name, dtype: 'F8_E4M3', shape, data: bytes },
     {
@@ -99,9 +114,10 @@ const FP8_CONFIG = {
   modules_to_not_convert: ['gate', 'e_score_correction_bias', 'lm_head'],
 }
 
-export function configOf({ geometry: g, tied = false, fp8 }: RandomModel): Record<string, unknown> {
+export function configOf({ geometry: g, tied = false, fp8, int4 }: RandomModel): Record<string, unknown> {
   return {
     ...(fp8 && { quantization_config: FP8_CONFIG }),
+    ...(int4 && { quantization_config: int4Config(int4) }),
     architectures: ['MiniMaxM2ForCausalLM'],
     model_type: 'minimax_m2',
     vocab_size: g.vocabSize,
@@ -130,21 +146,15 @@ export function configOf({ geometry: g, tied = false, fp8 }: RandomModel): Recor
 }
 
 /** Scales are such that attention prefers some tokens, experts differ, and the largest logits stand out. */
-function* randomTensors({
-  geometry: g,
-  seed,
-  dtype = 'BF16',
-  tied = false,
-  fp8,
-}: RandomModel): Generator<TensorToWrite> {
+function* randomTensors(model: RandomModel): Generator<TensorToWrite> {
+  const { geometry: g, seed, dtype = 'BF16', tied = false } = model
   const random = new Random(seed)
   const tensor = (name: string, shape: number[], draw: () => number, as = dtype): TensorToWrite => {
     const values = new Float64Array(shape.reduce((product, size) => product * size, 1)).map(draw)
     return { name, dtype: as, shape, data: encode(values, as) }
   }
-  const asMatrix = (name: string) => (fp8 && FP8_NAMES.test(name) ? 'F32' : dtype)
+  const asMatrix = (name: string) => (storageOf(name, model) ? 'F32' : dtype)
   const matrix = (name: string, rows: number, cols: number, gain = 1) =>
-    // What becomes FP8 is drawn in f32 first.
     tensor(name, [rows, cols], () => (random.normal() * gain) / Math.sqrt(cols), asMatrix(name))
   const norm = (name: string, size: number, gain = 1) =>
     tensor(name, [size], () => gain * (1 + 0.2 * (random.uniform() - 0.5)))

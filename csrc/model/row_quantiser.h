@@ -1,0 +1,22 @@
+// Rows of a matrix that a checkpoint stores as numbers, quantised to 4 bits while it is loaded.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/weight.h"
+
+namespace m2 {
+
+class RowQuantiser {
+ public:
+  // Rows of f32, bf16, f16 or f8 as codes in groups of 128 without zeros, valid until the next call. All processors share the work, rows by rows.
+  // Throws BAD_CHECKPOINT, naming the tensor, where a number is not finite.
+  MatrixRows quantise(const MatrixRows& rows, const std::string& tensor);
+
+ private:
+  std::vector<uint8_t> codes_;
+  std::vector<bf16> scales_;
+};
+
+}  // namespace m2
