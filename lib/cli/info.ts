@@ -75,11 +75,10 @@ function shortName(name: string): string {
 }
 
 function quantizationLine({ method, format, blockSize, bits, group, zeros, exempt }: Quantization): string {
+  const name = `${method ?? 'unknown method'}${format && format !== method ? `, ${format}` : ''}`
+  const groups = group === null ? '' : group > 0 ? `, groups of ${group}` : ', a scale for each row'
   const parts = [
-    `${method ?? 'unknown method'}${format ? `, ${format}` : ''}`,
-    ...(bits === null ? [] : [`${bits} bits`]),
-    ...(group === null ? [] : [group > 0 ? `groups of ${group}` : 'a scale for each row']),
-    ...(zeros ? ['zeros'] : []),
+    bits === null ? name : `int${bits} (${name}${groups}${zeros ? ', zeros' : ''})`,
     ...(blockSize ? [`a scale for each block of ${blockSize.join(' x ')}`] : []),
     ...(exempt.length > 0 ? [`not quantised: ${exempt.join(', ')}`] : []),
   ]

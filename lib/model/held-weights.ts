@@ -46,7 +46,8 @@ export function holdWeights(
   if (wanted === 'fp8' && !stored.some(({ format }) => format === 'fp8')) {
     refuse(wanted, 'needs a checkpoint whose matrices are FP8')
   }
-  if ((wanted === 'fp8' || wanted === 'int4') && !takesWeights(device, wanted)) refuse(wanted, `is not available on ${device} yet`)
+  if ((wanted === 'fp8' || wanted === 'int4') && !takesWeights(device, wanted))
+    refuse(wanted, `is not available on ${device} yet`)
   const types = stored.map((type, i) => {
     const isExpert = i > 0 && (i - 1) % LAYER_WEIGHTS.length >= FIRST_OF_EXPERTS
     if (wanted === 'int4' && isExpert && type.format !== 'int4') return INT4

@@ -42,7 +42,8 @@ export function readQuantization(fields: JsonFields): Quantization | null {
   const exempt = quantization.array('modules_to_not_convert') ?? quantization.array('ignore') ?? []
   return {
     method: quantization.string('quant_method') ?? null,
-    format: ['fmt', 'checkpoint_format', 'format', 'version'].map((name) => text(quantization, name)).find(Boolean) ?? null,
+    format:
+      ['fmt', 'checkpoint_format', 'format', 'version'].map((name) => text(quantization, name)).find(Boolean) ?? null,
     blockSize: blockSize as number[] | null,
     bits: integer(codes, 'bits') ?? integer(codes, 'num_bits') ?? null,
     group: integer(codes, 'group_size') ?? null,
@@ -140,8 +141,9 @@ function text(fields: JsonFields, name: string): string | undefined {
 
 function oneOf(fields: JsonFields, name: string, values: readonly unknown[]): void {
   if (values.includes(fields.raw(name))) return
-  const named = values.filter((value) => value !== undefined).map((value) => JSON.stringify(value))
-  refuse(fields, name, named.join(' or '))
+  const named = values.flatMap((value) => (value === undefined ? [] : JSON.stringify(value)))
+  const most = named.slice(0, -1).join(', ')
+  refuse(fields, name, most ? `${most} or ${named.at(-1)}` : named[0]!)
 }
 
 function refuse(fields: JsonFields, name: string, expected: string): never {

@@ -52,10 +52,14 @@ export function storedTensor(place: Place, checkpoint: Checkpoint, packing: Pack
   if (!packed) return plain ? numbers(place, plain, checkpoint) : null
   const where = `${checkpoint.files[packed.file]}: ${packed.name}`
   if (plain) throw new M2Error('BAD_CHECKPOINT', `${where}: expected no packed form of ${place.name}, found both`)
-  if (!PRODUCTS.has(place.kind)) throw new M2Error('UNSUPPORTED_MODEL', `${where}: expected ${place.name}, found it packed`)
+  if (!PRODUCTS.has(place.kind))
+    throw new M2Error('UNSUPPORTED_MODEL', `${where}: expected ${place.name}, found it packed`)
   if (!packing || packed.name !== nameOf(place, NAMES[packing.form].values)) {
     const found = packing ? `one of ${packing.form}` : 'none'
-    throw new M2Error('BAD_CHECKPOINT', `${where}: expected a quantization_config in config.json for it, found ${found}`)
+    throw new M2Error(
+      'BAD_CHECKPOINT',
+      `${where}: expected a quantization_config in config.json for it, found ${found}`,
+    )
   }
   return codes(place, packed, checkpoint, packing)
 }
@@ -118,7 +122,8 @@ function codes(place: Place, values: CheckpointTensor, checkpoint: Checkpoint, p
   const check = (name: string, dtypes: readonly string[], shape: readonly number[]): CheckpointTensor => {
     const tensor = tensors.get(nameOf(place, name))
     const form = `${dtypes.join(' or ')} [${shape}] for groups of ${packing.group}`
-    if (!tensor) return fail('BAD_CHECKPOINT', values, `expected ${form} in ${nameOf(place, name)}, found no such tensor`)
+    if (!tensor)
+      return fail('BAD_CHECKPOINT', values, `expected ${form} in ${nameOf(place, name)}, found no such tensor`)
     if (dtypes.includes(tensor.dtype) && isShape(tensor, shape)) return tensor
     return fail('BAD_CHECKPOINT', tensor, `expected ${form}, found ${tensor.dtype} [${tensor.shape}]`)
   }
@@ -135,16 +140,21 @@ function codes(place: Place, values: CheckpointTensor, checkpoint: Checkpoint, p
     return { form: packing.form, parts, others: [], packing }
   }
   const index = tensors.get(nameOf(place, names.groupIndex))
-  if (index) fail('UNSUPPORTED_MODEL', index, 'expected groups in the order of the columns (no actorder), found an index')
+  if (index)
+    fail('UNSUPPORTED_MODEL', index, 'expected groups in the order of the columns (no actorder), found an index')
   const zeros = tensors.get(nameOf(place, names.zeros))
-  if (zeros && packing.symmetric) fail('BAD_CHECKPOINT', zeros, 'expected none, as config.json says symmetric, found zeros')
+  if (zeros && packing.symmetric)
+    fail('BAD_CHECKPOINT', zeros, 'expected none, as config.json says symmetric, found zeros')
   if (!packing.symmetric) parts.zeros = check(names.zeros, ['I32'], expected.zeros)
   const shape = optional('weight_shape', 'I64', [2])
   return { form: packing.form, parts, others: shape ? [shape] : [], packing }
 }
 
 /** AWQ packs along the rows of the matrix, of which it stores the transpose; GPTQ packs the transpose along the columns; compressed-tensors the matrix itself. */
-function packedShapes([n, k]: readonly [number, number], { form, group }: Packing): Record<'values' | 'scales' | 'zeros', number[]> {
+function packedShapes(
+  [n, k]: readonly [number, number],
+  { form, group }: Packing,
+): Record<'values' | 'scales' | 'zeros', number[]> {
   const groups = Math.ceil(k / group)
   const words = (size: number) => Math.ceil(size / PER_WORD)
   if (form === 'PACKED') return { values: [n, words(k)], scales: [n, groups], zeros: [words(n), groups] }

@@ -38,7 +38,8 @@ export function planWeights(config: ModelShape, checkpoint: Checkpoint): Planned
     const tensor = storedTensor(place, checkpoint, config.packing)
     if (!tensor) return refuseMissing(config, places, checkpoint)
     fillRow(table, i, place, tensor)
-    for (const { name } of [...Object.values(tensor.parts), ...tensor.others].flatMap((part) => part ?? [])) used.add(name)
+    for (const { name } of [...Object.values(tensor.parts), ...tensor.others].flatMap((part) => part ?? []))
+      used.add(name)
     const weight = weightIndex(place)
     if (weight >= 0) stored[weight] = together(stored[weight], typeOf(tensor))
   }

@@ -112,6 +112,9 @@ describe('m2 info', () => {
       method: 'fp8',
       format: 'float8_e4m3fn',
       blockSize: [128, 128],
+      bits: null,
+      group: null,
+      zeros: null,
       exempt: ['gate', 'e_score_correction_bias', 'lm_head'],
     })
     expect(found.unsupported).toBe(null)
@@ -128,11 +131,29 @@ describe('m2 info', () => {
     expect(stdout).toContain('of weights (matrices fp8, norms and router f32)\n')
   })
 
+  it('describes a checkpoint in 4 bits, and that the CPU holds it as it is', async () => {
+    const int4 = { form: 'gptq', group: 32, symmetric: false, scaleDtype: 'F16' } as const
+    const dir = modelFolder({ int4 })
+    const [cpu, gpu] = (await report([dir], [device('cpu', GiB), device('cuda:0', 20 * GiB)])).devices
+    expect([cpu!.weights.format, gpu!.weights.format]).toEqual(['int4', 'bf16'])
+    const { stdout } = await m2(['info', dir], { devices: [device('cpu', GiB)] })
+    expect(stdout).toMatch(/quantization +int4 \(gptq, groups of 32, zeros\)\n/)
+    expect(stdout).toContain('of weights (matrices int4, norms and router f32)\n')
+  })
+
+  it('proposes to quantise what does not fit otherwise', async () => {
+    const [cpu, gpu] = (await report([], [device('cpu', 11 * MiB), device('cuda:0', 11 * MiB)])).devices
+    expect(cpu!.advice[0]).toMatch(
+      /^weightDtype: "int4" makes it fit, with \S+ MiB of weights and a context of [\d,]+ tokens, for some quality$/,
+    )
+    expect(gpu!.advice).toEqual([expect.stringMatching(/must be free/)])
+  })
+
   it('describes a checkpoint that cannot be loaded yet, and what it would take as bf16', async () => {
-    const dir = modelFolder({ config: { quantization_config: { quant_method: 'awq' } } })
+    const dir = modelFolder({ config: { quantization_config: { quant_method: 'mxfp4' } } })
     const { status, stdout } = await m2(['info', dir], { devices: [device('cpu', GiB)] })
     expect(status).toBe(0)
-    expect(stdout).toMatch(/cannot load .*quantization_config: expected none, or fp8 .*found \{"quant_method":"awq"\}/)
+    expect(stdout).toMatch(/cannot load .*quantization_config\.quant_method: expected "fp8", "awq", .*found "mxfp4"/)
     expect(stdout).toContain('of weights (matrices bf16, norms and router f32)\n')
   })
 

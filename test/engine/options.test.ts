@@ -71,7 +71,7 @@ describe('engine options', () => {
     [{ device: 7 }, 'device: expected "auto", "cpu", "cuda", "cuda:0" or "emulated", found 7'],
     [{ kvDtype: 'f16' }, 'kvDtype: expected "auto", "f32", "bf16" or "fp8", found "f16"'],
     [{ kvDtype: 'fp8' }, 'kvDtype: "fp8" is not available yet; expected "bf16" or "f32"'],
-    [{ weightDtype: 'int4' }, 'weightDtype: "int4" is not available yet; expected "auto", "bf16" or "fp8"'],
+    [{ weightDtype: 'int8' }, 'weightDtype: expected "auto", "bf16", "fp8" or "int4", found "int8"'],
     [{ prefixCache: 'yes' }, 'prefixCache: expected true or false, found "yes"'],
     [{ onProgress: true }, 'onProgress: expected a function, found true'],
     [null, 'Engine.load: options: expected an object, found null'],

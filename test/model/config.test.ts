@@ -84,6 +84,59 @@ describe('loadConfig', () => {
   })
 })
 
+/** What is refused of each method's quantization_config. */
+const QUANTIZED: Record<string, [fields: object, message: string][]> = {
+  fp8: [
+    [{}, 'weight_block_size: expected [128,128], found nothing'],
+    [{ weight_block_size: [64, 128] }, 'weight_block_size: expected [128,128], found [64,128]'],
+    [
+      { fmt: 'float8_e5m2', weight_block_size: [128, 128] },
+      'fmt: expected "float8_e4m3fn" or "e4m3", found "float8_e5m2"',
+    ],
+  ],
+  awq: [
+    [{}, 'bits: expected 4, found nothing'],
+    [{ bits: 8, group_size: 128 }, 'bits: expected 4, found 8'],
+    [{ bits: 4, group_size: -1 }, 'group_size: expected 32, 64 or 128, found -1'],
+    [{ bits: 4, group_size: 128, version: 'gemv' }, 'version: expected "gemm" or "GEMM", found "gemv"'],
+  ],
+  gptq: [
+    [{ bits: 4, group_size: 128, desc_act: true }, 'desc_act: expected false, found true'],
+    [{ bits: 3, group_size: 128 }, 'bits: expected 4, found 3'],
+    [{ bits: 4, group_size: 16 }, 'group_size: expected 32, 64 or 128, found 16'],
+    [
+      { bits: 4, group_size: 128, checkpoint_format: 'marlin' },
+      'checkpoint_format: expected "gptq" or "gptq_v2", found "marlin"',
+    ],
+  ],
+  'compressed-tensors': [
+    [{ format: 'nvfp4-pack-quantized' }, 'format: expected "pack-quantized", found "nvfp4-pack-quantized"'],
+    [
+      { format: 'pack-quantized' },
+      'config_groups: expected one group_size and one symmetric in all of at least one group, found nothing',
+    ],
+    [compressed({ num_bits: 8 }), 'config_groups.group_0.weights.num_bits: expected 4, found 8'],
+    [compressed({ type: 'float' }), 'config_groups.group_0.weights.type: expected "int", found "float"'],
+    [compressed({ strategy: 'channel' }), 'config_groups.group_0.weights.strategy: expected "group", found "channel"'],
+    [
+      compressed({ group_size: null }),
+      'config_groups.group_0.weights.group_size: expected 32, 64 or 128, found nothing',
+    ],
+    [
+      compressed({ actorder: 'group' }),
+      'config_groups.group_0.weights.actorder: expected false, "static" or "weight", found "group"',
+    ],
+    [compressed({}, { group_size: 32 }), 'config_groups: expected one group_size and one symmetric in all of'],
+  ],
+  mxfp4: [[{}, 'quant_method: expected "fp8", "awq", "gptq" or "compressed-tensors", found "mxfp4"']],
+}
+
+function compressed(...changes: object[]): object {
+  const weights = { num_bits: 4, type: 'int', strategy: 'group', group_size: 128, symmetric: true }
+  const groups = changes.map((change, i) => [`group_${i}`, { weights: { ...weights, ...change } }])
+  return { format: 'pack-quantized', config_groups: Object.fromEntries(groups) }
+}
+
 describe('loadConfig refuses', () => {
   it('a folder that is not there, is a file, or has no config.json', async () => {
     const dir = temporaryFolder()
@@ -159,19 +212,11 @@ describe('loadConfig refuses', () => {
     [{ shared_intermediate_size: 512 }, 'shared_intermediate_size: expected 0 (MiniMax-M2 has no shared expert)'],
     [{ attn_type_list: [1, 0] }, 'attn_type_list: expected 1 for every layer (full softmax attention), found [1,0]'],
     [{ rope_scaling: { type: 'yarn', factor: 4 } }, 'rope_scaling: expected rotary positions without scaling'],
-    [
-      { quantization_config: { quant_method: 'awq' } },
-      'quantization_config: expected none, or fp8 in float8_e4m3fn with blocks of 128 x 128 (other quantized checkpoints come later), found {"quant_method":"awq"}',
-    ],
-    [
-      { quantization_config: { quant_method: 'fp8' } },
-      'with blocks of 128 x 128 (other quantized checkpoints come later), found {"quant_method":"fp8"}',
-    ],
-    [{ quantization_config: { quant_method: 'fp8', weight_block_size: [64, 128] } }, '"weight_block_size":[64,128]}'],
-    [
-      { quantization_config: { quant_method: 'fp8', fmt: 'float8_e5m2', weight_block_size: [128, 128] } },
-      '"fmt":"float8_e5m2"',
-    ],
+    ...Object.entries(QUANTIZED).flatMap(([method, rows]) =>
+      rows.map(([fields, message]): [Record<string, unknown>, string] => {
+        return [{ quantization_config: { quant_method: method, ...fields } }, `quantization_config.${message}`]
+      }),
+    ),
   ])('models of another kind: %j', async (config, message) => {
     const line = await failureWith(config)
     expect(line).toMatch(/^UNSUPPORTED_MODEL \S+config\.json: /)

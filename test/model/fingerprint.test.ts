@@ -5,11 +5,11 @@ import { readCheckpoint } from '../../lib/model/checkpoint'
 import { loadConfig } from '../../lib/model/config'
 import { fingerprintModel, weightSamples } from '../../lib/model/fingerprint'
 import { planWeights } from '../../lib/model/weights'
-import type { WeightPlan } from '../../lib/native'
+import { FORMS, PARTS, type TensorTable } from '../../lib/native'
 import { failure, modelFolder, TINY } from './folder'
 
-async function planOf(dir: string): Promise<WeightPlan> {
-  return planWeights(await loadConfig(dir), await readCheckpoint(dir)).plan
+async function planOf(dir: string): Promise<TensorTable> {
+  return planWeights(await loadConfig(dir), await readCheckpoint(dir)).table
 }
 
 async function fingerprintOf(dir: string): Promise<string> {
@@ -85,14 +85,14 @@ describe('the fingerprint of a model', () => {
       kind: new Int32Array(n),
       layer: Int32Array.from(rowsOfPlan, ({ layer }) => layer),
       expert: Int32Array.from(rowsOfPlan, ({ expert }) => expert),
-      dtype: new Int32Array(n).fill(1),
+      form: new Int32Array(n).fill(FORMS.indexOf('BF16')),
       rows: new Int32Array(n).fill(rows),
       cols: new Int32Array(n).fill(cols),
-      file: new Int32Array(n),
-      offset: Float64Array.from({ length: n }, (_, i) => i * tensorBytes),
-      scaleFile: new Int32Array(n).fill(-1),
-      scaleOffset: new Float64Array(n),
-      keepFp8: true,
+      file: Int32Array.from({ length: n * PARTS.length }, (_, i) => (i % PARTS.length === 0 ? 0 : -1)),
+      offset: Float64Array.from({ length: n * PARTS.length }, (_, i) => Math.floor(i / PARTS.length) * tensorBytes),
+      group: new Int32Array(n),
+      symmetric: new Int32Array(n),
+      scaleDtype: new Int32Array(n),
     })
     expect(samples.length).toBe(1 + layers * 13)
     expect(samples.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(4 * 2 ** 20)

@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest'
 import { formatBytes, parseByteSize } from '../../lib/model/byte-size'
 import type { ModelShape } from '../../lib/model/config'
 import { availableMemory, type FitRequest, fitMemory } from '../../lib/model/fit'
-import { countParameters, kvBytesPerToken, weightBytes } from '../../lib/model/parameters'
+import {
+  countParameters,
+  kvBytesPerToken,
+  type WeightType,
+  weightBytes,
+  weightShapes,
+} from '../../lib/model/parameters'
 import { failure, M2 } from './folder'
 
 const NANO: ModelShape = {
@@ -72,9 +78,19 @@ describe('byte sizes', () => {
   })
 })
 
-describe('weights in FP8', () => {
-  it('take half of their bytes and a scale for each 16 rows of 128', () => {
-    expect(weightBytes(NANO) - weightBytes(NANO, 4096 * 1000)).toBe(4096 * 1000 - 4 * 2000)
+describe('weights that are held in fewer bits', () => {
+  const held = (type: WeightType) => weightShapes(M2).map(() => type)
+  const elements = weightShapes(M2).reduce((sum, [experts, n, k]) => sum + experts * n * k, 0)
+
+  it('take half of their bytes in FP8, and a scale for each 16 rows of 128', () => {
+    const saved = weightBytes(M2) - weightBytes(M2, held({ format: 'fp8', group: 0, zeros: false }))
+    expect(saved).toBe(elements - (4 * elements) / 2048)
+  })
+
+  it('take a quarter in 4 bits, two bytes for the scale of a group, and one for its zero', () => {
+    const saved = (zeros: boolean) => weightBytes(M2) - weightBytes(M2, held({ format: 'int4', group: 64, zeros }))
+    expect(saved(false)).toBe(1.5 * elements - (2 * elements) / 64)
+    expect(saved(true)).toBe(1.5 * elements - (3 * elements) / 64)
   })
 })
 

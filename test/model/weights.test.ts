@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type Checkpoint, type CheckpointTensor, readCheckpoint } from '../../lib/model/checkpoint'
 import { loadConfig, type ModelShape } from '../../lib/model/config'
 import { planWeights } from '../../lib/model/weights'
-import { DTYPES, TENSOR_KINDS } from '../../lib/native'
+import { FORMS, PARTS, TENSOR_KINDS } from '../../lib/native'
 import { failure, modelFolder, TINY } from './folder'
 
 const SHAPE: ModelShape = { ...TINY, tieWordEmbeddings: false, useRoutingBias: true }
@@ -18,7 +18,7 @@ function changed(checkpoint: Checkpoint, name: string, change: Partial<Checkpoin
 describe('planWeights', () => {
   it('binds every tensor of a checkpoint once, with its place, shape and bytes', async () => {
     const checkpoint = await readCheckpoint(modelFolder({ shards: 2, dtype: 'F16' }))
-    const { plan, skipped } = planWeights(SHAPE, checkpoint)
+    const { table: plan, skipped } = planWeights(SHAPE, checkpoint)
     expect(skipped).toEqual([])
     expect([...plan.names].sort()).toEqual([...checkpoint.tensors.keys()].sort())
     const row = (name: string) => {
@@ -27,7 +27,7 @@ describe('planWeights', () => {
         TENSOR_KINDS[plan.kind[i]!],
         plan.layer[i],
         plan.expert[i],
-        DTYPES[plan.dtype[i]!],
+        FORMS[plan.form[i]!],
         plan.rows[i],
         plan.cols[i],
       ]
@@ -40,7 +40,7 @@ describe('planWeights', () => {
     expect(row('model.layers.1.block_sparse_moe.e_score_correction_bias')).toEqual(['routerBias', 1, -1, 'F32', 1, 4])
     expect(row('model.layers.1.block_sparse_moe.experts.3.w2.weight')).toEqual(['w2', 1, 3, 'F16', 32, 32])
     for (const [i, name] of plan.names.entries()) {
-      expect([plan.file[i], plan.offset[i]]).toEqual([
+      expect([plan.file[i * PARTS.length], plan.offset[i * PARTS.length]]).toEqual([
         checkpoint.tensors.get(name)!.file,
         checkpoint.tensors.get(name)!.offset,
       ])
@@ -49,9 +49,9 @@ describe('planWeights', () => {
 
   it('uses the embedding as the head when they are tied', async () => {
     const dir = modelFolder({ tied: true })
-    const { plan, skipped } = planWeights(await loadConfig(dir), await readCheckpoint(dir))
+    const { table: plan, skipped } = planWeights(await loadConfig(dir), await readCheckpoint(dir))
     const [embed, head] = ['embed', 'lmHead'].map((kind) => plan.kind.indexOf(TENSOR_KINDS.indexOf(kind as 'embed')))
-    expect(plan.offset[head!]).toBe(plan.offset[embed!])
+    expect(plan.offset[head! * PARTS.length]).toBe(plan.offset[embed! * PARTS.length])
     expect(skipped).toEqual([])
     expect(planWeights({ ...SHAPE, tieWordEmbeddings: true }, await tiny()).skipped).toEqual(['lm_head.weight'])
   })
@@ -64,45 +64,65 @@ describe('planWeights', () => {
     expect(planWeights(SHAPE, checkpoint).skipped).toEqual(extra)
   })
 
-  it('knows where the scales of FP8 matrices are, and how much can stay FP8', async () => {
+  it('knows where the scales of FP8 matrices are, and what can stay FP8', async () => {
     const checkpoint = await readCheckpoint(modelFolder({ fp8: true, shards: 2 }))
-    const { plan, skipped, fp8Elements } = planWeights(SHAPE, checkpoint)
+    const { table, stored, skipped } = planWeights(SHAPE, checkpoint)
     expect(skipped).toEqual([])
-    const i = plan.names.indexOf('model.layers.1.self_attn.o_proj.weight')
-    const scales = checkpoint.tensors.get(`${plan.names[i]}_scale_inv`)!
-    expect([DTYPES[plan.dtype[i]!], plan.scaleFile[i], plan.scaleOffset[i]]).toEqual([
-      'F8_E4M3',
-      scales.file,
-      scales.offset,
-    ])
-    expect(plan.scaleFile[plan.names.indexOf('lm_head.weight')]).toBe(-1)
-    const perLayer = 2 * 192 * 32 + 2 * 64 * 32 + 4 * 3 * 32 * 32
-    expect(fp8Elements).toBe(2 * perLayer)
+    const i = table.names.indexOf('model.layers.1.self_attn.o_proj.weight')
+    const scales = checkpoint.tensors.get(`${table.names[i]}_scale_inv`)!
+    const at = i * PARTS.length + PARTS.indexOf('scales')
+    expect([FORMS[table.form[i]!], table.file[at], table.offset[at]]).toEqual(['F8_E4M3', scales.file, scales.offset])
+    const head = table.names.indexOf('lm_head.weight')
+    expect(table.file[head * PARTS.length + PARTS.indexOf('scales')]).toBe(-1)
+    const formats = (types: typeof stored) => types.map(({ format }) => format)
+    expect(formats(stored)).toEqual(['bf16', ...Array(8).fill('fp8')])
     // One that is not FP8 takes all that are one weight with it.
     const k = 'model.layers.1.self_attn.k_proj.weight'
     checkpoint.tensors.delete(`${k}_scale_inv`)
     const mixed = planWeights(SHAPE, changed(checkpoint, k, { dtype: 'BF16' }))
-    expect(mixed.fp8Elements).toBe(2 * perLayer - (192 + 2 * 64) * 32)
+    expect(formats(mixed.stored)).toEqual(['bf16', 'fp8', 'fp8', 'fp8', 'fp8', 'bf16', 'fp8', 'fp8', 'fp8'])
   })
 
+  it.each(['awq', 'gptq', 'gptq_v2', 'compressed-tensors'] as const)(
+    'binds all parts of matrices in %s',
+    async (form) => {
+      const dir = modelFolder({ int4: { form, group: 32, symmetric: false, scaleDtype: 'F16' } })
+      const checkpoint = await readCheckpoint(dir)
+      const { table, stored, skipped } = planWeights(await loadConfig(dir), checkpoint)
+      expect(skipped).toEqual([])
+      const i = table.names.indexOf('model.layers.1.block_sparse_moe.experts.2.w1.weight')
+      const packed = form === 'compressed-tensors'
+      const parts = packed ? ['weight_packed', 'weight_scale', 'weight_zero_point'] : ['qweight', 'scales', 'qzeros']
+      for (const [part, suffix] of parts.entries()) {
+        const tensor = checkpoint.tensors.get(table.names[i]!.replace(/weight$/, suffix))!
+        expect(table.offset[i * PARTS.length + part]).toBe(tensor.offset)
+      }
+      expect(FORMS[table.form[i]!]).toBe(packed ? 'PACKED' : form.toUpperCase())
+      expect([table.group[i], table.symmetric[i], table.scaleDtype[i]]).toEqual([32, 0, FORMS.indexOf('F16')])
+      expect(stored.map(({ format }) => format)).toEqual(['bf16', ...Array(8).fill('int4')])
+      expect(stored[1]).toEqual({ format: 'int4', group: 32, zeros: true })
+    },
+  )
+
   it('needs no router bias when the model has none', async () => {
-    const { plan } = planWeights({ ...SHAPE, useRoutingBias: false }, await tiny())
+    const { table: plan } = planWeights({ ...SHAPE, useRoutingBias: false }, await tiny())
     expect(plan.kind).not.toContain(TENSOR_KINDS.indexOf('routerBias'))
   })
 
   it('plans as many tensors as the largest MiniMax-M2 has', () => {
     const large: ModelShape = { ...SHAPE, layers: 62, experts: 256, expertsPerToken: 8 }
     const names = new Map<string, CheckpointTensor>()
-    const answers = (name: string) => ({
-      name,
-      dtype: 'BF16',
-      shape: shapes(large, name),
-      offset: 0,
-      bytes: 0,
-      file: 0,
-    })
+    const answers = (name: string) =>
+      !/qweight$|weight_packed$/.test(name) && {
+        name,
+        dtype: 'BF16',
+        shape: shapes(large, name),
+        offset: 0,
+        bytes: 0,
+        file: 0,
+      }
     const tensors = Object.assign(names, { get: answers })
-    expect(planWeights(large, { files: ['x'], tensors }).plan.names).toHaveLength(3 + 62 * (10 + 3 * 256))
+    expect(planWeights(large, { files: ['x'], tensors }).table.names).toHaveLength(3 + 62 * (10 + 3 * 256))
   })
 })
 

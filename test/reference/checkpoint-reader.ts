@@ -17,7 +17,10 @@ export function readCheckpoint(dir: string): ReferenceCheckpoint {
     ? [...new Set(Object.values<string>(json(index).weight_map))]
     : ['model.safetensors']
   const config = json('config.json')
-  const tensors = decodeAll(names.flatMap((name) => readFile(path.join(dir, name))), config.quantization_config)
+  const tensors = decodeAll(
+    names.flatMap((name) => readFile(path.join(dir, name))),
+    config.quantization_config,
+  )
   return { config, tensors }
 }
 
@@ -50,7 +53,9 @@ function decodeAll(stored: readonly Stored[], quantization: Json): Map<string, F
     const packed = /^(.*\.)(qweight|weight_packed)$/.exec(name)
     if (packed) {
       const prefix = packed[1]!
-      const parts = [...all].filter(([other]) => other.startsWith(prefix)).map(([other, tensor]) => [other.slice(prefix.length), tensor] as const)
+      const parts = [...all]
+        .filter(([other]) => other.startsWith(prefix))
+        .map(([other, tensor]) => [other.slice(prefix.length), tensor] as const)
       decoded.set(`${prefix}weight`, dequantizeInt4(unpackInt4(new Map(parts), storageOf(quantization))))
     } else if (dtype === 'F8_E4M3') {
       const [rows, cols] = shape as [number, number]

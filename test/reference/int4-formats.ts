@@ -110,7 +110,8 @@ export function packInt4(matrix: Int4Matrix, { form, symmetric, scaleDtype }: In
     to[word] = to[word]! | (value << (4 * nibble))
   }
   for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) put(words, codeSlot(form, row, col, rows, cols), matrix.codes[row * cols + col]!)
+    for (let col = 0; col < cols; col++)
+      put(words, codeSlot(form, row, col, rows, cols), matrix.codes[row * cols + col]!)
     for (let g = 0; g < groups; g++) {
       put(zeros, zeroSlot(form, row, g, rows, groups), matrix.zeros[row * groups + g]! - storedLess(form))
       scales[scaleSlot(form, row, g, rows, groups)] = matrix.scales[row * groups + g]!
@@ -119,7 +120,12 @@ export function packInt4(matrix: Int4Matrix, { form, symmetric, scaleDtype }: In
   const i32 = (part: string, shape: number[], data: Uint32Array | Int32Array) => {
     return { part, dtype: 'I32', shape, data: new Uint8Array(data.buffer) }
   }
-  const numbers = (part: string, shape: number[]) => ({ part, dtype: scaleDtype, shape, data: encodeScales(scales, scaleDtype) })
+  const numbers = (part: string, shape: number[]) => ({
+    part,
+    dtype: scaleDtype,
+    shape,
+    data: encodeScales(scales, scaleDtype),
+  })
   if (form === 'compressed-tensors') {
     const shape = new Uint8Array(BigInt64Array.from([rows, cols].map(BigInt)).buffer)
     return [
@@ -148,7 +154,10 @@ export function unpackInt4(
   const scales = parts.get(compressed ? 'weight_scale' : 'scales')!
   const zeros = parts.get(compressed ? 'weight_zero_point' : 'qzeros')
   const [first, second] = values.shape as [number, number]
-  const [rows, cols] = { awq: [8 * second, first], 'compressed-tensors': [first, 8 * second] }[form as string] ?? [second, 8 * first]
+  const [rows, cols] = { awq: [8 * second, first], 'compressed-tensors': [first, 8 * second] }[form as string] ?? [
+    second,
+    8 * first,
+  ]
   const groups = groupsOf(cols!, group)
   const matrix: Int4Matrix = {
     ...{ rows: rows!, cols: cols!, group, codes: new Uint8Array(rows! * cols!) },
@@ -159,10 +168,12 @@ export function unpackInt4(
   const zeroWords = zeros && new Uint32Array(zeros.data.buffer)
   const take = (from: Uint32Array, { word, nibble }: Slot) => (from[word]! >>> (4 * nibble)) & 15
   for (let row = 0; row < rows!; row++) {
-    for (let col = 0; col < cols!; col++) matrix.codes[row * cols! + col] = take(words, codeSlot(form, row, col, rows!, cols!))
+    for (let col = 0; col < cols!; col++)
+      matrix.codes[row * cols! + col] = take(words, codeSlot(form, row, col, rows!, cols!))
     for (let g = 0; g < groups; g++) {
       matrix.scales[row * groups + g] = decoded[scaleSlot(form, row, g, rows!, groups)]!
-      if (zeroWords) matrix.zeros[row * groups + g] = take(zeroWords, zeroSlot(form, row, g, rows!, groups)) + storedLess(form)
+      if (zeroWords)
+        matrix.zeros[row * groups + g] = take(zeroWords, zeroSlot(form, row, g, rows!, groups)) + storedLess(form)
     }
   }
   return matrix

@@ -60,7 +60,19 @@ const LIB_ROOMS: Record<string, LibRoom> = {
   },
   'lib/model/': {
     own: ['errors', 'model/*'],
-    native: ['DTYPES', 'FORMS', 'Form', 'PARTS', 'TENSOR_KINDS', 'TensorDType', 'TensorKind', 'TensorTable', 'ModelGeometry', 'WEIGHT_FORMATS', 'WeightFormat'],
+    native: [
+      'DTYPES',
+      'FORMS',
+      'Form',
+      'PARTS',
+      'TENSOR_KINDS',
+      'TensorDType',
+      'TensorKind',
+      'TensorTable',
+      'ModelGeometry',
+      'WEIGHT_FORMATS',
+      'WeightFormat',
+    ],
   },
   'lib/prefixes/': { own: ['errors', 'option-values', 'cache/*', 'model/*', 'prefixes/*'] },
   'lib/hub/': {

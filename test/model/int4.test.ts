@@ -1,0 +1,145 @@
+/** Checkpoints in 4 bits: held as they are or made bf16, they are one model with the bf16 checkpoint of the weights that they mean, bit for bit. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Engine, type EngineOptions, inspectModel } from '../../lib/index'
+import type { ModelGeometry } from '../../lib/native'
+import { createOps } from '../../lib/ops'
+import { DEVICES, isThere } from '../devices'
+import { readCheckpoint } from '../reference/checkpoint-reader'
+import { encode, type RandomModel, safetensorsBytes } from '../reference/checkpoint-writer'
+import { failure, modelFolder, temporaryFolder, writeJson } from './folder'
+
+const GEOMETRY: ModelGeometry = {
+  ...{ vocabSize: 300, hiddenSize: 160, layers: 2, heads: 6, kvHeads: 1, headDim: 64, rotaryDim: 32, ropeTheta: 5e6 },
+  ...{ experts: 8, expertsPerToken: 2, expertHidden: 288, rmsNormEps: 1e-6 },
+}
+
+const AWQ: RandomModel['int4'] = { form: 'awq', group: 128, symmetric: false, scaleDtype: 'F16' }
+
+const MODELS: [name: string, model: Partial<RandomModel>][] = [
+  ['AWQ', { int4: AWQ }],
+  ['AWQ without zeros, groups of 32, in three shards', { int4: { ...AWQ, group: 32, symmetric: true }, shards: 3 }],
+  ['AWQ of the experts alone, with attention in FP8', { int4: { ...AWQ, only: /\.w[123]\.weight$/ }, fp8: true }],
+  [
+    'AWQ of one layer and of q and k of the other',
+    { int4: { ...AWQ, group: 64, only: /s\.0.*(_proj|\.w[123])\.weight$|1.*[qk]_proj/ } },
+  ],
+  ['GPTQ', { int4: { form: 'gptq', group: 64, symmetric: false, scaleDtype: 'F16' } }],
+  ['symmetric GPTQ', { int4: { form: 'gptq', group: 128, symmetric: true, scaleDtype: 'BF16' }, shards: 2 }],
+  ['GPTQ of version 2', { int4: { form: 'gptq_v2', group: 32, symmetric: false, scaleDtype: 'F32' } }],
+  [
+    'compressed-tensors, lm_head too',
+    {
+      int4: {
+        form: 'compressed-tensors',
+        group: 32,
+        symmetric: false,
+        scaleDtype: 'BF16',
+        only: /(_proj|\.w[123]|head)\.weight$/,
+      },
+    },
+  ],
+  [
+    'symmetric compressed-tensors',
+    { int4: { form: 'compressed-tensors', group: 128, symmetric: true, scaleDtype: 'F16' }, shards: 2 },
+  ],
+]
+
+/** What a folder's tensors mean, as a bf16 checkpoint; the shapes are those of `plain`. */
+function meaningOf(dir: string, plain: string): string {
+  const bytes = readFileSync(path.join(plain, 'model.safetensors'))
+  const header: Record<string, { shape: number[] }> = JSON.parse(
+    bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE(0))),
+  )
+  const tensors = [...readCheckpoint(dir).tensors].flatMap(([name, values]) => {
+    const shape = header[name]?.shape
+    if (!shape) return []
+    const dtype = name.endsWith('bias') ? 'F32' : 'BF16'
+    return [{ name, dtype, shape, data: encode(values, dtype) }]
+  })
+  const to = temporaryFolder()
+  writeJson(to, 'config.json', readFileSync(path.join(plain, 'config.json'), 'utf8'))
+  writeFileSync(path.join(to, 'model.safetensors'), safetensorsBytes(tensors))
+  return to
+}
+
+const PROMPT = Array.from({ length: 40 }, (_, i) => (i * 37) % 290)
+
+async function answer(dir: string, options: { device: string; weightDtype?: EngineOptions['weightDtype'] }) {
+  await using engine = await Engine.load(dir, options as EngineOptions)
+  const { tokenIds, logprobs } = await engine
+    .generate(PROMPT, { maxTokens: 12, temperature: 0, logprobs: 3, ignoreEos: true })
+    .result()
+  return { said: { tokenIds, logprobs }, bytes: engine.model.bytes, weights: engine.model.dtypes.weights }
+}
+
+/** The processor once with each of its instruction sets. */
+const withIsa = (isa: string) => {
+  process.env.M2_CPU_ISA = isa
+}
+afterEach(() => {
+  delete process.env.M2_CPU_ISA
+})
+const ISAS = ['avx512', 'avx2', 'plain'].filter((isa) => {
+  withIsa(isa)
+  const there = isThere(() => createOps('cpu', 1))
+  delete process.env.M2_CPU_ISA
+  return there
+})
+const PLACES = DEVICES.flatMap((device) =>
+  device === 'cpu' ? ISAS.map((isa) => ({ device, isa })) : [{ device, isa: '' }],
+)
+
+describe.each(MODELS)('a checkpoint in %s', (_, model) => {
+  it.each(PLACES)(
+    'answers on $device $isa with the bits of the bf16 checkpoint that it stands for',
+    async ({ device, isa }) => {
+      if (isa) withIsa(isa)
+      const dir = modelFolder({ geometry: GEOMETRY, seed: 5, ...model })
+      const whole = await answer(meaningOf(dir, modelFolder({ geometry: GEOMETRY })), { device })
+      const held = await answer(dir, { device })
+      expect(held.said).toEqual(whole.said)
+      const rounded = await answer(dir, { device, weightDtype: 'bf16' })
+      expect(rounded.said).toEqual(whole.said)
+      expect(rounded.bytes).toBe(whole.bytes)
+      expect(held.weights).toBe(device === 'cpu' ? 'int4' : 'bf16')
+      if (device !== 'cpu') return
+      const { devices, skippedTensors } = await inspectModel(dir)
+      expect(devices[0]!.weights).toEqual({ format: 'int4', bytes: held.bytes })
+      expect(skippedTensors).toEqual([])
+    },
+  )
+})
+
+describe('weightDtype', () => {
+  it('"int4" quantises experts that are stored otherwise, and nothing else', async () => {
+    const dir = modelFolder({ geometry: GEOMETRY, seed: 3 })
+    const whole = await answer(dir, { device: 'cpu' })
+    const quantised = await answer(dir, { device: 'cpu', weightDtype: 'int4' })
+    expect(quantised.weights).toBe('int4')
+    const experts = 2 * 8 * 3 * 160 * 288
+    expect(whole.bytes - quantised.bytes).toBeGreaterThan(1.4 * experts)
+    expect(whole.bytes - quantised.bytes).toBeLessThan(1.5 * experts)
+    expect(quantised.said.tokenIds).not.toEqual([])
+    expect(quantised.said).not.toEqual(whole.said)
+    const fp8 = modelFolder({ geometry: GEOMETRY, seed: 3, fp8: true })
+    const [held, both] = [
+      await answer(fp8, { device: 'cpu' }),
+      await answer(fp8, { device: 'cpu', weightDtype: 'int4' }),
+    ]
+    expect(both.bytes).toBeLessThan(held.bytes)
+    const awq = modelFolder({ geometry: GEOMETRY, seed: 3, int4: AWQ })
+    expect(await answer(awq, { device: 'cpu', weightDtype: 'int4' })).toEqual(await answer(awq, { device: 'cpu' }))
+  })
+
+  it('"int4" is refused where it is not taken, "fp8" where there is none', async () => {
+    const dir = modelFolder({ geometry: GEOMETRY, int4: AWQ })
+    expect(await failure(() => answer(dir, { device: 'emulated', weightDtype: 'int4' }))).toBe(
+      'BAD_OPTION weightDtype: "int4" is not available on emulated yet; expected "auto" or "bf16"',
+    )
+    expect(await failure(() => answer(dir, { device: 'cpu', weightDtype: 'fp8' }))).toBe(
+      'BAD_OPTION weightDtype: "fp8" needs a checkpoint whose matrices are FP8; expected "auto" or "bf16"',
+    )
+  })
+})
