@@ -31,7 +31,7 @@ constexpr int64_t kRowsAtOnce = 16;
 
 }  // namespace
 
-MatrixRows RowQuantiser::quantise(const MatrixRows& rows, const std::string& tensor) {
+MatrixRows RowQuantiser::quantise(const MatrixRows& rows, const std::string& where) {
   const int64_t count = rows.values.size(0), k = rows.values.size(1), groups = int4_groups(k);
   codes_.resize(static_cast<size_t>(count * k / 2));
   scales_.resize(static_cast<size_t>(count * groups));
@@ -44,8 +44,7 @@ MatrixRows RowQuantiser::quantise(const MatrixRows& rows, const std::string& ten
     for (int64_t first = batches * worker / workers * kRowsAtOnce; first < std::min(count, batches * (worker + 1) / workers * kRowsAtOnce); first += kRowsAtOnce) {
       const int64_t some = std::min(kRowsAtOnce, count - first);
       for (int64_t row = 0; row < some; row++) row_as_f32(rows, first + row, numbers.data() + row * k);
-      const int64_t wrong = quantize_int4(numbers.data(), some, k, codes_.data() + first * k / 2, scales_.data() + first * groups, error);
-      if (wrong < 0) continue;
+      if (quantize_int4(numbers.data(), some, k, codes_.data() + first * k / 2, scales_.data() + first * groups, error) < 0) continue;
       is_finite = false;
       return;
     }
@@ -54,7 +53,7 @@ MatrixRows RowQuantiser::quantise(const MatrixRows& rows, const std::string& ten
   for (int64_t worker = 1; worker < workers; worker++) threads.emplace_back(work, worker);
   work(0);
   for (std::thread& thread : threads) thread.join();
-  if (!is_finite) fail("BAD_CHECKPOINT", tensor, ": expected finite numbers to quantise, found one in its rows that is not");
+  if (!is_finite) fail("BAD_CHECKPOINT", where, ": expected finite numbers to quantise, found one that is not");
   return {.values = View::of(codes_.data(), {count, k / 2}), .scales = View::of(scales_.data(), {count, groups}), .group = kInt4Group};
 }
 

@@ -11,8 +11,8 @@ namespace m2 {
 class RowQuantiser {
  public:
   // Rows of f32, bf16, f16 or f8 as codes in groups of 128 without zeros, valid until the next call. All processors share the work, rows by rows.
-  // Throws BAD_CHECKPOINT, naming the tensor, where a number is not finite.
-  MatrixRows quantise(const MatrixRows& rows, const std::string& tensor);
+  // Throws BAD_CHECKPOINT, beginning with `where` (file and tensor), where a number is not finite.
+  MatrixRows quantise(const MatrixRows& rows, const std::string& where);
 
  private:
   std::vector<uint8_t> codes_;

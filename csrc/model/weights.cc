@@ -21,7 +21,7 @@ float element(const View& v, int64_t i) {
 
 class Loader {
  public:
-  Loader(Backend& ops, const Geometry& g, const WeightPlan& plan) : ops_(ops), g_(g), filled_(static_cast<size_t>(places_per_layer() * (g.layers + 1))) {
+  Loader(Backend& ops, const Geometry& g, const WeightPlan& plan) : ops_(ops), g_(g), plan_(plan), filled_(static_cast<size_t>(places_per_layer() * (g.layers + 1))) {
     w_.embed = reserve(g.vocab * g.hidden * sizeof(bf16));
     w_.final_norm = reserve(g.hidden * sizeof(float));
     expect(plan.held.empty() || plan.held.size() == static_cast<size_t>(1 + 4 * g.layers), plan.held.size(), " weights are in the plan");
@@ -52,7 +52,7 @@ class Loader {
     const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
       expect_shape(t, count, weight.k);
       const bool to_quantise = weight.type.format == WeightFormat::kInt4 && !is_codes(t.form);
-      ops_.pack(weight, expert, first_row + first, to_quantise ? quantiser_.quantise(matrix, t.name) : matrix);
+      ops_.pack(weight, expert, first_row + first, to_quantise ? quantiser_.quantise(matrix, plan_.files[static_cast<size_t>(t.values.file)] + ": " + t.name) : matrix);
     };
     const auto as_f32 = [&](Buffer& to, int64_t count, int64_t cols) {
       expect_shape(t, count, cols);
@@ -144,6 +144,7 @@ class Loader {
   }
   Backend& ops_;
   const Geometry& g_;
+  const WeightPlan& plan_;
   ModelWeights w_;
   std::vector<bool> filled_;
   uint64_t seed_ = 1;

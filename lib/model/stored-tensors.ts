@@ -121,7 +121,7 @@ function codes(place: Place, values: CheckpointTensor, checkpoint: Checkpoint, p
   }
   const check = (name: string, dtypes: readonly string[], shape: readonly number[]): CheckpointTensor => {
     const tensor = tensors.get(nameOf(place, name))
-    const form = `${dtypes.join(' or ')} [${shape}] for groups of ${packing.group}`
+    const form = `${dtypes.join(', ')} [${shape}] for groups of ${packing.group}`
     if (!tensor)
       return fail('BAD_CHECKPOINT', values, `expected ${form} in ${nameOf(place, name)}, found no such tensor`)
     if (dtypes.includes(tensor.dtype) && isShape(tensor, shape)) return tensor

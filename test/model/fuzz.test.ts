@@ -6,6 +6,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Engine, M2Error } from '../../lib/index'
+import type { Int4Form } from '../reference/int4-formats'
 import { Random } from '../reference/random'
 import { modelFolder, TINY, temporaryFolder } from './folder'
 
@@ -100,6 +101,9 @@ const CODES = ['MODEL_NOT_FOUND', 'BAD_CHECKPOINT', 'UNSUPPORTED_MODEL', 'OUT_OF
 describe('a checkpoint with a few things changed', () => {
   const plain = () => modelFolder({ geometry: TINY })
   const sharded = () => modelFolder({ geometry: TINY, shards: 2, fp8: true })
+  const int4 = (form: Int4Form, shards = 0) => {
+    return () => modelFolder({ geometry: TINY, shards, int4: { form, group: 32, symmetric: false, scaleDtype: 'F16' } })
+  }
   const withTokenizer = () => {
     const dir = temporaryFolder()
     cpSync(NANO, dir, { recursive: true, filter: (file) => !file.includes('eval') && !file.includes('recipe') })
@@ -113,6 +117,12 @@ describe('a checkpoint with a few things changed', () => {
     ['the header', plain, 'model.safetensors', withOtherHeader, 4],
     ['the bytes of the weights', plain, 'model.safetensors', spoiled, 2],
     ['the header of an FP8 shard', sharded, 'model-00001-of-00002.safetensors', withOtherHeader, 4],
+    ['the config.json of an AWQ checkpoint', int4('awq'), 'config.json', json, 1],
+    ['the header of an AWQ checkpoint', int4('awq'), 'model.safetensors', withOtherHeader, 2],
+    ['the header of a GPTQ shard', int4('gptq', 2), 'model-00000-of-00002.safetensors', withOtherHeader, 2],
+    ['the bytes of GPTQ weights', int4('gptq_v2'), 'model.safetensors', spoiled, 2],
+    ['the config.json of packed weights', int4('compressed-tensors'), 'config.json', json, 1],
+    ['the header of packed weights', int4('compressed-tensors'), 'model.safetensors', withOtherHeader, 2],
     ['the index', sharded, 'model.safetensors.index.json', json, 2],
     ['tokenizer.json', withTokenizer, 'tokenizer.json', json, 1],
     ['the bytes of tokenizer.json', withTokenizer, 'tokenizer.json', spoiled, 0.5],

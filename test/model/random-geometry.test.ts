@@ -67,6 +67,29 @@ const cases: Case[] = [
     model: { fp8: true, shards: 3 },
   },
   {
+    name: 'AWQ in groups of 128, ragged at the end of rows',
+    sizes: [700, 160, 2, 6, 1, 64, 32, 16, 4, 288],
+    prompts: [1, 90],
+    minGap: 0.008,
+    model: { int4: { form: 'awq', group: 128, symmetric: false, scaleDtype: 'F16' } },
+  },
+  {
+    name: 'symmetric GPTQ in groups of 32, in two shards',
+    sizes: [700, 128, 2, 4, 2, 64, 64, 32, 4, 64],
+    prompts: [3, 70],
+    minGap: 0.008,
+    model: { int4: { form: 'gptq', group: 32, symmetric: true, scaleDtype: 'F16' }, shards: 2 },
+  },
+  {
+    name: 'compressed-tensors in groups of 64 with zeros, experts alone',
+    sizes: [333, 96, 2, 3, 1, 32, 32, 16, 2, 192],
+    prompts: [1, 90],
+    minGap: 0.008,
+    model: {
+      int4: { form: 'compressed-tensors', group: 64, symmetric: false, scaleDtype: 'BF16', only: /\.w[123]\.weight$/ },
+    },
+  },
+  {
     name: '900 tokens',
     sizes: [1000, 64, 2, 4, 2, 32, 32, 16, 4, 32],
     prompts: [900],
