@@ -23,3 +23,13 @@ export const fp8 = (rows: number, cols: number) => ({
   values: { data: Uint8Array.from({ length: rows * cols }, (_, i) => (i * 37) % 0x78), shape: [rows, cols] },
   scales: f32(Math.ceil(rows / 128), Math.ceil(cols / 128), () => 0.01),
 })
+
+/** k of int4 that share a scale. */
+export const GROUP = 128
+
+/** A matrix of int4, symmetric. */
+export const int4 = (rows: number, cols: number) => ({
+  values: { data: Uint8Array.from({ length: (rows * cols) / 2 }, (_, i) => (i * 37) & 255), shape: [rows, cols / 2] },
+  scales: bf16(rows, cols / GROUP),
+  group: GROUP,
+})
