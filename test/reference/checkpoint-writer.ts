@@ -71,10 +71,10 @@ export function writeRandomModel(dir: string, model: RandomModel): void {
   writeFileSync(path.join(dir, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }))
 }
 
-const FP8_NAMES = /(_proj|\.w[123])\.weight$/
+export const FP8_NAMES = /(_proj|\.w[123])\.weight$/
 
 /** A projection's or an expert's matrix as FP8 and its scales; any other tensor as it is. */
-function inFp8(tensor: TensorToWrite): TensorToWrite[] {
+export function inFp8(tensor: TensorToWrite): TensorToWrite[] {
   const { name, shape, data } = tensor
   if (!FP8_NAMES.test(name)) return [tensor]
   const [rows, cols] = shape as [number, number]
@@ -91,7 +91,7 @@ function inFp8(tensor: TensorToWrite): TensorToWrite[] {
 }
 
 /** As the published config.json has it. */
-const FP8_CONFIG = {
+export const FP8_CONFIG = {
   quant_method: 'fp8',
   fmt: 'float8_e4m3fn',
   activation_scheme: 'dynamic',

@@ -29,7 +29,7 @@ struct Bf16Codec {
 };
 
 struct Fp8Codec {
-  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 6;
+  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 4;
   struct Scales {
     float low, high;
   };
@@ -53,7 +53,7 @@ struct Fp8Codec {
 
 template <bool kZeros>
 struct Int4Codec {
-  static constexpr int kVectors = 1, kVectorSteps = 4, kStageRecords = 2, kRecordVectors = kZeros ? 4 : 2, kAhead = 8;
+  static constexpr int kVectors = 1, kVectorSteps = 4, kStageRecords = 2, kRecordVectors = kZeros ? 4 : 2, kAhead = kZeros ? 6 : 8;
   struct Scales {
     uint32_t scale[2], zero[2];  // of the stage's halves, rows g and g + 8
   };

@@ -111,8 +111,11 @@ struct WarpTile {
   static constexpr int kPanels = kShape.warp_panels, kRowTiles = TileShape::kWarpRows / 8;
   int panel, row;  // the first of the warp, in the block's tile
   float sums[kPanels][kRowTiles][4], total[kPanels][kRowTiles][4];
-  uint4 stored[kPanels];  // this lane's vector of the step at hand
+  // This lane's vectors of the steps at hand. A vector becomes bf16 right before it is multiplied, so few of those are alive at a time.
+  static constexpr int kBuffers = Codec::kVectors > 1 ? 2 : 1;
+  uint4 stored[kBuffers][kPanels];
   typename Codec::Scales scales[kPanels];
+  uint32_t tokens[2][kRowTiles / 2][4];  // of two steps: two tiles of 8 rows, 16 k each
 
   // Neighbouring warps, which run on different schedulers, share rows: where a tile is not full, all schedulers still have work.
   __device__ __forceinline__ WarpTile()
@@ -126,31 +129,26 @@ struct WarpTile {
     }
   }
 
-  struct Fragments {
-    uint4 a[kPanels];
-    uint32_t b[kRowTiles / 2][4];  // two tiles of 8 rows, 16 k each
-  };
-
-  __device__ __forceinline__ void fetch(Fragments& f, const uint8_t* stage, uint32_t shared, int step) {
+  __device__ __forceinline__ void fetch(const uint8_t* stage, uint32_t shared, int step) {
     const int lane = threadIdx.x % kWarp, token = row + lane % 8 + lane / 16 * 8;  // whose 16 bytes this lane names for ldmatrix
     const uint4* weights = reinterpret_cast<const uint4*>(stage) + panel * Layout::kPanelVectors + lane;
     const uint4* records = reinterpret_cast<const uint4*>(stage + Layout::kRecords) + panel * Layout::kPanelRecords;
-    const uint32_t tokens = shared + Layout::kRows + token * kRowBytes;
+    const uint32_t rows = shared + Layout::kRows + token * kRowBytes;
 #pragma unroll
     for (int p = 0; p < kPanels; p++) {
       if (step == 0) scales[p] = Codec::scales(records + p * Layout::kPanelRecords, records + p * Layout::kPanelRecords + (Codec::kStageRecords - 1) * Codec::kRecordVectors);
-      if (step % Codec::kVectorSteps == 0) stored[p] = weights[p * Layout::kPanelVectors + step / Codec::kVectorSteps * kWarp];
-      f.a[p] = Codec::fragment(stored[p], scales[p], step);
+      if (step % Codec::kVectorSteps == 0) stored[step / Codec::kVectorSteps % kBuffers][p] = weights[p * Layout::kPanelVectors + step / Codec::kVectorSteps * kWarp];
     }
 #pragma unroll
-    for (int j = 0; j < kRowTiles / 2; j++) ptx::ldmatrix_x4(f.b[j], tokens + j * 16 * kRowBytes + ((2 * step + lane / 8 % 2) ^ token % 8) * 16);
+    for (int j = 0; j < kRowTiles / 2; j++) ptx::ldmatrix_x4(tokens[step % 2][j], rows + j * 16 * kRowBytes + ((2 * step + lane / 8 % 2) ^ token % 8) * 16);
   }
 
-  __device__ __forceinline__ void multiply(const Fragments& f) {
+  __device__ __forceinline__ void multiply(int step) {
 #pragma unroll
     for (int p = 0; p < kPanels; p++) {
+      const uint4 weights = Codec::fragment(stored[step / Codec::kVectorSteps % kBuffers][p], scales[p], step);
 #pragma unroll
-      for (int j = 0; j < kRowTiles; j++) multiply_step(sums[p][j], f.a[p], f.b[j / 2][j % 2 * 2], f.b[j / 2][j % 2 * 2 + 1]);
+      for (int j = 0; j < kRowTiles; j++) multiply_step(sums[p][j], weights, tokens[step % 2][j / 2][j % 2 * 2], tokens[step % 2][j / 2][j % 2 * 2 + 1]);
     }
   }
 
@@ -243,13 +241,12 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
       __syncthreads();  // the stage has come, and everybody is done with the one before
       const uint8_t* here = shared + slot * kStageBytes;
       const uint32_t here_address = address + slot * kStageBytes, free_address = address + free_slot * kStageBytes;
-      typename Warp::Fragments fragments[2];
-      if (has_rows) warp.fetch(fragments[0], here, here_address, 0);
+      if (has_rows) warp.fetch(here, here_address, 0);
 #pragma unroll
       for (int step = 0; step < kStageSteps; step++) {
         if (has_rows) {
-          if (step + 1 < kStageSteps) warp.fetch(fragments[(step + 1) % 2], here, here_address, step + 1);
-          warp.multiply(fragments[step % 2]);
+          if (step + 1 < kStageSteps) warp.fetch(here, here_address, step + 1);
+          warp.multiply(step);
         }
         loader.load(free_address, step);
       }
