@@ -1,7 +1,7 @@
 /** The ops of one MiniMax-M2 layer on the CPU, as cases to be timed. */
 import type { Ops, PackedWeight } from '../lib/ops'
 import type { CeilingName } from './ceilings'
-import { bf16, f32, fp8, GROUP, i32, int4 } from './tensors'
+import { bf16, FORMATS, type Format, f32, i32 } from './tensors'
 
 const C = 3072
 const HEADS = 48
@@ -29,14 +29,6 @@ export interface Case {
 export function layerCases(ops: Ops, large: number): Case[] {
   return [...products(ops, large), ...experts(ops), ...attention(ops), ...others(ops)]
 }
-
-/** What weights can be held as: bytes of one, and a matrix of them. */
-const FORMATS = {
-  bf16: { name: '', bytes: 2, held: {}, rows: (n: number, k: number) => ({ values: bf16(n, k) }) },
-  fp8: { name: ', FP8', bytes: 1, held: { format: 'fp8' }, rows: fp8 },
-  int4: { name: ', int4', bytes: 0.5 + 2 / GROUP, held: { format: 'int4', group: GROUP }, rows: int4 },
-} as const
-type Format = keyof typeof FORMATS
 
 function products(ops: Ops, large: number): Case[] {
   const one = (rows: number, n: number, format: Format = 'bf16'): Case => {
