@@ -1,7 +1,7 @@
 /** The ops of one MiniMax-M2 layer on the CPU, as cases to be timed. */
 import type { Ops, PackedWeight } from '../lib/ops'
 import type { CeilingName } from './ceilings'
-import { bf16, f32, fp8, i32 } from './tensors'
+import { bf16, FORMATS, type Format, f32, i32 } from './tensors'
 
 const C = 3072
 const HEADS = 48
@@ -31,14 +31,15 @@ export function layerCases(ops: Ops, large: number): Case[] {
 }
 
 function products(ops: Ops, large: number): Case[] {
-  const one = (rows: number, n: number, format: 'bf16' | 'fp8' = 'bf16'): Case => {
-    const weight = ops.allocateWeight({ experts: 1, n, k: C, layout: 'rows', format })
-    ops.pack(weight, 0, 0, format === 'bf16' ? { values: bf16(n, C) } : fp8(n, C))
+  const one = (rows: number, n: number, format: Format = 'bf16'): Case => {
+    const { name, bytes, held, rows: matrix } = FORMATS[format]
+    const weight = ops.allocateWeight({ experts: 1, n, k: C, layout: 'rows', ...held })
+    ops.pack(weight, 0, 0, matrix(n, C))
     const args = { x: f32(rows, C, Math.sin), weight, out: f32(rows, n) }
     return {
-      op: format === 'bf16' ? 'linear' : 'linear, FP8',
+      op: `linear${name}`,
       shape: `${rows} x ${C} to ${n}`,
-      bytes: (format === 'bf16' ? 2 : 1) * n * C,
+      bytes: bytes * n * C,
       operations: 2 * rows * n * C,
       uses: 'multiplyF32',
       run: () => ops.linear(args),
@@ -49,23 +50,29 @@ function products(ops: Ops, large: number): Case[] {
   return [
     ...[one(1, tall), one(8, tall), one(512, square)],
     ...[one(1, 2 * tall, 'fp8'), one(8, 2 * tall, 'fp8'), one(512, square, 'fp8')],
+    ...[one(1, 4 * tall, 'int4'), one(8, 4 * tall, 'int4'), one(512, square, 'int4')],
   ]
 }
 
 function experts(ops: Ops): Case[] {
-  const gateUp = sameExperts(ops, 2 * F, C, 'gateUp')
-  const down = sameExperts(ops, C, F, 'rows')
-  return [1, 8, 512].flatMap((tokens): Case[] => {
+  return [...expertsIn(ops, 'bf16', [1, 8, 512]), ...expertsIn(ops, 'int4', [1, 8, 512])]
+}
+
+function expertsIn(ops: Ops, format: Format, counts: number[]): Case[] {
+  const gateUp = sameExperts(ops, 2 * F, C, 'gateUp', format)
+  const down = sameExperts(ops, C, F, 'rows', format)
+  const { name } = FORMATS[format]
+  return counts.flatMap((tokens): Case[] => {
     const rows = tokens * A
     const x = bf16(tokens, C)
     const hidden = bf16(rows, F)
     const out = f32(rows, C)
     let routed = route(tokens)
     const shape = `${tokens} x ${A} of ${E} experts`
-    const bytes = (weights: number) => Math.min(E, rows) * weights * 2
+    const bytes = (weights: number) => Math.min(E, rows) * weights * FORMATS[format].bytes
     return [
       {
-        op: 'grouped gate, up, SwiGLU',
+        op: `grouped gate, up, SwiGLU${name}`,
         shape: `${shape}, ${C} to ${F}`,
         bytes: bytes(2 * F * C),
         operations: 2 * rows * 2 * F * C,
@@ -77,7 +84,7 @@ function experts(ops: Ops): Case[] {
         },
       },
       {
-        op: 'grouped down',
+        op: `grouped down${name}`,
         shape: `${shape}, ${F} to ${C}`,
         bytes: bytes(F * C),
         operations: 2 * rows * F * C,
@@ -89,10 +96,11 @@ function experts(ops: Ops): Case[] {
 }
 
 /** E experts of equal content: what they hold does not matter to the time. */
-function sameExperts(ops: Ops, n: number, k: number, layout: 'rows' | 'gateUp'): PackedWeight {
-  const weight = ops.allocateWeight({ experts: E, n, k, layout })
-  const values = bf16(n, k)
-  for (let expert = 0; expert < E; expert++) ops.pack(weight, expert, 0, { values })
+function sameExperts(ops: Ops, n: number, k: number, layout: 'rows' | 'gateUp', format: Format): PackedWeight {
+  const { held, rows } = FORMATS[format]
+  const weight = ops.allocateWeight({ experts: E, n, k, layout, ...held })
+  const matrix = rows(n, k)
+  for (let expert = 0; expert < E; expert++) ops.pack(weight, expert, 0, matrix)
   return weight
 }
 

@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- ops engine tokenizer scheduler agents loading --write]`: runs the named benches, or all but
- * `soak`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
+ * `quality`, `soak`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -14,6 +14,7 @@ import { benchGpuOps } from './gpu/ops'
 import { header } from './header'
 import { benchLoading } from './loading'
 import { benchOps, describeCpu } from './ops'
+import { benchQuality } from './quality'
 import { benchScheduler } from './scheduler'
 import { benchSoak } from './soak'
 import { markdown, type Table } from './tables'
@@ -29,6 +30,7 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
 }
 /** These take long, or need a GPU or its compiler, and run only when they are named. */
 const NAMED: Record<string, () => Promise<Table[]>> = {
+  quality: benchQuality,
   soak: benchSoak,
   kernels: benchKernels,
   'gpu-ops': () => benchGpuOps(gpu()),

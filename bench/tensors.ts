@@ -19,7 +19,25 @@ export function i32(shape: number[], value: (i: number) => number = () => 0) {
 }
 
 /** A matrix of e4m3, with a scale for each block of 128 x 128. */
-export const fp8 = (rows: number, cols: number) => ({
+const fp8 = (rows: number, cols: number) => ({
   values: { data: Uint8Array.from({ length: rows * cols }, (_, i) => (i * 37) % 0x78), shape: [rows, cols] },
   scales: f32(Math.ceil(rows / 128), Math.ceil(cols / 128), () => 0.01),
 })
+
+/** k of int4 that share a scale. */
+const GROUP = 128
+
+/** A matrix of int4, symmetric. */
+const int4 = (rows: number, cols: number) => ({
+  values: { data: Uint8Array.from({ length: (rows * cols) / 2 }, (_, i) => (i * 37) & 255), shape: [rows, cols / 2] },
+  scales: bf16(rows, Math.ceil(cols / GROUP)),
+  group: GROUP,
+})
+
+/** What weights can be held as: bytes of one with its share of the scales, how it is said to the ops, and a matrix of them. */
+export const FORMATS = {
+  bf16: { name: '', bytes: 2, held: {}, rows: (n: number, k: number) => ({ values: bf16(n, k) }) },
+  fp8: { name: ', FP8', bytes: 1 + 4 / 128 ** 2, held: { format: 'fp8' }, rows: fp8 },
+  int4: { name: ', int4', bytes: 0.5 + 2 / GROUP, held: { format: 'int4', group: GROUP }, rows: int4 },
+} as const
+export type Format = keyof typeof FORMATS

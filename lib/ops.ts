@@ -74,7 +74,6 @@ export interface Ops {
   readKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
 
   /** Numbers of a uniform distribution over -scale .. scale, made on the device: for benches. */
-  randomizeWeight(weight: PackedWeight, scale: number): void
   randomizeKv(kv: KvCache, scale: number): void
 
   /** A token id of -1 - r is `lastIds[r]`. */

@@ -65,7 +65,7 @@ function limits(bandwidth: number, rate: number | undefined, torch: Torch | unde
 function table(measured: Measured[], bandwidth: number, rate: number | undefined): Table {
   return {
     title: 'Ops of one M2 layer',
-    note: 'The floor: the bytes that must move at the copy rate, or the operations at the matrix rate, whichever is longer. Medians over rounds in which each side had its turn.',
+    note: 'Weights are bf16 where nothing else is said, and the peer has them as bf16 always. The floor: the bytes that must move at the copy rate, or the operations at the matrix rate, whichever is longer. Medians over rounds in which each side had its turn.',
     columns: ['op', 'us', 'floor us', '% of floor', 'peer', 'peer us', 'ratio'],
     rows: measured.map(({ spec, ours, peers }) => {
       const { bytes, operations } = floor(spec)

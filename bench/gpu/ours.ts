@@ -1,10 +1,12 @@
 /** Our ops, as calls that give the microseconds of one run on the device. */
 import type { Act, I32, Ops, PackedWeight } from '../../lib/ops'
-import { bf16, f32, i32 } from '../tensors'
+import { bf16, FORMATS, type Format, f32, i32 } from '../tensors'
 import type { Sizes, Spec } from './specs'
 
 /** Bytes that the sets of arguments of one op must have together, so that none is still in a cache when its turn comes again. */
 const ROTATED = 256 * 2 ** 20
+
+type Shape = Pick<Parameters<Ops['allocateWeight']>[0], 'experts' | 'n' | 'k' | 'layout'>
 
 export class Ours {
   readonly #ops: Ops
@@ -22,10 +24,10 @@ export class Ours {
     const [ops, repeats] = [this.#ops, this.#repeats]
     switch (spec.op) {
       case 'linear': {
-        const { rows, n, k, accumulate } = spec
-        const sets = turns(2 * n * k, repeats, () => ({
+        const { rows, n, k, accumulate, format } = spec
+        const sets = turns(FORMATS[format].bytes * n * k, repeats, () => ({
           x: bf16(rows, k),
-          weight: this.#weight({ experts: 1, n, k, layout: 'rows' }),
+          weight: this.#weight({ experts: 1, n, k, layout: 'rows' }, format),
           out: accumulate ? f32(rows, n) : bf16(rows, n),
           accumulate,
         }))
@@ -33,7 +35,7 @@ export class Ours {
       }
       case 'gateUp': {
         const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
-        const weight = this.#kept('gateUp', { experts, n: 2 * expertHidden, k: hidden, layout: 'gateUp' })
+        const weight = this.#kept(spec, { experts, n: 2 * expertHidden, k: hidden, layout: 'gateUp' })
         const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
           x: bf16(spec.rows, hidden),
           source,
@@ -45,7 +47,7 @@ export class Ours {
       }
       case 'down': {
         const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
-        const weight = this.#kept('down', { experts, n: hidden, k: expertHidden, layout: 'rows' })
+        const weight = this.#kept(spec, { experts, n: hidden, k: expertHidden, layout: 'rows' })
         const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
           x: bf16(source.data.length, expertHidden),
           offsets,
@@ -113,14 +115,18 @@ export class Ours {
     return this.#ops.timeCopy(bytes, this.#repeats)
   }
 
-  #weight(shape: Parameters<Ops['allocateWeight']>[0]): PackedWeight {
-    const weight = this.#ops.allocateWeight(shape)
-    this.#ops.randomizeWeight(weight, shape.k ** -0.5)
+  /** All experts have the same numbers. */
+  #weight(shape: Shape, format: Format): PackedWeight {
+    const { held, rows } = FORMATS[format]
+    const weight = this.#ops.allocateWeight({ ...shape, ...held })
+    const matrix = rows(shape.n, shape.k)
+    for (let expert = 0; expert < shape.experts; expert++) this.#ops.pack(weight, expert, 0, matrix)
     return weight
   }
 
-  #kept(name: string, shape: Parameters<Ops['allocateWeight']>[0]): PackedWeight {
-    const known = this.#experts.get(name) ?? this.#weight(shape)
+  #kept({ op, format }: { op: string; format: Format }, shape: Shape): PackedWeight {
+    const name = `${op} ${format}`
+    const known = this.#experts.get(name) ?? this.#weight(shape, format)
     this.#experts.set(name, known)
     return known
   }

@@ -1,5 +1,7 @@
 /** What is timed on a GPU: the ops of one MiniMax-M2 layer, decoding and prefilling, with the bytes and operations that each cannot do without. */
 
+import { FORMATS, type Format } from '../tensors'
+
 export interface Sizes {
   hiddenSize: number
   heads: number
@@ -39,29 +41,32 @@ export const SMALL: Sizes = {
 }
 
 export type Spec =
-  | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean }
-  | { op: 'gateUp' | 'down'; rows: number; sizes: Sizes }
+  | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean; format: Format }
+  | { op: 'gateUp' | 'down'; rows: number; sizes: Sizes; format: Format }
   | { op: 'attention'; sequences: number; queries: number; context: number; sizes: Sizes }
   | { op: 'rmsNorm' | 'qkNormRopeStore' | 'route' | 'unpermute'; rows: number; sizes: Sizes }
   | { op: 'sample'; rows: number; sizes: Sizes }
 
 export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefills: number[]): Spec[] {
   const { hiddenSize: C, heads, kvHeads, headDim: D, vocabSize: V } = sizes
+  const products = (rows: number, format: Format): Spec[] => [
+    { op: 'linear', name: 'qkv', rows, n: (heads + 2 * kvHeads) * D, k: C, accumulate: false, format },
+    { op: 'linear', name: 'o', rows, n: C, k: heads * D, accumulate: true, format },
+    { op: 'gateUp', rows, sizes, format },
+    { op: 'down', rows, sizes, format },
+  ]
   const layer = (rows: number): Spec[] => [
     { op: 'rmsNorm', rows, sizes },
-    { op: 'linear', name: 'qkv', rows, n: (heads + 2 * kvHeads) * D, k: C, accumulate: false },
     { op: 'qkNormRopeStore', rows, sizes },
-    { op: 'linear', name: 'o', rows, n: C, k: heads * D, accumulate: true },
     { op: 'route', rows, sizes },
-    { op: 'gateUp', rows, sizes },
-    { op: 'down', rows, sizes },
     { op: 'unpermute', rows, sizes },
+    ...(Object.keys(FORMATS) as Format[]).flatMap((format) => products(rows, format)),
   ]
   return [
     ...decodes.flatMap((rows) => [
       ...layer(rows),
       ...contexts.map((context): Spec => ({ op: 'attention', sequences: rows, queries: 1, context, sizes })),
-      { op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false } as Spec,
+      { op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false, format: 'bf16' } as Spec,
       { op: 'sample', rows, sizes } as Spec,
     ]),
     ...prefills.flatMap((rows) => [
@@ -74,7 +79,10 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
 export function title(spec: Spec): string {
   switch (spec.op) {
     case 'linear':
-      return `${spec.name}, ${spec.rows} x ${spec.k} to ${spec.n}`
+      return `${spec.name}, ${spec.rows} x ${spec.k} to ${spec.n}${FORMATS[spec.format].name}`
+    case 'gateUp':
+    case 'down':
+      return `${spec.op}, ${spec.rows} rows${FORMATS[spec.format].name}`
     case 'attention':
       return `attention, ${spec.sequences} x ${spec.queries} on ${spec.context}`
     default:
@@ -90,7 +98,8 @@ export const usedExperts = ({ experts: E, expertsPerToken: A }: Sizes, tokens: n
 export function floor(spec: Spec): { bytes: number; operations: number } {
   if (spec.op === 'linear') {
     const { rows, n, k } = spec
-    return { bytes: 2 * (n * k + rows * k) + (spec.accumulate ? 8 : 2) * rows * n, operations: 2 * rows * n * k }
+    const weights = FORMATS[spec.format].bytes * n * k
+    return { bytes: weights + 2 * rows * k + (spec.accumulate ? 8 : 2) * rows * n, operations: 2 * rows * n * k }
   }
   const {
     hiddenSize: C,
@@ -112,9 +121,15 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
   const [pairs, experts] = [rows * A, usedExperts(spec.sizes, rows)]
   switch (spec.op) {
     case 'gateUp':
-      return { bytes: 4 * experts * F * C + 2 * rows * C + 2 * pairs * F, operations: 4 * pairs * F * C }
+      return {
+        bytes: 2 * FORMATS[spec.format].bytes * experts * F * C + 2 * rows * C + 2 * pairs * F,
+        operations: 4 * pairs * F * C,
+      }
     case 'down':
-      return { bytes: 2 * experts * F * C + 2 * pairs * (F + C), operations: 2 * pairs * F * C }
+      return {
+        bytes: FORMATS[spec.format].bytes * experts * F * C + 2 * pairs * (F + C),
+        operations: 2 * pairs * F * C,
+      }
     case 'rmsNorm':
       return { bytes: 10 * rows * C, operations: 0 }
     case 'qkNormRopeStore':

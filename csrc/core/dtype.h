@@ -37,6 +37,8 @@ inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
 template <>
 inline constexpr DType kDTypeOf<uint8_t> = DType::kU8;
 
+inline float to_f32(float x) { return x; }
+
 inline float to_f32(bf16 x) {
   uint32_t u = static_cast<uint32_t>(x.bits) << 16;
   float f;

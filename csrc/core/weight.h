@@ -29,7 +29,7 @@ struct Weight {
   WeightType type;
 };
 
-// Some rows of a matrix in host memory. f32 and f16 mean the bf16 next to them.
+// Some rows of a matrix in host memory. f32 and f16 mean the bf16 next to them. Numbers of f8 are no NaN, and scales are below 128 in magnitude.
 struct MatrixRows {
   View values{};      // [rows, k] f32, bf16, f16 or f8; or codes, [rows, k / 2] u8: the even k in the low half
   View scales{};      // of f8: [ceil(rows / 128), ceil(k / 128)] f32; of codes: [rows, ceil(k / group)] bf16

@@ -1,7 +1,7 @@
 // The layout of packed weights: [experts][panels][K / 2][16 outputs][2] bf16 or f8. A panel is 16 outputs; one vector holds two consecutive k of all 16, so
 // a product needs no sums across lanes and a one-row product reads memory straight on. The last panel is padded with zero rows.
-// Codes of int4 are [experts][panels][K / 2][16 bytes]: the low half of byte j is of output j / 2 and the j % 2-th k of the pair, the high half of output
-// 8 + j / 2, so that both halves become vectors of pairs as they are.
+// Codes of int4 are [experts][panels][K / 8][16 words of 32 bits]: four bits of each word together are a vector of 16 codes, so a shift is all that it takes.
+// Bits 8 i .. 8 i + 3 of word j have output j / 2 and the j % 2-th k of pair i of four, the bits above those output 8 + j / 2.
 // kGateUp: panels 2i and 2i + 1 are gate and up rows 16i .. 16i+15, so both are at hand where SwiGLU joins them.
 // Behind an expert's panels stand their scales: of f8 [panels][ceil(K / 128)] f32, as a panel's rows all lie in one block of 128; of codes
 // [panels][groups][16] bf16; and then zeros, if there are any, [panels][groups][16] u8.

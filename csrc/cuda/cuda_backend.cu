@@ -23,6 +23,7 @@ class CudaBackend : public Backend {
   std::string description() const override { return m_.name() + ", sm_" + std::to_string(m_.architecture()) + ", " + std::to_string(m_.memory() >> 20) + " MiB"; }
   std::string numerics() const override { return device_.substr(0, device_.find(':')) + " sm_" + std::to_string(m_.architecture()); }
   DType activations() const override { return DType::kBf16; }
+  bool takes(WeightFormat) const override { return true; }
 
   Buffer allocate(size_t bytes) override { return allocate_device(bytes); }
   Buffer allocate_host(size_t bytes) override { return allocate_pinned(bytes); }
@@ -63,8 +64,8 @@ class CudaBackend : public Backend {
   void reserve(const Workload& w) override { m_.scratch(std::max({attention_scratch(m_, w), route_scratch(w), sample_scratch(w)})); }
 
  protected:
-  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType) const override { return cuda::weight_bytes(experts, n, k); }
-  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) override { cuda::pack(m_, staging_, weight, expert, first_row, rows.values); }
+  size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type) const override { return cuda::weight_bytes(experts, n, k, type); }
+  void do_pack(Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) override { cuda::pack(m_, staging_, weight, expert, first_row, rows); }
   void do_embed(const EmbedArgs& a) override { cuda::embed(m_, a); }
   void do_rms_norm(const RmsNormArgs& a) override { cuda::rms_norm(m_, a); }
   void do_linear(const LinearArgs& a) override { cuda::linear(m_, a); }

@@ -8,8 +8,9 @@
 namespace m2::cuda {
 
 // weights.cu
-size_t weight_bytes(int64_t experts, int64_t n, int64_t k);
-void pack(const Machine&, Staging&, Weight&, int64_t expert, int64_t first_row, const View& source);
+size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type);
+const uint4* records_of(const Weight&);  // the scales of all experts, as gemm/codec.h has them
+void pack(const Machine&, Staging&, Weight&, int64_t expert, int64_t first_row, const MatrixRows& rows);
 // tokens.cu
 void embed(const Machine&, const EmbedArgs&);
 void rms_norm(const Machine&, const RmsNormArgs&);

@@ -323,14 +323,7 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
   return info.Env().Undefined();
 }
 
-// (weight, scale): random numbers of the device's own making
-Napi::Value randomize_weight(std::shared_ptr<Backend> backend, Info info) {
-  const Weight& weight = handle_of<WeightHandle>(info[0], "weight").weight;
-  expect(weight.type.format == WeightFormat::kBf16, "weight must be held as bf16");
-  const Buffer& data = weight.data;
-  backend->fill_random(data.data(), DType::kBf16, static_cast<int64_t>(data.bytes() / sizeof(bf16)), info[1].As<Napi::Number>().FloatValue(), 1);
-  return info.Env().Undefined();
-}
+// (kv, scale): random numbers of the device's own making
 Napi::Value randomize_kv(std::shared_ptr<Backend> backend, Info info) {
   const KvHandle& kv = handle_of<KvHandle>(info[0], "kv");
   backend->fill_random(kv.memory.data(), kv.cache.dtype, kv.cache.pages * kv.cache.page_elements(), info[1].As<Napi::Number>().FloatValue(), 2);
@@ -406,7 +399,6 @@ Napi::Value create_ops(Info info) {
   for (const auto& [name, op] : kOps) {
     add(name.c_str(), [op = op](const std::shared_ptr<Backend>& on, Info info) -> Napi::Value { return run_op(*on, op, info); });
   }
-  add("randomizeWeight", randomize_weight);
   add("randomizeKv", randomize_kv);
   add("time", time_op);
   add("timeCopy", time_copy);

@@ -8,6 +8,33 @@ const std::vector<unsigned char>& guard() {
   return ones;
 }
 
+// Bytes of all kinds, and scales so that numbers come out as large as `rows`, about.
+void pack_stored(Backend& ops, Weight& weight, int64_t expert, const float* rows) {
+  const int64_t n = weight.n, k = weight.k;
+  const bool is_fp8 = weight.type.format == WeightFormat::kFp8;
+  const float size = 1 / std::sqrt(static_cast<float>(k));
+  const auto bits = [&](int64_t i) { return static_cast<uint8_t>(mixed(to_bf16(rows[i]).bits + static_cast<uint64_t>(i))); };
+  if (is_fp8) {
+    std::vector<f8> numbers(n * k);
+    for (int64_t i = 0; i < n * k; i++) numbers[i] = f8{static_cast<uint8_t>((bits(i) & 0x7f) == 0x7f ? 0 : bits(i))};
+    std::vector<float> scales(groups_of(n, kScaleBlock) * groups_of(k, kScaleBlock));
+    for (size_t i = 0; i < scales.size(); i++) scales[i] = size / 100 * (1 + static_cast<float>(i % 5));
+    ops.pack(weight, expert, 0, {.values = View::of(numbers.data(), {n, k}), .scales = View::of(scales.data(), {groups_of(n, kScaleBlock), groups_of(k, kScaleBlock)})});
+    return;
+  }
+  const int64_t groups = groups_of(k, weight.type.group);
+  std::vector<uint8_t> codes(n * k / 2), zeros(n * groups);
+  for (int64_t i = 0; i < n * k / 2; i++) codes[i] = bits(i);
+  std::vector<bf16> scales(n * groups);
+  for (int64_t i = 0; i < n * groups; i++) {
+    scales[i] = to_bf16((i % 3 == 2 ? -1 : 1) * size / 4 * (1 + static_cast<float>(i % 5) / 4));
+    zeros[i] = static_cast<uint8_t>(i % 17);
+  }
+  MatrixRows stored{.values = View::of(codes.data(), {n, k / 2}), .scales = View::of(scales.data(), {n, groups}), .group = weight.type.group};
+  if (weight.type.zeros) stored.zeros = View::of(zeros.data(), {n, groups});
+  ops.pack(weight, expert, 0, stored);
+}
+
 }  // namespace
 
 void* Arena::place(const void* values, size_t bytes) {
@@ -17,9 +44,13 @@ void* Arena::place(const void* values, size_t bytes) {
   return piece.memory.data();
 }
 
-Weight Arena::weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, const std::vector<float>& values) {
-  Weight weight = ops.allocate_weight(experts, n, k, layout);
-  for (int64_t e = 0; e < experts; e++) ops.pack(weight, e, 0, {.values = View::of(values.data() + e * n * k, {n, k})});
+Weight Arena::weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, const std::vector<float>& values, WeightType type) {
+  Weight weight = ops.allocate_weight(experts, n, k, layout, type);
+  for (int64_t e = 0; e < experts; e++) {
+    const float* rows = values.data() + e * n * k;
+    if (type.format == WeightFormat::kBf16) ops.pack(weight, e, 0, {.values = View::of(rows, {n, k})});
+    else pack_stored(ops, weight, e, rows);
+  }
   return weight;
 }
 

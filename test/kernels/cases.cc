@@ -64,12 +64,29 @@ Case qk_norm_rope_store(int64_t tokens, int64_t heads, int64_t kv_heads, int64_t
           }};
 }
 
-Case linear(int64_t tokens, int64_t n, int64_t k, bool accumulate, bool to_act) {
+constexpr WeightType kBf16Weights{}, kFp8Weights{.format = WeightFormat::kFp8}, kInt4Weights{.format = WeightFormat::kInt4, .group = 128};
+constexpr WeightType kInt4Zeros{.format = WeightFormat::kInt4, .group = 32, .zeros = true};
+
+std::string name_of(const WeightType& type) {
+  if (type.format == WeightFormat::kBf16) return "";
+  return type.format == WeightFormat::kFp8 ? ", FP8" : text(", int4 by ", type.group, type.zeros ? " with zeros" : "");
+}
+
+// Bytes of one weight with its share of the scales.
+double bytes_of(const WeightType& type) {
+  switch (type.format) {
+    case WeightFormat::kFp8: return 1 + 4.0 / (kScaleBlock * kScaleBlock);
+    case WeightFormat::kInt4: return 0.5 + (type.zeros ? 2.5 : 2.0) / static_cast<double>(type.group);
+    default: return 2;
+  }
+}
+
+Case linear(int64_t tokens, int64_t n, int64_t k, bool accumulate, bool to_act, WeightType type = {}) {
   const double out_bytes = accumulate ? 8 : to_act ? 2 : 4;
-  return {"linear", text(tokens, " x ", k, " to ", n, accumulate ? ", added" : to_act ? ", activations" : ""), 2.0 * n * k + 2.0 * tokens * k + out_bytes * tokens * n,
+  return {"linear", text(tokens, " x ", k, " to ", n, accumulate ? ", added" : to_act ? ", activations" : "", name_of(type)), bytes_of(type) * n * k + 2.0 * tokens * k + out_bytes * tokens * n,
           [=](Arena& a, const Run& run) {
             Random r(4);
-            const Weight w = a.weight(1, n, k, WeightLayout::kRows, r.normals(n * k, 1 / std::sqrt(static_cast<float>(k))));
+            const Weight w = a.weight(1, n, k, WeightLayout::kRows, r.normals(n * k, 1 / std::sqrt(static_cast<float>(k))), type);
             const View x = a.act(r.normals(tokens * k), {tokens, k});
             const View out = accumulate ? a.floats(r.normals(tokens * n), {tokens, n}) : to_act ? a.act_out({tokens, n}) : a.out(DType::kF32, {tokens, n});
             run([&] { a.ops.linear({x, &w, out, accumulate}); });
@@ -102,13 +119,13 @@ Routing routing(int64_t tokens, int64_t experts, int64_t active) {
   return routing;
 }
 
-Case gate_up(int64_t tokens, int64_t experts, int64_t active, int64_t width, int64_t hidden) {
+Case gate_up(int64_t tokens, int64_t experts, int64_t active, int64_t width, int64_t hidden, WeightType type = {}) {
   const Routing g = routing(tokens, experts, active);
   const int64_t rows = tokens * active;
-  return {"grouped_gate_up", text(tokens, " x ", active, " of ", experts, " experts, ", width, " to ", hidden), 4.0 * g.used * hidden * width + 2.0 * tokens * width + 2.0 * rows * hidden,
+  return {"grouped_gate_up", text(tokens, " x ", active, " of ", experts, " experts, ", width, " to ", hidden, name_of(type)), 2 * bytes_of(type) * g.used * hidden * width + 2.0 * tokens * width + 2.0 * rows * hidden,
           [=](Arena& a, const Run& run) {
             Random r(6);
-            const Weight w = a.weight(experts, 2 * hidden, width, WeightLayout::kGateUp, r.normals(experts * 2 * hidden * width, 1 / std::sqrt(static_cast<float>(width))));
+            const Weight w = a.weight(experts, 2 * hidden, width, WeightLayout::kGateUp, r.normals(experts * 2 * hidden * width, 1 / std::sqrt(static_cast<float>(width))), type);
             const View x = a.halves(r.normals(tokens * width), {tokens, width}), out = a.out(DType::kBf16, {rows, hidden});
             const GroupedGateUpArgs args{x, a.ints(g.source), a.ints(g.offsets), &w, out};
             run([&] { a.ops.grouped_gate_up(args); });
@@ -116,12 +133,12 @@ Case gate_up(int64_t tokens, int64_t experts, int64_t active, int64_t width, int
           }};
 }
 
-Case grouped_linear(int64_t tokens, int64_t experts, int64_t active, int64_t k, int64_t n) {
+Case grouped_linear(int64_t tokens, int64_t experts, int64_t active, int64_t k, int64_t n, WeightType type = {}) {
   const Routing g = routing(tokens, experts, active);
   const int64_t rows = tokens * active;
-  return {"grouped_linear", text(tokens, " x ", active, " of ", experts, " experts, ", k, " to ", n), 2.0 * g.used * n * k + 2.0 * rows * k + 2.0 * rows * n, [=](Arena& a, const Run& run) {
+  return {"grouped_linear", text(tokens, " x ", active, " of ", experts, " experts, ", k, " to ", n, name_of(type)), bytes_of(type) * g.used * n * k + 2.0 * rows * k + 2.0 * rows * n, [=](Arena& a, const Run& run) {
             Random r(7);
-            const Weight w = a.weight(experts, n, k, WeightLayout::kRows, r.normals(experts * n * k, 1 / std::sqrt(static_cast<float>(k))));
+            const Weight w = a.weight(experts, n, k, WeightLayout::kRows, r.normals(experts * n * k, 1 / std::sqrt(static_cast<float>(k))), type);
             const View x = a.halves(r.normals(rows * k), {rows, k}), out = a.act_out({rows, n});
             const GroupedLinearArgs args{x, a.ints(g.offsets), &w, out};
             run([&] { a.ops.grouped_linear(args); });
@@ -326,12 +343,28 @@ std::vector<Case> small_cases() {
       linear(33, 70, 96, false, false),
       linear(70, 140, 1600, true, false),
       linear(130, 130, 160, false, true),
+      linear(3, 40, 1600, false, false, kFp8Weights),
+      linear(33, 70, 160, true, false, kFp8Weights),
+      linear(70, 140, 1600, false, true, kFp8Weights),
+      linear(130, 130, 96, false, false, kFp8Weights),
+      linear(3, 40, 1600, false, false, kInt4Weights),
+      linear(33, 70, 160, true, false, kInt4Weights),
+      linear(70, 140, 1600, false, true, kInt4Weights),
+      linear(130, 130, 96, false, false, kInt4Weights),
+      linear(12, 40, 160, false, false, kInt4Zeros),
+      linear(33, 70, 96, true, false, kInt4Zeros),
+      linear(70, 140, 160, false, true, kInt4Zeros),
+      linear(130, 130, 96, false, false, kInt4Zeros),
       gate_up(2, 6, 2, 96, 32),
       gate_up(16, 5, 3, 1600, 32),
       gate_up(70, 4, 2, 96, 96),
+      gate_up(2, 6, 2, 96, 32, kInt4Weights),
+      gate_up(70, 4, 2, 160, 96, kFp8Weights),
       grouped_linear(2, 6, 2, 96, 40),
       grouped_linear(40, 5, 3, 160, 64),
       grouped_linear(150, 3, 2, 64, 130),
+      grouped_linear(2, 6, 2, 96, 40, kFp8Weights),
+      grouped_linear(40, 5, 3, 160, 64, kInt4Zeros),
       attention({{1, 1}, {1, 63}, {1, 200}, {0, 0}}, 6, 1, 128, 64, kBf16),
       attention({{1, 1100}, {2, 66}}, 4, 2, 64, 16, kBf16),
       attention({{70, 70}, {40, 130}}, 6, 1, 128, 64, kBf16),
@@ -366,7 +399,14 @@ std::vector<Case> m2_cases() {
     cases.insert(cases.end(), {linear(tokens, 1024, C, false, true), linear(tokens, C, 2 * C, true, false), linear(tokens, 4096, C, false, false), gate_up(tokens, 8, A, C, F / 4),
                                grouped_linear(tokens, 8, A, F, C / 4)});
   }
-  cases.insert(cases.end(), {linear(256, 512, C, false, true), gate_up(64, 16, A, C, 128), grouped_linear(64, 16, A, F, 256)});
+  for (const WeightType& type : {kFp8Weights, kInt4Weights}) {
+    for (int64_t tokens : {1, 16}) {
+      cases.insert(cases.end(), {linear(tokens, 1024, C, false, true, type), gate_up(tokens, 8, A, C, F / 4, type), grouped_linear(tokens, 8, A, F, C / 4, type)});
+    }
+  }
+  for (const WeightType& type : {kBf16Weights, kFp8Weights, kInt4Weights}) {
+    cases.insert(cases.end(), {linear(256, 512, C, false, true, type), gate_up(64, 16, A, C, 128, type), grouped_linear(64, 16, A, F, 256, type)});
+  }
   cases.insert(cases.end(), {attention({{1, 1024}}, Hq, Hk, D, S, DType::kBf16), attention({{1, 8192}}, 6, 1, D, S, DType::kBf16),
                              attention(std::vector<Sequence>(16, {1, 700}), 6, 1, D, S, DType::kBf16), attention({{512, 512}}, 6, 1, D, S, DType::kBf16),
                              attention({{128, 2048}}, 6, 1, D, S, DType::kBf16)});

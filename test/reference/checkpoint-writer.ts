@@ -74,26 +74,33 @@ export function writeRandomModel(dir: string, model: RandomModel): void {
   writeFileSync(path.join(dir, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }))
 }
 
-const PRODUCTS = /(_proj|\.w[123])\.weight$/
+export const FP8_NAMES = /(_proj|\.w[123])\.weight$/
 
 /** As what a matrix is stored; it is then drawn in f32. */
 function storageOf(name: string, { fp8, int4 }: RandomModel): 'fp8' | Int4Storage | undefined {
-  if (int4 && (int4.only ?? PRODUCTS).test(name)) return int4
-  return fp8 && PRODUCTS.test(name) ? 'fp8' : undefined
+  if (int4 && (int4.only ?? FP8_NAMES).test(name)) return int4
+  return fp8 && FP8_NAMES.test(name) ? 'fp8' : undefined
 }
 
 /** A quantised matrix and what belongs to it; any other tensor as it is. */
 function quantized(tensor: TensorToWrite, model: RandomModel): TensorToWrite[] {
-  const { name, shape, data } = tensor
-  const storage = storageOf(name, model)
+  const storage = storageOf(tensor.name, model)
   if (!storage) return [tensor]
+  return storage === 'fp8' ? inFp8(tensor) : inInt4(tensor, storage)
+}
+
+function inInt4({ name, shape, data }: TensorToWrite, storage: Int4Storage): TensorToWrite[] {
   const [rows, cols] = shape as [number, number]
-  const values = new Float32Array(data.buffer)
-  if (storage !== 'fp8') {
-    const packed = packInt4(quantizeInt4(values, rows, cols, storage), storage)
-    return packed.map(({ part, ...rest }) => ({ name: name.replace(/weight$/, part), ...rest }))
-  }
-  const { bytes, scales } = quantizeFp8(values, rows, cols)
+  const packed = packInt4(quantizeInt4(new Float32Array(data.buffer), rows, cols, storage), storage)
+  return packed.map(({ part, ...rest }) => ({ name: name.replace(/weight$/, part), ...rest }))
+}
+
+/** A projection's or an expert's matrix as FP8 and its scales; any other tensor as it is. */
+export function inFp8(tensor: TensorToWrite): TensorToWrite[] {
+  const { name, shape, data } = tensor
+  if (!FP8_NAMES.test(name)) return [tensor]
+  const [rows, cols] = shape as [number, number]
+  const { bytes, scales } = quantizeFp8(new Float32Array(data.buffer), rows, cols)
   return [
     { name, dtype: 'F8_E4M3', shape, data: bytes },
     {
@@ -106,7 +113,7 @@ function quantized(tensor: TensorToWrite, model: RandomModel): TensorToWrite[] {
 }
 
 /** As the published config.json has it. */
-const FP8_CONFIG = {
+export const FP8_CONFIG = {
   quant_method: 'fp8',
   fmt: 'float8_e4m3fn',
   activation_scheme: 'dynamic',

@@ -145,7 +145,7 @@ void decode_int4(const Panels& weight, int64_t panel, int64_t k, int64_t first_k
   for (int64_t i = 0; i < count; i += group) {
     const int64_t at = (panel * groups + (first_k + i) / group) * kPanel, end = count < i + group ? count : i + group;
     const typename S::Int4Group g = S::int4_group(static_cast<const bf16*>(weight.scales) + at, weight.zeros ? weight.zeros + at : nullptr);
-    for (int64_t j = i; j < end; j += 2) S::store_decoded(to + j * kPanel, from + j * (kPanel / 2), g);
+    for (int64_t j = i; j < end; j += 8) S::store_decoded(to + j * kPanel, from + j * (kPanel / 2), g);
   }
 }
 

@@ -74,10 +74,11 @@ void pack_codes(const PackTask& task) {
     uint8_t bytes[kPanel][kBlock] = {};
     for (int r = 0; r < task.count; r++) __builtin_memcpy(bytes[r], rows + r * pairs + first, static_cast<size_t>(count));
     for (int64_t i = 0; i < count; i++) {
+      uint8_t* to = out + (first + i) / 4 * 4 * kPanel + (first + i) % 4;
       for (int64_t r = 0; r < kHalf; r++) {
         const uint8_t low = bytes[r][i], high = bytes[r + kHalf][i];
-        out[(first + i) * kPanel + 2 * r] = static_cast<uint8_t>((low & 15) | high << 4);
-        out[(first + i) * kPanel + 2 * r + 1] = static_cast<uint8_t>(low >> 4 | (high & 0xf0));
+        to[8 * r] = static_cast<uint8_t>((low & 15) | high << 4);
+        to[8 * r + 4] = static_cast<uint8_t>(low >> 4 | (high & 0xf0));
       }
     }
   }

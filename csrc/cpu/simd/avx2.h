@@ -105,22 +105,16 @@ struct Avx2 {
   }
 
   struct Int4Group {
-    F scale[2], zero[2];
+    F scale[2], base[2];
   };
   M2_INLINE static Int4Group int4_group(const bf16* scales, const uint8_t* zeros) {
-    float twice[2][32];
-    for (int i = 0; i < 32; i++) twice[0][i] = to_f32(scales[i / 2]), twice[1][i] = zeros ? zeros[i / 2] : kMiddleCode;
-    return {{load(twice[0]), load(twice[0] + 16)}, {load(twice[1]), load(twice[1] + 16)}};
+    float scale[32], base[32];
+    for (int i = 0; i < 32; i++) scale[i] = to_f32(scales[i / 2]), base[i] = -scale[i] * static_cast<float>(zeros ? zeros[i / 2] : kMiddleCode);
+    return {{load(scale), load(scale + 16)}, {load(base), load(base + 16)}};
   }
   M2_INLINE static void store_decoded(bf16* to, const uint8_t* from, const Int4Group& group) {
-    F low, high;
-    for (int i = 0; i < 2; i++) {
-      const __m256i word = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i)));
-      low.v[i] = _mm256_cvtepi32_ps(_mm256_and_si256(word, _mm256_set1_epi32(15)));
-      high.v[i] = _mm256_cvtepi32_ps(_mm256_srli_epi32(word, 4));
-    }
-    store(to, mul(sub(low, group.zero[0]), group.scale[0]));
-    store(to + 16, mul(sub(high, group.zero[1]), group.scale[1]));
+    const I words = load_words(from);
+    for (int i = 0; i < 8; i++) store(to + 16 * i, fma({{codes(words.v[0], i), codes(words.v[1], i)}}, group.scale[i % 2], group.base[i % 2]));
   }
 
   M2_INLINE static Pairs load_pairs(const bf16* p, int part) {
@@ -137,6 +131,7 @@ struct Avx2 {
   M2_INLINE static F dot(Pairs a, Pairs b, F sum) { return fma(a, b, sum); }
 
  private:
+  M2_INLINE static __m256 codes(__m256i word, int i) { return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(word, 4 * i), _mm256_set1_epi32(15))); }
   M2_INLINE static __m128i load_8(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   M2_INLINE static __m256 widen(const bf16* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8(p)), 16)); }
   M2_INLINE static __m256 widen(const f8* p) {

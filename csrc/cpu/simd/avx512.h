@@ -104,21 +104,25 @@ struct Avx512 {
     }
   }
 
-  // A permutation of a register of 0 .. 15 is the number of a code's low four bits.
   struct Int4Group {
-    F scale[2], zero[2];
+    F scale[2], base[2];
   };
   M2_INLINE static Int4Group int4_group(const bf16* scales, const uint8_t* zeros) {
     const F scale = load(scales), zero = zeros ? _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros)))) : set(kMiddleCode);
+    const F base = sub(F{}, mul(zero, scale));
     const I lower = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), upper = _mm512_add_epi32(lower, _mm512_set1_epi32(8));
-    return {{_mm512_permutexvar_ps(lower, scale), _mm512_permutexvar_ps(upper, scale)}, {_mm512_permutexvar_ps(lower, zero), _mm512_permutexvar_ps(upper, zero)}};
+    return {{_mm512_permutexvar_ps(lower, scale), _mm512_permutexvar_ps(upper, scale)}, {_mm512_permutexvar_ps(lower, base), _mm512_permutexvar_ps(upper, base)}};
   }
+  // A permutation looks at four bits of each word: of the register 0 .. 15 it makes the numbers that codes are.
   M2_INLINE static void store_decoded(bf16* to, const uint8_t* from, const Int4Group& group) {
     const F numbers = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const I low = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), high = _mm512_srli_epi32(low, 4);
-    const F first = mul(sub(_mm512_permutexvar_ps(low, numbers), group.zero[0]), group.scale[0]);
-    const F second = mul(sub(_mm512_permutexvar_ps(high, numbers), group.zero[1]), group.scale[1]);
-    _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(second, first));
+    const I words = load_words(from);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const F low = fma(_mm512_permutexvar_ps(_mm512_srli_epi32(words, 8 * i), numbers), group.scale[0], group.base[0]);
+      const F high = fma(_mm512_permutexvar_ps(_mm512_srli_epi32(words, 8 * i + 4), numbers), group.scale[1], group.base[1]);
+      _mm512_storeu_si512(to + 32 * i, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
   }
 
   M2_INLINE static Pairs load_pairs(const bf16* p, int) { return _mm512_loadu_si512(p); }

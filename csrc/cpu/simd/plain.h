@@ -187,25 +187,22 @@ struct Plain {
     for (int i = 0; i < 64; i += 16) store(to + i, mul(load(from + i), scale));
   }
 
-  // 32 codes of int4, 16 outputs times a pair of k as weights.cc has them: their bf16s, in the order of pairs. A group: the scales and zeros of the outputs, each
-  // twice, as it stands in those vectors. Without zeros: 8.
+  // 128 codes of int4, 16 outputs times four pairs of k as weights.cc has them: their bf16s, in the order of pairs. A group: what the outputs have, each twice,
+  // as it stands in the two vectors of a pair; base = -zero * scale. (code - zero) * scale has 13 bits, so code * scale + base is just that.
   struct Int4Group {
-    F scale[2], zero[2];
+    F scale[2], base[2];
   };
   M2_INLINE static Int4Group int4_group(const bf16* scales, const uint8_t* zeros) {
-    float twice[2][32];
-    for (int i = 0; i < 32; i++) twice[0][i] = to_f32(scales[i / 2]), twice[1][i] = zeros ? zeros[i / 2] : kMiddleCode;
-    return {{load(twice[0]), load(twice[0] + 16)}, {load(twice[1]), load(twice[1] + 16)}};
+    float scale[32], base[32];
+    for (int i = 0; i < 32; i++) scale[i] = to_f32(scales[i / 2]), base[i] = -scale[i] * static_cast<float>(zeros ? zeros[i / 2] : kMiddleCode);
+    return {{load(scale), load(scale + 16)}, {load(base), load(base + 16)}};
   }
   M2_INLINE static void store_decoded(bf16* to, const uint8_t* from, const Int4Group& group) {
-    F low, high;
-    for (int i = 0; i < 4; i++) {
-      const Words word = __builtin_convertvector(read<Bytes>(from + 4 * i), Words);
-      low.v[i] = __builtin_convertvector((Ints)(word & 15u), Floats);
-      high.v[i] = __builtin_convertvector((Ints)(word >> 4), Floats);
+    const I words = load_words(from);
+    for (int i = 0; i < 8; i++) {
+      const F codes = each([&](int j) M2_INLINE_LAMBDA { return __builtin_convertvector((Ints)(words.v[j] >> 4 * i & 15u), Floats); });
+      store(to + 16 * i, fma(codes, group.scale[i % 2], group.base[i % 2]));
     }
-    store(to, mul(sub(low, group.zero[0]), group.scale[0]));
-    store(to + 16, mul(sub(high, group.zero[1]), group.scale[1]));
   }
 
   // Dot products of bf16 pairs, in kDotParts steps one after the other: dot adds a part's products to sum.

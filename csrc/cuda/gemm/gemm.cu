@@ -7,12 +7,13 @@ namespace {
 
 GemmTask product(const View& x, int64_t rows, const Weight& weight, Output output, const View& out) {
   return {.x = bf16_data(x.data), .source = nullptr, .slots = 1, .offsets = nullptr, .groups = static_cast<int>(weight.experts), .rows = static_cast<int>(rows),
-          .k = static_cast<int>(weight.k), .panels = static_cast<int>(panels_of(weight.n)), .weight = static_cast<const uint4*>(weight.data.data()),
+          .k = static_cast<int>(weight.k), .panels = static_cast<int>(panels_of(weight.n)), .type = weight.type, .weight = static_cast<const uint4*>(weight.data.data()), .records = records_of(weight),
           .output = output, .width = static_cast<int>(out.size(1)), .out = out.data};
 }
 
 void run(const Machine& m, const GemmTask& task) {
-  const GemmPlan plan = plan_gemm(m.multiprocessors(), m.shared_per_block(), {task.rows, task.groups, static_cast<int64_t>(task.panels) * kPanel, task.k});
+  const int panel_bytes = with_codec(task.type, [](auto codec) { return kPanelStageBytes<decltype(codec)>; });
+  const GemmPlan plan = plan_gemm(m.multiprocessors(), m.shared_per_block(), {task.rows, task.groups, static_cast<int64_t>(task.panels) * kPanel, task.k, panel_bytes});
   if (plan.tile_rows == 0) gemm_small(m, task, plan);
   else gemm_tiled(m, task, plan);
 }

@@ -5,6 +5,7 @@
 //   a0: row g, k 2t, 2t+1    a1: row g+8, k 2t, 2t+1    a2: row g, k 2t+8, 2t+9    a3: row g+8, k 2t+8, 2t+9
 // So a step is 512 contiguous bytes and 16 for each lane, and nothing has to be rearranged between memory and the matrix unit.
 //   before [experts][n][k]  ->  after [experts][panels][steps][32 lanes][8]
+// FP8 and int4 lie the same way, fewer bytes for each lane: gemm/codec.h.
 // K is padded with zeros to whole stages of 64, the last panel with rows of zeros. Gate and up rows: panel i has gate rows 8i..8i+7 as its rows 0..7 and
 // up rows 8i..8i+7 as its rows 8..15, so that one lane comes to hold a gate and its up.
 //
@@ -21,12 +22,9 @@ constexpr int kStage = 64;                            // k that kernels move at 
 constexpr int kStageSteps = kStage / kStep;
 constexpr int kSegment = 1536;                        // k
 constexpr int kSegmentStages = kSegment / kStage;
-constexpr int kStepVectors = 32;                      // 16-byte vectors of a step
-constexpr int kStageVectors = kStageSteps * kStepVectors;  // of one panel
 
 constexpr int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
 constexpr int64_t stages_of(int64_t k) { return (k + kStage - 1) / kStage; }
 constexpr int64_t segments_of(int64_t k) { return (k + kSegment - 1) / kSegment; }
-constexpr int64_t panel_vectors(int64_t k) { return stages_of(k) * kStageVectors; }
 
 }  // namespace m2::cuda

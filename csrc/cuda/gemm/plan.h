@@ -18,7 +18,7 @@ struct SmallShape {
 
 // gemm_tiled: a block's tile is 128 outputs times so many rows, a warp's 16 panels outputs times 32 rows.
 struct TileShape {
-  static constexpr int kPanels = 8, kWarpRows = 32, kWeightBytes = kPanels * kStageVectors * 16;
+  static constexpr int kPanels = 8, kWarpRows = 32;
   int rows;         // 32, 64 or 128
   int warp_panels;
   int stages;       // in shared memory
@@ -26,13 +26,15 @@ struct TileShape {
 
   constexpr int warps_down() const { return kPanels / warp_panels; }
   constexpr int threads() const { return warps_down() * (rows / kWarpRows) * 32; }
-  constexpr int stage_bytes() const { return kWeightBytes + rows * kStage * 2; }
-  constexpr size_t shared_bytes() const { return static_cast<size_t>(stages) * stage_bytes(); }
+  // panel_bytes: of a panel's stage, as codec.h says.
+  constexpr int stage_bytes(int panel_bytes) const { return kPanels * panel_bytes + rows * kStage * 2; }
+  constexpr size_t shared_bytes(int panel_bytes) const { return static_cast<size_t>(stages) * stage_bytes(panel_bytes); }
 };
 constexpr std::array<TileShape, 3> kTileShapes = {{{128, 4, 4, 1}, {64, 4, 3, 2}, {32, 2, 4, 2}}};
 
 struct GemmShape {
   int64_t rows, groups, n, k;
+  int panel_bytes;  // of a stage
 };
 
 struct GemmPlan {
@@ -61,14 +63,14 @@ inline GemmPlan plan_gemm(int multiprocessors, size_t shared_per_block, const Ge
   const TileShape* best = nullptr;
   int64_t least = 0;
   for (const TileShape& tile : kTileShapes) {
-    if (tile.shared_bytes() > shared_per_block) continue;
-    const int64_t waves = parts(columns * groups * parts(rows, tile.rows), multiprocessors), cost = waves * tile.stage_bytes();
+    if (tile.shared_bytes(s.panel_bytes) > shared_per_block) continue;
+    const int64_t waves = parts(columns * groups * parts(rows, tile.rows), multiprocessors), cost = waves * tile.stage_bytes(s.panel_bytes);
     if (best && cost >= least) continue;
     best = &tile;
     least = cost;
   }
   const int64_t most_tiles = columns * ((s.rows - groups) / best->rows + groups), grid = std::min<int64_t>(most_tiles, static_cast<int64_t>(multiprocessors) * best->blocks);
-  return {best->rows, static_cast<unsigned>(grid), 1, static_cast<unsigned>(best->threads()), best->shared_bytes()};
+  return {best->rows, static_cast<unsigned>(grid), 1, static_cast<unsigned>(best->threads()), best->shared_bytes(s.panel_bytes)};
 }
 
 }  // namespace m2::cuda

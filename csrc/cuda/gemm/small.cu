@@ -1,8 +1,8 @@
 // Products of few rows, bound by reading the weights: y = x W^T for up to 16 rows at a time.
 //
 // A block has one panel of 16 outputs, each of its warps a segment of K. Weights go straight from memory to the registers they are multiplied in: a warp
-// always has 16 loads of 512 bytes under way (8 KiB; with M2's shapes and one token that is 46 KiB and more on each of 132 multiprocessors, where 32 hide
-// the latency), and the first of them are asked for before the kernel in front has ended. Rows of x come out of L1, 16 bytes for each lane, and
+// always has 8 to 16 loads of 512 bytes under way (4 to 8 KiB; with M2's shapes and one token that is 31 KiB and more on each of 132 multiprocessors, where
+// 32 hide the latency), and the first of them are asked for before the kernel in front has ended. Rows of x come out of L1, 16 bytes for each lane, and
 // change places among four lanes to be fragments. The segments' sums meet in shared memory and are added in order.
 //
 // Grouped: blockIdx.y counts the groups that have rows, so each weight in use is read once, however many rows (up to 16) use it; a group with more
@@ -18,40 +18,49 @@ namespace {
 
 constexpr int kRows = SmallShape::kRows, kPitch = SmallShape::kPitch;
 constexpr int kTileRows = 8;  // of one mma
-constexpr int kAhead = 4;     // stages that a warp has asked for
 constexpr int kHalf = kStage / 2;  // k of a row that four lanes load at once, 16 bytes each: two steps
 
 // A warp's way through one segment of a panel.
+template <class Codec>
 struct WeightRing {
-  uint4 slots[kAhead][kStageSteps];
-  const uint4* from;  // this lane's vector of the first step
-  int stages;
+  static constexpr int kAhead = Codec::kAhead, kStageVectors = Codec::kVectors * kWarp;
+  uint4 slots[kAhead][Codec::kVectors];
+  typename Codec::Scales scales[kAhead];
+  const uint4* from;     // this lane's vector of the first step
+  const uint4* records;  // of the panel
+  int first_stage, stages, shift;
 
   __device__ __forceinline__ void ask(int slot, int stage) {
     if (stage >= stages) return;
 #pragma unroll
-    for (int step = 0; step < kStageSteps; step++) slots[slot][step] = ptx::ld_global_streaming(from + (stage * kStageSteps + step) * kStepVectors);
+    for (int i = 0; i < Codec::kVectors; i++) slots[slot][i] = ptx::ld_global_streaming(from + stage * kStageVectors + i * kWarp);
+    const int k = (first_stage + stage) * kStage;
+    scales[slot] = Codec::scales(records + (k >> shift) * Codec::kRecordVectors, records + ((k + kHalf) >> shift) * Codec::kRecordVectors);
   }
-  __device__ __forceinline__ void begin(const uint4* panel, int segment, int k) {
-    from = panel + static_cast<int64_t>(segment) * kSegmentStages * kStageVectors + threadIdx.x % kWarp;
-    stages = min(static_cast<int>(stages_of(k)) - segment * kSegmentStages, kSegmentStages);
+  __device__ __forceinline__ void begin(const GemmTask& task, int group, int segment) {
+    first_stage = segment * kSegmentStages;
+    from = panel_of<Codec>(task, group, blockIdx.x) + static_cast<int64_t>(first_stage) * kStageVectors + threadIdx.x % kWarp;
+    records = records_of<Codec>(task, group, blockIdx.x);
+    shift = record_shift(task.type);
+    stages = min(static_cast<int>(stages_of(task.k)) - first_stage, kSegmentStages);
 #pragma unroll
     for (int slot = 0; slot < kAhead; slot++) ask(slot, slot);
   }
+  __device__ __forceinline__ uint4 fragment(int slot, int step) const { return Codec::fragment(slots[slot][step / Codec::kVectorSteps], scales[slot], step); }
 };
 
 // The chain of a segment for kTiles * 8 rows. x: for each tile, the segment of this lane's row, from the lane's first 8 k on; behind `depth` are zeros.
-template <int kTiles>
-__device__ __forceinline__ void sum_segment(WeightRing& ring, const __nv_bfloat16* const (&x)[2], int depth, float (&sums)[2][4]) {
+template <int kTiles, class Codec>
+__device__ __forceinline__ void sum_segment(WeightRing<Codec>& ring, const __nv_bfloat16* const (&x)[2], int depth, float (&sums)[2][4]) {
   uint4 next[kTiles];  // half a stage ahead
   const auto load = [&](int k) {
 #pragma unroll
     for (int tile = 0; tile < kTiles; tile++) next[tile] = k < depth ? *reinterpret_cast<const uint4*>(x[tile] + k) : uint4{};
   };
   load(0);
-  for (int first = 0; first < ring.stages; first += kAhead) {
+  for (int first = 0; first < ring.stages; first += ring.kAhead) {
 #pragma unroll
-    for (int slot = 0; slot < kAhead; slot++) {
+    for (int slot = 0; slot < ring.kAhead; slot++) {
       const int stage = first + slot;
       if (stage >= ring.stages) break;
 #pragma unroll
@@ -61,13 +70,15 @@ __device__ __forceinline__ void sum_segment(WeightRing& ring, const __nv_bfloat1
         for (int tile = 0; tile < kTiles; tile++) tokens[tile][0] = next[tile].x, tokens[tile][1] = next[tile].y, tokens[tile][2] = next[tile].z, tokens[tile][3] = next[tile].w;
         load(stage * kStage + (half + 1) * kHalf);
 #pragma unroll
-        for (int tile = 0; tile < kTiles; tile++) {
-          transpose_lanes<1>(tokens[tile]);
-          multiply_step(sums[tile], ring.slots[slot][2 * half], tokens[tile][0], tokens[tile][1]);
-          multiply_step(sums[tile], ring.slots[slot][2 * half + 1], tokens[tile][2], tokens[tile][3]);
+        for (int tile = 0; tile < kTiles; tile++) transpose_lanes<1>(tokens[tile]);
+#pragma unroll
+        for (int step = 0; step < 2; step++) {
+          const uint4 weights = ring.fragment(slot, 2 * half + step);
+#pragma unroll
+          for (int tile = 0; tile < kTiles; tile++) multiply_step(sums[tile], weights, tokens[tile][2 * step], tokens[tile][2 * step + 1]);
         }
       }
-      ring.ask(slot, stage + kAhead);
+      ring.ask(slot, stage + ring.kAhead);
     }
   }
 }
@@ -131,22 +142,21 @@ __device__ __forceinline__ void write_rows(const GemmTask& task, const float* pa
   }
 }
 
+template <class Codec>
 __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_kernel(const GemmTask task) {
   M2_DYNAMIC_SHARED(shared);
   float* partial = reinterpret_cast<float*>(shared);  // [segments][16 rows][kPitch]
   ptx::let_next_kernel_start();
   const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int segments = static_cast<int>(segments_of(task.k));
-  const uint4* panel = panel_of(task, 0, blockIdx.x);
   Group group{0, 0, task.rows};
-  WeightRing ring;
-  if (!task.offsets) ring.begin(panel, warp, task.k);
+  WeightRing<Codec> ring;
+  if (!task.offsets) ring.begin(task, 0, warp);
   ptx::wait_for_previous_kernel();
   if (task.offsets) {
     group = find_group(task, blockIdx.y);
     if (group.first_row == group.end_row) return;
-    panel = panel_of(task, group.index, blockIdx.x);
-    ring.begin(panel, warp, task.k);
+    ring.begin(task, group.index, warp);
   }
   for (int first = group.first_row; first < group.end_row; first += kRows) {
     const int count = min(kRows, group.end_row - first);
@@ -157,8 +167,8 @@ __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_k
       float sums[2][4] = {};
       if (count <= kTileRows) sum_segment<1>(ring, x, task.k - segment * kSegment, sums);
       else sum_segment<2>(ring, x, task.k - segment * kSegment, sums);
-      if (segment + warps < segments) ring.begin(panel, segment + warps, task.k);
-      else if (first + kRows < group.end_row) ring.begin(panel, warp, task.k);
+      if (segment + warps < segments) ring.begin(task, group.index, segment + warps);
+      else if (first + kRows < group.end_row) ring.begin(task, group.index, warp);
 #pragma unroll
       for (int tile = 0; tile < 2; tile++) {
 #pragma unroll
@@ -174,7 +184,9 @@ __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_k
 }  // namespace
 
 void gemm_small(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
-  launch<gemm_small_kernel>(m, {.grid = dim3(plan.grid_x, plan.grid_y), .block = plan.threads, .shared = plan.shared}, task);
+  with_codec(task.type, [&](auto codec) {
+    launch<gemm_small_kernel<decltype(codec)>>(m, {.grid = dim3(plan.grid_x, plan.grid_y), .block = plan.threads, .shared = plan.shared}, task);
+  });
 }
 
 }  // namespace m2::cuda

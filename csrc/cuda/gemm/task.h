@@ -1,7 +1,7 @@
 // What a product kernel is given, and how results leave it.
 #pragma once
 #include "cuda/device.h"
-#include "cuda/gemm/layout.h"
+#include "cuda/gemm/codec.h"
 #include "cuda/vectors.h"
 
 namespace m2::cuda {
@@ -15,7 +15,9 @@ struct GemmTask {
   int slots;
   const int32_t* offsets;  // [groups + 1]: rows of group g are offsets[g] .. offsets[g+1]-1; null: one group of all rows
   int groups, rows, k, panels;  // panels of one group
-  const uint4* weight;     // as gemm/layout.h has it
+  WeightType type;
+  const uint4* weight;     // as gemm/codec.h has it
+  const uint4* records;    // the scales of all panels
   Output output;
   int width;               // of a row of out
   void* out;               // [rows, width]
@@ -26,9 +28,14 @@ __device__ __forceinline__ const __nv_bfloat16* row_of_x(const GemmTask& task, i
   return task.x + static_cast<int64_t>(task.source ? task.source[r] / task.slots : r) * task.k;
 }
 
-// A panel of a group, from its first step on.
+// A panel of a group, from its first step on, and its records.
+template <class Codec>
 __device__ __forceinline__ const uint4* panel_of(const GemmTask& task, int group, int panel) {
-  return task.weight + (static_cast<int64_t>(group) * task.panels + panel) * panel_vectors(task.k);
+  return task.weight + (static_cast<int64_t>(group) * task.panels + panel) * panel_vectors<Codec>(task.k);
+}
+template <class Codec>
+__device__ __forceinline__ const uint4* records_of(const GemmTask& task, int group, int panel) {
+  return task.records + (static_cast<int64_t>(group) * task.panels + panel) * panel_record_vectors<Codec>(task.k, record_shift(task.type));
 }
 
 __device__ __forceinline__ float swiglu(float gate, float up) { return gate / (1 + __expf(-gate)) * up; }

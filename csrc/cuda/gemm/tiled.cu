@@ -6,8 +6,10 @@
 // reads them without conflicts. Rows are gathered through `source` as they are copied.
 // A warp has 32 or 64 outputs of 32 rows: sums of the segment and of all segments before it, both in registers.
 //
-// Must move: weights, x and out once. Does move out of L2: a tile's weights and rows once for each tile; per stage 16 KiB + 128 bytes for each row of a
-// tile, for 128 x 64 multiply-adds each row. Tiles at work at once share them, so memory sees little more than once.
+// FP8 and int4 stay as they are in shared memory and become bf16 as a warp fetches them.
+//
+// Must move: weights, x and out once. Does move out of L2: a tile's weights and rows once for each tile; per stage 16 KiB of bf16 (8 of FP8, 4.5 of int4) +
+// 128 bytes for each row of a tile, for 128 x 64 multiply-adds each row. Tiles at work at once share them, so memory sees little more than once.
 #include "cuda/gemm/fragment.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/tiles.h"
@@ -22,13 +24,21 @@ namespace {
 constexpr int kRowBytes = kStage * 2;  // of x in a stage
 constexpr int kChunk = 8;              // bf16 of a 16-byte copy
 
+// A stage in shared memory: the weights of all panels, what they need of records, rows of x.
+template <class Codec>
+struct StageLayout {
+  static constexpr int kPanelVectors = Codec::kVectors * kWarp, kPanelRecords = Codec::kStageRecords * Codec::kRecordVectors;  // vectors of 16 bytes
+  static constexpr int kRecords = TileShape::kPanels * kPanelVectors * 16, kRows = TileShape::kPanels * kPanelStageBytes<Codec>;  // where they begin
+};
+
 // Brings one stage after another into shared memory, from tile to tile.
-template <int kTile>
+template <int kTile, class Codec>
 class Loader {
+  using Layout = StageLayout<Codec>;
   static constexpr TileShape kShape = kTileShapes[kTile];
-  static constexpr int kThreads = kShape.threads(), kChunks = kStage / kChunk;
+  static constexpr int kThreads = kShape.threads(), kChunks = kStage / kChunk, kStageVectors = Layout::kPanelVectors;
   static constexpr int kWeightCopies = TileShape::kPanels * kStageVectors / kThreads, kRowCopies = kShape.rows * kChunks / kThreads, kRowStep = kThreads / kChunks;
-  static_assert(kThreads % kStageVectors == 0 && kRowStep % 8 == 0);
+  static_assert(kThreads % kStageVectors == 0 && kRowStep % 8 == 0 && TileShape::kPanels * Layout::kPanelRecords <= kThreads);
 
  public:
   static constexpr int kParts = kStageSteps;
@@ -42,13 +52,14 @@ class Loader {
 #pragma unroll
     for (int i = part; i < kWeightCopies; i += kParts) {
       const int panel = threadIdx.x / kStageVectors + i * (kThreads / kStageVectors);
-      ptx::cp_async_16(shared + (threadIdx.x + i * kThreads) * 16, weights_ + min(panel, last_panel_) * panel_vectors(task_.k) + stage_ * kStageVectors);
+      ptx::cp_async_16(shared + (threadIdx.x + i * kThreads) * 16, weights_ + min(panel, last_panel_) * panel_vectors<Codec>(task_.k) + stage_ * kStageVectors);
     }
+    if (part == 0) load_records(shared + Layout::kRecords + threadIdx.x * 16);
 #pragma unroll
     for (int i = part; i < kRowCopies; i += kParts) {
       const int row = threadIdx.x / kChunks + i * kRowStep;
       const bool there = rows_[i] && k < task_.k;
-      ptx::cp_async_16(shared + TileShape::kWeightBytes + row * kRowBytes + (chunk ^ row % 8) * 16, there ? rows_[i] + k : task_.x, there ? 16 : 0);
+      ptx::cp_async_16(shared + Layout::kRows + row * kRowBytes + (chunk ^ row % 8) * 16, there ? rows_[i] + k : task_.x, there ? 16 : 0);
     }
   }
 
@@ -59,11 +70,22 @@ class Loader {
   }
 
  private:
+  // Each thread brings at most one vector of them.
+  __device__ __forceinline__ void load_records(uint32_t shared) {
+    if constexpr (Layout::kPanelRecords > 0) {
+      if (threadIdx.x >= TileShape::kPanels * Layout::kPanelRecords) return;
+      const int shift = record_shift(task_.type), panel = threadIdx.x / Layout::kPanelRecords, vector = threadIdx.x % Layout::kPanelRecords;
+      const int k = stage_ * kStage + vector / Codec::kRecordVectors * (kStage / 2);
+      ptx::cp_async_16(shared, records_ + min(panel, last_panel_) * panel_record_vectors<Codec>(task_.k, shift) + (k >> shift) * Codec::kRecordVectors + vector % Codec::kRecordVectors);
+    }
+  }
+
   __device__ __forceinline__ void enter() {
     more_ = tiles_.next();
     if (!more_) return;
     stage_ = 0;
-    weights_ = panel_of(task_, tiles_.group, tiles_.first_panel) + threadIdx.x % kStageVectors;
+    weights_ = panel_of<Codec>(task_, tiles_.group, tiles_.first_panel) + threadIdx.x % kStageVectors;
+    records_ = records_of<Codec>(task_, tiles_.group, tiles_.first_panel);
     last_panel_ = task_.panels - 1 - tiles_.first_panel;
 #pragma unroll
     for (int i = 0; i < kRowCopies; i++) {
@@ -76,18 +98,24 @@ class Loader {
   Tiles<kShape.rows> tiles_;
   int stages_, stage_ = 0;
   bool more_ = false;
-  const uint4* weights_ = nullptr;  // of the tile's first panel
+  const uint4 *weights_ = nullptr, *records_ = nullptr;  // of the tile's first panel
   int last_panel_ = 0;              // of the group, counted from there; the tile's panels behind it are copies of it, for nobody
   const __nv_bfloat16* rows_[kRowCopies];  // null: behind the group's last row, zeros
 };
 
 // A warp's part of a tile.
-template <int kTile>
+template <int kTile, class Codec>
 struct WarpTile {
+  using Layout = StageLayout<Codec>;
   static constexpr TileShape kShape = kTileShapes[kTile];
   static constexpr int kPanels = kShape.warp_panels, kRowTiles = TileShape::kWarpRows / 8;
   int panel, row;  // the first of the warp, in the block's tile
   float sums[kPanels][kRowTiles][4], total[kPanels][kRowTiles][4];
+  // This lane's vectors of the steps at hand. A vector becomes bf16 right before it is multiplied, so few of those are alive at a time.
+  static constexpr int kBuffers = Codec::kVectors > 1 ? 2 : 1;
+  uint4 stored[kBuffers][kPanels];
+  typename Codec::Scales scales[kPanels];
+  uint32_t tokens[2][kRowTiles / 2][4];  // of two steps: two tiles of 8 rows, 16 k each
 
   // Neighbouring warps, which run on different schedulers, share rows: where a tile is not full, all schedulers still have work.
   __device__ __forceinline__ WarpTile()
@@ -101,26 +129,26 @@ struct WarpTile {
     }
   }
 
-  struct Fragments {
-    uint4 a[kPanels];
-    uint32_t b[kRowTiles / 2][4];  // two tiles of 8 rows, 16 k each
-  };
-
-  __device__ __forceinline__ void fetch(Fragments& f, const uint8_t* stage, uint32_t shared, int step) const {
+  __device__ __forceinline__ void fetch(const uint8_t* stage, uint32_t shared, int step) {
     const int lane = threadIdx.x % kWarp, token = row + lane % 8 + lane / 16 * 8;  // whose 16 bytes this lane names for ldmatrix
-    const uint4* weights = reinterpret_cast<const uint4*>(stage) + panel * kStageVectors + lane;
-    const uint32_t tokens = shared + TileShape::kWeightBytes + token * kRowBytes;
-#pragma unroll
-    for (int p = 0; p < kPanels; p++) f.a[p] = weights[p * kStageVectors + step * kStepVectors];
-#pragma unroll
-    for (int j = 0; j < kRowTiles / 2; j++) ptx::ldmatrix_x4(f.b[j], tokens + j * 16 * kRowBytes + ((2 * step + lane / 8 % 2) ^ token % 8) * 16);
-  }
-
-  __device__ __forceinline__ void multiply(const Fragments& f) {
+    const uint4* weights = reinterpret_cast<const uint4*>(stage) + panel * Layout::kPanelVectors + lane;
+    const uint4* records = reinterpret_cast<const uint4*>(stage + Layout::kRecords) + panel * Layout::kPanelRecords;
+    const uint32_t rows = shared + Layout::kRows + token * kRowBytes;
 #pragma unroll
     for (int p = 0; p < kPanels; p++) {
+      if (step == 0) scales[p] = Codec::scales(records + p * Layout::kPanelRecords, records + p * Layout::kPanelRecords + (Codec::kStageRecords - 1) * Codec::kRecordVectors);
+      if (step % Codec::kVectorSteps == 0) stored[step / Codec::kVectorSteps % kBuffers][p] = weights[p * Layout::kPanelVectors + step / Codec::kVectorSteps * kWarp];
+    }
 #pragma unroll
-      for (int j = 0; j < kRowTiles; j++) multiply_step(sums[p][j], f.a[p], f.b[j / 2][j % 2 * 2], f.b[j / 2][j % 2 * 2 + 1]);
+    for (int j = 0; j < kRowTiles / 2; j++) ptx::ldmatrix_x4(tokens[step % 2][j], rows + j * 16 * kRowBytes + ((2 * step + lane / 8 % 2) ^ token % 8) * 16);
+  }
+
+  __device__ __forceinline__ void multiply(int step) {
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) {
+      const uint4 weights = Codec::fragment(stored[step / Codec::kVectorSteps % kBuffers][p], scales[p], step);
+#pragma unroll
+      for (int j = 0; j < kRowTiles; j++) multiply_step(sums[p][j], weights, tokens[step % 2][j / 2][j % 2 * 2], tokens[step % 2][j / 2][j % 2 * 2 + 1]);
     }
   }
 
@@ -184,40 +212,41 @@ struct WarpTile {
   }
 };
 
-template <int kTile>
+template <int kTile, class Codec>
 __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTile].blocks) gemm_tiled_kernel(const GemmTask task) {
+  using Warp = WarpTile<kTile, Codec>;
   constexpr TileShape kShape = kTileShapes[kTile];
+  constexpr int kStageBytes = kShape.stage_bytes(kPanelStageBytes<Codec>);
   M2_DYNAMIC_SHARED(shared);
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
   const uint32_t address = ptx::shared_address(shared);
-  Loader<kTile> loader(task);
+  Loader<kTile, Codec> loader(task);
 #pragma unroll
   for (int i = 0; i < kShape.stages - 1; i++) {
 #pragma unroll
-    for (int part = 0; part < loader.kParts; part++) loader.load(address + i * kShape.stage_bytes(), part);
+    for (int part = 0; part < loader.kParts; part++) loader.load(address + i * kStageBytes, part);
     loader.commit();
   }
-  WarpTile<kTile> warp;
+  Warp warp;
   Tiles<kShape.rows> tiles(task);
   const int stages = static_cast<int>(stages_of(task.k));
   int slot = 0, free_slot = kShape.stages - 1;
   while (tiles.next()) {
-    WarpTile<kTile>::clear(warp.total);
-    WarpTile<kTile>::clear(warp.sums);
+    Warp::clear(warp.total);
+    Warp::clear(warp.sums);
     const bool has_rows = tiles.first_row + warp.row < tiles.end_row;
     for (int stage = 0; stage < stages; stage++) {
       ptx::cp_async_wait<kShape.stages - 2>();
       __syncthreads();  // the stage has come, and everybody is done with the one before
-      const uint8_t* here = shared + slot * kShape.stage_bytes();
-      const uint32_t here_address = address + slot * kShape.stage_bytes(), free_address = address + free_slot * kShape.stage_bytes();
-      typename WarpTile<kTile>::Fragments fragments[2];
-      if (has_rows) warp.fetch(fragments[0], here, here_address, 0);
+      const uint8_t* here = shared + slot * kStageBytes;
+      const uint32_t here_address = address + slot * kStageBytes, free_address = address + free_slot * kStageBytes;
+      if (has_rows) warp.fetch(here, here_address, 0);
 #pragma unroll
       for (int step = 0; step < kStageSteps; step++) {
         if (has_rows) {
-          if (step + 1 < kStageSteps) warp.fetch(fragments[(step + 1) % 2], here, here_address, step + 1);
-          warp.multiply(fragments[step % 2]);
+          if (step + 1 < kStageSteps) warp.fetch(here, here_address, step + 1);
+          warp.multiply(step);
         }
         loader.load(free_address, step);
       }
@@ -234,11 +263,14 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
 
 void gemm_tiled(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
   const Launch l{.grid = plan.grid_x, .block = plan.threads, .shared = plan.shared};
-  switch (plan.tile_rows) {
-    case kTileShapes[0].rows: return launch<gemm_tiled_kernel<0>>(m, l, task);
-    case kTileShapes[1].rows: return launch<gemm_tiled_kernel<1>>(m, l, task);
-    default: return launch<gemm_tiled_kernel<2>>(m, l, task);
-  }
+  with_codec(task.type, [&](auto codec) {
+    using Codec = decltype(codec);
+    switch (plan.tile_rows) {
+      case kTileShapes[0].rows: return launch<gemm_tiled_kernel<0, Codec>>(m, l, task);
+      case kTileShapes[1].rows: return launch<gemm_tiled_kernel<1, Codec>>(m, l, task);
+      default: return launch<gemm_tiled_kernel<2, Codec>>(m, l, task);
+    }
+  });
 }
 
 }  // namespace m2::cuda
