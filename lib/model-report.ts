@@ -11,7 +11,7 @@ import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { type ConfigFiles, type ModelConfig, parseConfig, readConfigFiles } from './model/config'
 import type { DeviceMemory } from './model/fit'
 import { type FitReport, reportFit } from './model/fit-report'
-import { type HeldWeights, holdWeights, takesWeights } from './model/held-weights'
+import { type HeldWeights, holdWeights } from './model/held-weights'
 import {
   BF16,
   countParameters,
@@ -176,7 +176,6 @@ function quantising(
   device: string,
   settings: EngineSettings,
 ): string[] {
-  if (!takesWeights(device, 'int4')) return []
   const quantised = holdWeights(config, stored, device, 'int4')
   const { kv } = reportFit(config, { ...place, weights: quantised.bytes }, settings)
   if (!kv || quantised.bytes >= bytes) return []

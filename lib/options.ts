@@ -19,8 +19,8 @@ export interface EngineOptions {
   /** Element type of the KV cache. Default "auto": bf16. "fp8" is not available yet. */
   kvDtype?: 'auto' | 'f32' | 'bf16' | 'fp8'
   /**
-   * Element type of the weights' matrices. Default "auto": as stored (FP8 and 4 bits where the device takes them), f16 and f32 rounded to bf16. "bf16":
-   * all become bf16, which takes more memory and changes no result. "fp8": all but FP8 become bf16; an error where there is none, or it cannot stay.
+   * Element type of the weights' matrices. Default "auto": as stored (bf16, FP8 or 4 bits), f16 and f32 rounded to bf16. "bf16":
+   * all become bf16, which takes more memory and changes no result. "fp8": all but FP8 become bf16; an error where there is none.
    * "int4": as "auto", and experts that are stored otherwise are quantised as they are loaded, to 4 bits in groups of 128, for some quality.
    */
   weightDtype?: 'auto' | 'bf16' | 'fp8' | 'int4'

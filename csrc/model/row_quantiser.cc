@@ -16,10 +16,11 @@ void row_as_f32(const MatrixRows& rows, int64_t row, float* to) {
   const auto each = [&](const auto* from, const auto& value) {
     for (int64_t i = 0; i < k; i++) to[i] = to_f32(to_bf16(value(from[row * k + i], i)));
   };
+  const auto plain = [](auto x, int64_t) { return to_f32(x); };
   switch (rows.values.dtype) {
-    case DType::kF32: return each(rows.values.as<float>(), [](float x, int64_t) { return x; });
-    case DType::kBf16: return each(rows.values.as<bf16>(), [](bf16 x, int64_t) { return to_f32(x); });
-    case DType::kF16: return each(rows.values.as<f16>(), [](f16 x, int64_t) { return to_f32(x); });
+    case DType::kF32: return each(rows.values.as<float>(), plain);
+    case DType::kBf16: return each(rows.values.as<bf16>(), plain);
+    case DType::kF16: return each(rows.values.as<f16>(), plain);
     default: {
       const float* scales = rows.scales.as<float>() + row / kScaleBlock * rows.scales.size(1);
       return each(rows.values.as<f8>(), [&](f8 x, int64_t i) { return to_f32(x) * scales[i / kScaleBlock]; });
@@ -31,7 +32,7 @@ constexpr int64_t kRowsAtOnce = 16;
 
 }  // namespace
 
-MatrixRows RowQuantiser::quantise(const MatrixRows& rows, const std::string& where) {
+MatrixRows RowQuantiser::quantise(const MatrixRows& rows) {
   const int64_t count = rows.values.size(0), k = rows.values.size(1), groups = int4_groups(k);
   codes_.resize(static_cast<size_t>(count * k / 2));
   scales_.resize(static_cast<size_t>(count * groups));
@@ -53,7 +54,7 @@ MatrixRows RowQuantiser::quantise(const MatrixRows& rows, const std::string& whe
   for (int64_t worker = 1; worker < workers; worker++) threads.emplace_back(work, worker);
   work(0);
   for (std::thread& thread : threads) thread.join();
-  if (!is_finite) fail("BAD_CHECKPOINT", where, ": expected finite numbers to quantise, found one that is not");
+  if (!is_finite) fail("BAD_CHECKPOINT", "expected finite numbers to quantise, found one that is not");
   return {.values = View::of(codes_.data(), {count, k / 2}), .scales = View::of(scales_.data(), {count, groups}), .group = kInt4Group};
 }
 

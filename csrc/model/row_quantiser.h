@@ -1,7 +1,6 @@
 // Rows of a matrix that a checkpoint stores as numbers, quantised to 4 bits while it is loaded.
 #pragma once
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "core/weight.h"
@@ -11,8 +10,8 @@ namespace m2 {
 class RowQuantiser {
  public:
   // Rows of f32, bf16, f16 or f8 as codes in groups of 128 without zeros, valid until the next call. All processors share the work, rows by rows.
-  // Throws BAD_CHECKPOINT, beginning with `where` (file and tensor), where a number is not finite.
-  MatrixRows quantise(const MatrixRows& rows, const std::string& where);
+  // Throws BAD_CHECKPOINT where a number is not finite.
+  MatrixRows quantise(const MatrixRows& rows);
 
  private:
   std::vector<uint8_t> codes_;

@@ -52,7 +52,12 @@ class Loader {
     const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
       expect_shape(t, count, weight.k);
       const bool to_quantise = weight.type.format == WeightFormat::kInt4 && !is_codes(t.form);
-      ops_.pack(weight, expert, first_row + first, to_quantise ? quantiser_.quantise(matrix, plan_.files[static_cast<size_t>(t.values.file)] + ": " + t.name) : matrix);
+      try {
+        ops_.pack(weight, expert, first_row + first, to_quantise ? quantiser_.quantise(matrix) : matrix);
+      } catch (const Error& error) {  // what is wrong with the numbers does not say yet whose they are
+        if (error.code() != "BAD_CHECKPOINT") throw;
+        fail("BAD_CHECKPOINT", plan_.files[static_cast<size_t>(t.values.file)], ": ", t.name, ": ", error.what());
+      }
     };
     const auto as_f32 = [&](Buffer& to, int64_t count, int64_t cols) {
       expect_shape(t, count, cols);

@@ -7,7 +7,7 @@ import { BF16, type WeightType, weightBytes } from './parameters'
 const INT4: WeightType = { format: 'int4', group: 128, zeros: false }
 
 export interface HeldWeights {
-  /** Of most matrices: all others are bf16 or FP8. */
+  /** The one with the fewest bits that any of the matrices has: of most of them, where it is not bf16. */
   format: WeightFormat
   /** Of all weights. */
   bytes: number
@@ -33,9 +33,9 @@ export interface HeldPlan extends HeldWeights {
 }
 
 /**
- * @param stored as what the weights can be held without a change of their numbers
- * @param wanted "auto": so, where the device's products take it; "int4": experts too that are stored otherwise
- * @throws {M2Error} BAD_OPTION where FP8 or int4 is wanted and cannot be had.
+ * @param stored as what the weights can be held without a change of their numbers, which is how they are by default
+ * @param wanted "bf16" and "fp8": no fewer bits; "int4": experts too that are stored otherwise
+ * @throws {M2Error} BAD_OPTION where FP8 is wanted and cannot be had.
  */
 export function holdWeights(
   config: ModelGeometry,
@@ -44,30 +44,23 @@ export function holdWeights(
   wanted: 'auto' | WeightFormat,
 ): HeldPlan {
   if (wanted === 'fp8' && !stored.some(({ format }) => format === 'fp8')) {
-    refuse(wanted, 'needs a checkpoint whose matrices are FP8')
+    const problem = 'needs a checkpoint whose matrices are FP8'
+    throw new M2Error('BAD_OPTION', `weightDtype: "fp8" ${problem}; expected "auto", "bf16" or "int4"`)
   }
-  if ((wanted === 'fp8' || wanted === 'int4') && !takesWeights(device, wanted))
-    refuse(wanted, `is not available on ${device} yet`)
   const types = stored.map((type, i) => {
-    const isExpert = i > 0 && (i - 1) % LAYER_WEIGHTS.length >= FIRST_OF_EXPERTS
-    if (wanted === 'int4' && isExpert && type.format !== 'int4') return INT4
-    return keeps(wanted, type.format) && takesWeights(device, type.format) ? type : BF16
+    if (wanted === 'int4' && isOfExperts(i) && type.format !== 'int4') return INT4
+    return wanted === 'auto' || wanted === 'int4' || wanted === type.format ? type : BF16
   })
-  const format = (['int4', 'fp8', 'bf16'] as const).find((format) => types.some((type) => type.format === format))!
   const held = types.flatMap(({ format, group, zeros }) => [WEIGHT_FORMATS.indexOf(format), group, Number(zeros)])
-  const quantised = types.includes(INT4)
-  return { format, bytes: weightBytes(config, types), held: Int32Array.from(held), quantised }
+  return {
+    format: (['int4', 'fp8'] as const).find((format) => types.some((type) => type.format === format)) ?? 'bf16',
+    bytes: weightBytes(config, types, device === 'cpu' ? 'cpu' : 'gpu'),
+    held: Int32Array.from(held),
+    quantised: types.includes(INT4),
+  }
 }
 
-/** As each backend's `takes` says in csrc, which is asked only when a model is loaded. */
-export function takesWeights(device: string, format: WeightFormat): boolean {
-  return format === 'bf16' || device === 'cpu'
-}
-
-function keeps(wanted: 'auto' | WeightFormat, format: WeightFormat): boolean {
-  return wanted === 'auto' || wanted === 'int4' || wanted === format
-}
-
-function refuse(wanted: string, problem: string): never {
-  throw new M2Error('BAD_OPTION', `weightDtype: "${wanted}" ${problem}; expected "auto" or "bf16"`)
+/** By a weight's place in the order of `weightShapes`. */
+function isOfExperts(i: number): boolean {
+  return i > 0 && (i - 1) % LAYER_WEIGHTS.length >= FIRST_OF_EXPERTS
 }

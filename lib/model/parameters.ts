@@ -25,10 +25,12 @@ export interface WeightType {
 
 export const BF16: WeightType = { format: 'bf16', group: 0, zeros: false }
 
-/** [experts, n, k] of the weights that products take: lm_head, then of each layer q-k-v, o, w1-w3 and w2. */
-export function weightShapes(config: ModelGeometry): [experts: number, n: number, k: number][] {
+export type WeightShape = [experts: number, n: number, k: number]
+
+/** Of the weights that products take: lm_head, then of each layer q-k-v, o, w1-w3 and w2. */
+export function weightShapes(config: ModelGeometry): WeightShape[] {
   const { hiddenSize: C, heads, kvHeads, headDim: D, experts: E, expertHidden: F } = config
-  const layer: [number, number, number][] = [
+  const layer: WeightShape[] = [
     [1, (heads + 2 * kvHeads) * D, C],
     [1, C, heads * D],
     [E, 2 * F, C],
@@ -39,24 +41,38 @@ export function weightShapes(config: ModelGeometry): [experts: number, n: number
 
 /**
  * Bytes of the weights as the core holds them: the embedding in bf16, norms and router in f32, and a type for each of `weightShapes`; a tied head is a
- * copy of its own. Default: bf16.
+ * copy of its own.
+ * @param types default: bf16
  */
-export function weightBytes(config: ModelGeometry, types?: readonly WeightType[]): number {
-  const weights = weightShapes(config).reduce((sum, shape, i) => sum + bytesOfWeight(shape, types?.[i] ?? BF16), 0)
+export function weightBytes(
+  config: ModelGeometry,
+  types?: readonly WeightType[],
+  place: 'cpu' | 'gpu' = 'cpu',
+): number {
+  const bytesOf = place === 'cpu' ? bytesOnCpu : bytesOnGpu
+  const weights = weightShapes(config).reduce((sum, shape, i) => sum + bytesOf(shape, types?.[i] ?? BF16), 0)
   return 2 * config.vocabSize * config.hiddenSize + weights + 4 * floatParameters(config)
 }
 
-/** Outputs that csrc/cpu/weights.cc keeps together in a panel. */
+/** Outputs that stand together in a panel. */
 const PANEL = 16
+const VALUE_BYTES = { bf16: 2, fp8: 1, int4: 0.5 }
+const GROUP = { bf16: () => Infinity, fp8: () => 128, int4: ({ group }: WeightType) => group }
 
-function bytesOfWeight([experts, n, k]: readonly number[], { format, group, zeros }: WeightType): number {
-  const panels = Math.ceil(n! / PANEL)
-  const panelBytes = {
-    bf16: () => 2 * PANEL * k!,
-    fp8: () => PANEL * k! + 4 * Math.ceil(k! / 128),
-    int4: () => (PANEL / 2) * k! + (zeros ? 3 : 2) * PANEL * Math.ceil(k! / group),
-  }
-  return experts! * Math.ceil((panels * panelBytes[format]()) / 64) * 64
+/** As csrc/cpu/weights.cc lays them out: scales of a panel's rows for each group, the whole of an expert rounded up to a cache line. */
+function bytesOnCpu([experts, n, k]: WeightShape, type: WeightType): number {
+  const groupBytes = { bf16: 0, fp8: 4, int4: (type.zeros ? 3 : 2) * PANEL }[type.format]
+  const groups = Math.ceil(k / GROUP[type.format](type))
+  const panelBytes = PANEL * k * VALUE_BYTES[type.format] + groups * groupBytes
+  return experts * Math.ceil((Math.ceil(n / PANEL) * panelBytes) / 64) * 64
+}
+
+/** As csrc/cuda/gemm/codec.h does: K padded to whole stages of 64, and a record for each group. */
+function bytesOnGpu([experts, n, k]: WeightShape, type: WeightType): number {
+  const padded = Math.ceil(k / 64) * 64
+  const recordBytes = { bf16: 0, fp8: 16, int4: type.zeros ? 64 : 32 }[type.format]
+  const records = Math.ceil(padded / GROUP[type.format](type))
+  return experts * Math.ceil(n / PANEL) * (PANEL * padded * VALUE_BYTES[type.format] + records * recordBytes)
 }
 
 /** What of a step decides the memory that it works in. */

@@ -45,6 +45,9 @@ function as(name: string, dtype: string, shape: number[], elementBytes: number) 
 const words = (name: string, word: number) => (dir: string) =>
   rewrite(dir, (tensors) => new Uint32Array(tensors.get(name)!.data.buffer).fill(word))
 
+const bytes = (name: string, byte: number) => (dir: string) =>
+  rewrite(dir, (tensors) => tensors.get(name)!.data.fill(byte))
+
 function config(change: Record<string, unknown>) {
   return (dir: string) => {
     const fields = JSON.parse(readFileSync(path.join(dir, 'config.json'), 'utf8'))
@@ -212,6 +215,12 @@ const FILES: Row[] = [
     line: /^BAD_CHECKPOINT DIR\/model\.safetensors: \S+o_proj\.weight: expected F32 \[1,2\] in \S+o_proj\.weight_scale_inv, .*found no such tensor$/,
   },
   {
+    what: 'a number that is none in FP8',
+    model: { fp8: true },
+    break: bytes(`${O}.weight`, 0x7f),
+    line: /^BAD_CHECKPOINT DIR\/model\.safetensors: \S+o_proj\.weight: expected numbers, found a NaN$/,
+  },
+  {
     what: 'a tokenizer of another model',
     break: (dir) => writeJson(dir, 'tokenizer.json', { model: { type: 'WordPiece', vocab: {} } }),
     line: /^UNSUPPORTED_MODEL DIR\/tokenizer\.json: model\.type is "WordPiece", expected "BPE"$/,
@@ -295,6 +304,12 @@ const CODES: Row[] = [
     model: PACKED,
     break: as(`${W2}.weight_scale`, 'F8_E4M3', [32, 1], 1),
     line: /^BAD_CHECKPOINT DIR\/model\.safetensors: \S+w2\.weight_scale: expected F32, BF16, F16 \[32,1\] for groups of 32, found F8_E4M3 \[32,1\]$/,
+  },
+  {
+    what: 'scales that are infinite',
+    model: AWQ,
+    break: bytes(`${W2}.scales`, 0x7c),
+    line: /^BAD_CHECKPOINT DIR\/model\.safetensors: \S+w2\.weight: expected scales of magnitudes below 128, found nan$/,
   },
   {
     what: 'no zeros',
