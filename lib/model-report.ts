@@ -13,6 +13,7 @@ import { type HeldWeights, holdWeights } from './model/held-weights'
 import { countParameters, kvBytesPerToken, type ParameterCounts } from './model/parameters'
 import { type Quantization, readQuantization, refuseQuantized } from './model/quantization'
 import { planWeights } from './model/weights'
+import type { KvDtype } from './native'
 import { checkKeys } from './option-values'
 import type { EngineOptions } from './options'
 
@@ -49,7 +50,7 @@ export interface ModelReport {
   /** Why this version cannot load the model, though it is sound; null: it can. The devices then are judged by its weights as bf16. */
   unsupported: string | null
   /** Bytes of the KV cache per token. */
-  kv: { dtype: 'bf16' | 'f32'; bytesPerToken: number }
+  kv: { dtype: KvDtype; bytesPerToken: number }
   devices: DeviceReport[]
 }
 

@@ -60,7 +60,16 @@ const LIB_ROOMS: Record<string, LibRoom> = {
   },
   'lib/model/': {
     own: ['errors', 'model/*'],
-    native: ['DTYPES', 'TENSOR_KINDS', 'TensorDType', 'TensorKind', 'ModelGeometry', 'WeightPlan'],
+    native: [
+      'DTYPES',
+      'KV_DTYPES',
+      'TENSOR_KINDS',
+      'KvDtype',
+      'TensorDType',
+      'TensorKind',
+      'ModelGeometry',
+      'WeightPlan',
+    ],
   },
   'lib/prefixes/': { own: ['errors', 'option-values', 'cache/*', 'model/*', 'prefixes/*'] },
   'lib/hub/': {
