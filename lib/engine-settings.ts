@@ -1,9 +1,9 @@
 /** Engine options with everything checked and every default filled in. */
 
+import { KV_DTYPES, type KvDtype, type WeightFormat } from './native'
 import {
   badOption,
   checkKeys,
-  notYet,
   optionalBoolean,
   optionalChoice,
   optionalFunction,
@@ -16,8 +16,8 @@ export interface EngineSettings {
   device: string
   /** 0: physical cores. */
   threads: number
-  kvDtype: 'bf16' | 'f32'
-  weightDtype: 'auto' | 'bf16' | 'fp8' | 'int4'
+  kvDtype: KvDtype
+  weightDtype: 'auto' | WeightFormat
   pageSize: number
   kvMemory: number | string | undefined
   maxContext: number | undefined
@@ -50,13 +50,12 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
   if (typeof device !== 'string' || !/^(auto|cpu|cuda|cuda:\d+|emulated)$/.test(device)) {
     throw badOption('device', '"auto", "cpu", "cuda", "cuda:0" or "emulated"', device)
   }
-  optionalChoice('kvDtype', options.kvDtype, ['auto', 'f32', 'bf16', 'fp8'])
+  const kvDtype = optionalChoice('kvDtype', options.kvDtype, ['auto', ...KV_DTYPES]) ?? 'auto'
   optionalChoice('weightDtype', options.weightDtype, ['auto', 'bf16', 'fp8', 'int4'])
-  if (options.kvDtype === 'fp8') throw notYet('kvDtype', '"fp8"', '"bf16" or "f32"')
   return {
     device,
     threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,
-    kvDtype: options.kvDtype === 'f32' ? 'f32' : 'bf16',
+    kvDtype: kvDtype === 'auto' ? 'bf16' : kvDtype,
     weightDtype: options.weightDtype ?? 'auto',
     pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,
     kvMemory: options.kvMemory,

@@ -1,10 +1,12 @@
 /** From a model folder to a model that runs: its files read and checked, its memory planned, its weights in the core. */
+import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { memoryOf } from './devices'
 import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
 import type { ModelFacts } from './generation-settings'
 import { findModel } from './hub/find-model'
+import { findKvScales } from './kv-calibration'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
@@ -12,7 +14,7 @@ import { batchRows, fitMemory, fitRequest } from './model/fit'
 import { holdWeights } from './model/held-weights'
 import { countParameters } from './model/parameters'
 import { planWeights } from './model/weights'
-import { asM2Error, type ModelOptions, type NativeModel, native, type TensorTable, type WeightFormat } from './native'
+import { asM2Error, type KvDtype, type ModelOptions, type NativeModel, native, type WeightFormat } from './native'
 import { packageVersion } from './package-version'
 import type { PageFormat } from './prefixes/file-format'
 import type { RunnerLimits } from './runner'
@@ -29,7 +31,7 @@ export interface ModelInfo {
   /** Parameters in all, and those used for one token. */
   parameters: { total: number; active: number }
   /** `stored`: of the tensors in the files. `weights`: of the matrices as they are held (norms and router are f32). `kv`: of the KV cache. */
-  dtypes: { stored: string[]; weights: WeightFormat; kv: 'bf16' | 'f32' }
+  dtypes: { stored: string[]; weights: WeightFormat; kv: KvDtype }
   /** Memory that the weights take. */
   bytes: number
   /** Memory that the KV cache takes. */
@@ -76,7 +78,17 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
     maxSequences: rows,
     bannedIds: Int32Array.from(idsWithoutToken(tokenizer, config.vocabSize)),
   })
-  let format: Promise<PageFormat> | undefined
+  let fingerprint: Promise<string> | undefined
+  const modelFingerprint = () => {
+    fingerprint ??= fingerprintModel(config, table)
+    return fingerprint
+  }
+  const scales = await setScales(core, settings, async () =>
+    findKvScales({
+      ...{ core, directory, tokenizer, geometry: config, model: await modelFingerprint() },
+      ...{ context: fit.maxContext, onProgress: settings.onProgress },
+    }),
+  )
   return {
     core,
     tokenizer,
@@ -107,23 +119,33 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       queue: settings.maxQueue,
       prefixCache: settings.prefixCache,
     },
-    pageFormat: () => {
-      format ??= pageFormat(config, table, `${core.numerics}${weights.quantised ? ', quantised' : ''}`, settings)
-      return format
+    pageFormat: async () => {
+      const { kvDtype, pageSize } = settings
+      const { layers, kvHeads, headDim } = config
+      const model = await modelFingerprint()
+      const kvScales = scales ? createHash('sha256').update(scales).digest('hex') : 'none'
+      // Another version may sum in another order.
+      const numerics = `${core.numerics}${weights.quantised ? ', quantised' : ''}, ${packageVersion()}`
+      return { model, kvDtype, kvScales, pageSize, layers, kvHeads, headDim, numerics }
     },
   }
 }
 
-async function pageFormat(
-  config: ModelConfig,
-  table: TensorTable,
-  numerics: string,
-  { kvDtype, pageSize }: EngineSettings,
-): Promise<PageFormat> {
-  const { layers, kvHeads, headDim } = config
-  const model = await fingerprintModel(config, table)
-  // Another version may sum in another order.
-  return { model, kvDtype, pageSize, layers, kvHeads, headDim, numerics: `${numerics}, ${packageVersion()}` }
+/** The scales of an FP8 cache, which the model then has; null for other caches. */
+async function setScales(
+  core: NativeModel,
+  { kvDtype }: EngineSettings,
+  find: () => Promise<Float32Array>,
+): Promise<Float32Array | null> {
+  if (kvDtype !== 'fp8') return null
+  try {
+    const scales = await find()
+    await core.setKvScales(scales)
+    return scales
+  } catch (error) {
+    await core.close()
+    throw asM2Error(error)
+  }
 }
 
 /** What turns text into ids and back; null in a folder without tokenizer.json. @throws {M2Error} for files that are broken. */

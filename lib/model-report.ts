@@ -22,6 +22,7 @@ import {
 } from './model/parameters'
 import { type Quantization, readPacking, readQuantization } from './model/quantization'
 import { planWeights } from './model/weights'
+import type { KvDtype } from './native'
 import { checkKeys } from './option-values'
 import type { EngineOptions } from './options'
 
@@ -58,7 +59,7 @@ export interface ModelReport {
   /** Why this version cannot load the model, though it is sound; null: it can. The devices then are judged by its weights as bf16. */
   unsupported: string | null
   /** Bytes of the KV cache per token. */
-  kv: { dtype: 'bf16' | 'f32'; bytesPerToken: number }
+  kv: { dtype: KvDtype; bytesPerToken: number }
   devices: DeviceReport[]
 }
 

@@ -10,6 +10,10 @@ import { M2Error, type M2ErrorCode } from './errors'
 export const DTYPES = ['F32', 'BF16', 'F16', 'F8_E4M3'] as const
 export type TensorDType = (typeof DTYPES)[number]
 
+/** Element types of the KV cache, the widest first. */
+export const KV_DTYPES = ['f32', 'bf16', 'fp8'] as const
+export type KvDtype = (typeof KV_DTYPES)[number]
+
 /** What a tensor is in the model; the order is csrc/model/weight_plan.h's. */
 export const TENSOR_KINDS = [
   'embed', // [V, C]
@@ -90,7 +94,7 @@ export interface ModelOptions {
   threads: number // 0: physical cores
   geometry: ModelGeometry
   weights: WeightPlan | 'random' // the device makes them, for benches
-  kvDtype: 'bf16' | 'f32'
+  kvDtype: KvDtype // 'fp8' needs setKvScales before the first step
   pageSize: number // tokens
   pages: number
   maxContext: number // tokens per sequence
@@ -166,6 +170,13 @@ export interface NativeModel {
   readonly pageBytes: number
   /** What decides the bits of a result besides the build: device, architecture and instruction set, as "cpu x86-64 avx512". */
   readonly numerics: string
+  /**
+   * [L, K|V, Hk]: the largest K and V that a sequence of these ids has, by layer and head; NaN or infinite where one of them is. Computed over a small
+   * cache of its own, while no step is in flight.
+   */
+  measureKv(ids: Int32Array): Promise<Float32Array>
+  /** What elements of an FP8 cache are multiples of, [L, K|V, Hk], above 0. Once, and before the first step: without, steps are DEVICE_ERROR. */
+  setKvScales(scales: Float32Array): Promise<void>
   /** Runs one step on the model's own thread; steps queue in order. */
   forward(batch: Batch): Promise<StepResult>
   /** Copies whole KV pages, from[i] -> to[i], in order with the steps. */

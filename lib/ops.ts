@@ -48,7 +48,9 @@ export interface MatrixRows {
 }
 
 export interface KvShape {
-  dtype: 'f32' | 'bf16'
+  dtype: 'f32' | 'bf16' | 'fp8'
+  /** [L, K|V, Hk], of fp8 alone. */
+  scales?: Float32Array
   pages: number
   layers: number
   heads: number
@@ -70,8 +72,8 @@ export interface Ops {
 
   /** Uninitialised, laid out [P][L][K|V][Hk][S][D]. */
   createKv(shape: KvShape): KvCache
-  writeKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
-  readKv(kv: KvCache, whole: { data: F32 | Bf16 }): void
+  writeKv(kv: KvCache, whole: { data: Tensor<Float32Array | Uint16Array | Uint8Array> }): void
+  readKv(kv: KvCache, whole: { data: Tensor<Float32Array | Uint16Array | Uint8Array> }): void
 
   /** Numbers of a uniform distribution over -scale .. scale, made on the device: for benches. */
   randomizeKv(kv: KvCache, scale: number): void

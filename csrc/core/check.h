@@ -1,6 +1,7 @@
 // The checks of one call, for messages that say what was expected and what was found.
 #pragma once
 #include <array>
+#include <cmath>
 #include <ostream>
 
 #include "core/ops.h"
@@ -65,13 +66,16 @@ class Check {
 
   void kv(const KvCache& kv, int64_t layer, int64_t head_dim) const {
     that(kv.data != nullptr, "kv must have data, found a null pointer");
-    that(kv.dtype == DType::kF32 || kv.dtype == DType::kBf16, "kv must be f32 or bf16, found ", dtype_name(kv.dtype));
+    that(kv.dtype == DType::kF32 || kv.dtype == DType::kBf16 || kv.dtype == DType::kF8E4m3, "kv must be f32, bf16 or f8_e4m3, found ", dtype_name(kv.dtype));
+    that((kv.scales != nullptr) == (kv.dtype == DType::kF8E4m3), "kv must have scales where it is f8_e4m3, and only there");
     that(kv.pages > 0 && kv.layers > 0 && kv.heads > 0 && kv.page_size > 0, "kv must have pages, layers, heads and a page size of 1 or more, found ",
          Shape{4, {kv.pages, kv.layers, kv.heads, kv.page_size}});
     that(kv.head_dim == head_dim, "kv must have head dim ", head_dim, ", found ", kv.head_dim);
     that(head_dim >= kStep && head_dim <= kMaxHeadDim && head_dim % kStep == 0, "head dim must be ", kStep, " to ", kMaxHeadDim, " in steps of ", kStep,
          ", found ", head_dim);
     in_range(layer, "layer", 0, kv.layers - 1);
+    for (int64_t i = 0; kv.scales && reads_values_ && i < kv.scale_count(); i++)
+      that(kv.scales[i] > 0 && std::isfinite(kv.scales[i]), "kv.scales[", i, "] must be a number above 0, found ", kv.scales[i]);
   }
 
   // Every value of an i32 view in first..last; of the first `count` only, where that is given.

@@ -83,4 +83,15 @@ inline float to_f32(f8 x) {
   return f;
 }
 
+// Round to nearest even, of at most 448; NaN stays NaN. For both sides of a GPU.
+constexpr f8 to_f8(float f) {
+  const uint32_t u = __builtin_bit_cast(uint32_t, f), size = u & 0x7fffffffu;
+  uint32_t bits;
+  if (size > 0x7f800000u) bits = 0x7f;
+  else if (size >= 0x43e00000u) bits = 0x7e;  // 448
+  else if (size >= 0x3c800000u) bits = ((size + 0x7ffffu + ((size >> 20) & 1)) >> 20) - 960;  // 2^-6: from here on normal, with an exponent 120 lower
+  else bits = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, size) + 0x1p14f) & 0xff;  // a float of that size counts in steps of 2^-9
+  return {static_cast<uint8_t>((u >> 24 & 0x80) | bits)};
+}
+
 }  // namespace m2

@@ -19,11 +19,13 @@
 
 namespace m2 {
 
-// The paged KV cache: [P][L][K|V][Hk][S][D]; a (page, layer, K or V, head) tile is one contiguous box [S][D]. dtype f32 or bf16.
+// The paged KV cache: [P][L][K|V][Hk][S][D]; a (page, layer, K or V, head) tile is one contiguous box [S][D]. dtype f32, bf16 or f8: then an element x is
+// kept as the e4m3 next to x / scale, of at most 448, and means e4m3 * scale. Scores and results take the scale, so that no product of elements does.
 struct KvCache {
   void* data = nullptr;
   DType dtype = DType::kBf16;
   int64_t pages = 0, layers = 0, heads = 0, page_size = 0, head_dim = 0;
+  const float* scales = nullptr;  // [L][K|V][Hk] f32, above 0, in the device's memory; null unless f8
 
   int64_t tile_elements() const { return page_size * head_dim; }
   int64_t page_elements() const { return layers * 2 * heads * tile_elements(); }
@@ -31,6 +33,8 @@ struct KvCache {
   int64_t tile(int64_t page, int64_t layer, int64_t which, int64_t head) const {
     return (((page * layers + layer) * 2 + which) * heads + head) * tile_elements();
   }
+  int64_t scale_count() const { return layers * 2 * heads; }
+  constexpr float scale(int64_t layer, int64_t which, int64_t head) const { return scales ? scales[(layer * 2 + which) * heads + head] : 1; }
 };
 
 // out[t] = table[token_ids[t]]

@@ -25,7 +25,7 @@ std::vector<Piece> pieces_of(const AttentionArgs& a) {
       const int64_t seen = first_position + (last - 1) / group + 1;  // by the last row
       for (int64_t h = 0; h < a.kv.heads; h++) {
         pieces.push_back({{a.q.as<float>() + cu[b] * heads * dim, a.out.as<float>() + cu[b] * heads * dim, heads, group, h, a.kv, a.layer, pages,
-                           first_position, a.scale, first, last},
+                           first_position, a.scale * a.kv.scale(a.layer, 0, h), a.kv.scale(a.layer, 1, h), first, last},
                           (seen + kContextChunk - 1) / kContextChunk});
       }
     }

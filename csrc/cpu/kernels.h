@@ -64,7 +64,7 @@ struct AttentionTask {
   int64_t layer;
   const int32_t* pages;   // of the sequence
   int64_t first_position; // of query 0
-  float scale;
+  float scale, value_scale;  // of scores, with that of K in it; of results
   int64_t first_row, last_row;
 };
 

@@ -2,6 +2,7 @@
 //   rms_norm:           out = x / sqrt(mean(x^2) + eps) * weight
 //   qk_norm_rope_store: q and k so normed, each over its whole projection, the first R dims of every head rotated in pairs (i, i + R/2); k and v into their slot
 // A sum of squares is one chain for each of 256 threads, over every 256th vector, then a tree: the order hangs on the width alone.
+#include "cuda/float8.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
 #include "cuda/ptx/launch.h"
@@ -108,8 +109,17 @@ template <class T>
 __device__ __forceinline__ void store_slot(const KvCache& kv, int64_t layer, int which, int head, int slot, int dim, const float (&values)[8]) {
   const int64_t page = slot / kv.page_size, offset = slot % kv.page_size;
   T* to = static_cast<T*>(kv.data) + (((page * kv.layers + layer) * 2 + which) * kv.heads + head) * kv.page_size * kv.head_dim + offset * kv.head_dim + dim;
-  if constexpr (sizeof(T) == 4) store_f32x8(to, values);
-  else store_bf16x8(to, values);
+  if constexpr (sizeof(T) == 4) {
+    store_f32x8(to, values);
+  } else if constexpr (sizeof(T) == 2) {
+    store_bf16x8(to, values);
+  } else {
+    const float scale = kv.scale(layer, which, head);
+    uint32_t words[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++) words[i / 4] |= static_cast<uint32_t>(to_f8(values[i] / scale).bits) << i % 4 * 8;
+    *reinterpret_cast<uint2*>(to) = {words[0], words[1]};
+  }
 }
 
 // T: element type of the cache
@@ -180,8 +190,11 @@ void qk_norm_rope_store(const Machine& m, const QkNormRopeStoreArgs& a) {
                     static_cast<int>(a.q.size(1)), static_cast<int>(a.rope.size(1)), a.layer, a.kv, bf16_data(a.q.data)};
   const size_t kept = static_cast<size_t>(a.q_weight.size(0) + a.k_weight.size(0)) * sizeof(bf16);
   const Launch l{.grid = blocks(a.q.size(0)), .block = kThreads, .shared = kept};
-  if (a.kv.dtype == DType::kBf16) launch<qk_norm_rope_store_kernel<__nv_bfloat16>>(m, l, task);
-  else launch<qk_norm_rope_store_kernel<float>>(m, l, task);
+  switch (a.kv.dtype) {
+    case DType::kF8E4m3: return launch<qk_norm_rope_store_kernel<f8>>(m, l, task);
+    case DType::kBf16: return launch<qk_norm_rope_store_kernel<__nv_bfloat16>>(m, l, task);
+    default: return launch<qk_norm_rope_store_kernel<float>>(m, l, task);
+  }
 }
 
 }  // namespace m2::cuda

@@ -35,7 +35,7 @@ Buffer uploaded(Backend& ops, const std::vector<T>& values) {
 
 Model::Model(std::unique_ptr<Backend> backend, const Geometry& geometry, const Capacity& capacity, const WeightPlan& plan, const Progress& progress)
     : ops_((check(geometry), check(capacity, geometry), std::move(backend))), g_(geometry), c_(capacity),
-      weights_(load_weights(*ops_, g_, plan, progress)), kv_(*ops_, g_, c_), rows_(*ops_, g_, c_), rope_(uploaded(*ops_, rope_table(g_, c_.max_context))),
+      weights_(load_weights(*ops_, g_, plan, progress)), kv_(*ops_, g_, c_.kv_dtype, c_.pages, c_.page_size), rows_(*ops_, g_, c_), rope_(uploaded(*ops_, rope_table(g_, c_.max_context))),
       inputs_(*ops_, g_, c_), outputs_(*ops_, c_) {
   if (!c_.banned_ids.empty()) {
     std::vector<uint32_t> bits(g_.vocab_words());
@@ -58,7 +58,7 @@ void Model::carve_workspace() {
                  .experts = g_.experts, .experts_per_token = A, .vocab = g_.vocab});
 }
 
-void Model::run_layers(const Step& s) {
+void Model::run_layers(const Step& s, const KvCache& kv) {
   Backend& ops = *ops_;
   constexpr DType kF32 = DType::kF32, kBf16 = DType::kBf16, kI32 = DType::kI32;
   const DType act = ops.activations();
@@ -78,8 +78,8 @@ void Model::run_layers(const Step& s) {
     const LayerWeights& w = weights_.layers[l];
     ops.rms_norm({x, {}, f32(w.input_norm, {C}), eps, h, {}});
     ops.linear({h, &w.qkv, qkv});
-    ops.qk_norm_rope_store({qkv, f32(w.q_norm, {g_.q_size()}), f32(w.k_norm, {g_.kv_size()}), eps, s.positions, rope, s.slots, kv_.cache(), l, q});
-    ops.attention({q, kv_.cache(), l, rows_.page_tables(), s.rows, s.cu_seqlens_q, s.context_lens, s.max_queries, scale, attended});
+    ops.qk_norm_rope_store({qkv, f32(w.q_norm, {g_.q_size()}), f32(w.k_norm, {g_.kv_size()}), eps, s.positions, rope, s.slots, kv, l, q});
+    ops.attention({q, kv, l, rows_.page_tables(), s.rows, s.cu_seqlens_q, s.context_lens, s.max_queries, scale, attended});
     ops.linear({attended, &w.o, x, /*accumulate=*/true});
 
     ops.rms_norm({x, {}, f32(w.post_norm, {C}), eps, h_f32, h_bf16});
@@ -113,19 +113,22 @@ void Model::sample(const Step& s, int slot) {
   ops_->sample(a);
 }
 
+void Model::set_pages(Step& s) {
+  if (!s.pages.updates) return;
+  s.pages.page_tables = rows_.page_tables();
+  ops_->set_pages(s.pages);
+}
+
 // Decode steps of one size are the same ops on the same views, but for samples that bring more than every sample does.
 void Model::run(Step& s, int slot) {
-  if (s.pages.updates) {
-    s.pages.page_tables = rows_.page_tables();
-    ops_->set_pages(s.pages);
-  }
+  set_pages(s);
   if (s.histories.rows) {
     s.histories.history = rows_.history();
     ops_->start_histories(s.histories);
   }
   const bool plain = s.plain_samples();
   const auto body = [&] {
-    run_layers(s);
+    run_layers(s, kv_.cache());
     if (plain) sample(s, slot);
   };
   if (s.is_decode) ops_->replay(static_cast<uint64_t>(s.tokens()) << 1 | plain, body);
@@ -135,6 +138,7 @@ void Model::run(Step& s, int slot) {
 
 void Model::start(const Batch& batch) {
   expect(flights_.size() < kStepsInFlight, "a step was started while ", flights_.size(), " are in flight");
+  expect(!kv_.lacks_scales(), "an fp8 cache needs setKvScales before the first step");
   check(batch, g_, c_);
   rows_.plan(batch);
   const double started_at = now();
@@ -159,6 +163,33 @@ StepResult Model::finish() {
   result.started_at = std::max(flight.started_at, last_ended_at_);
   result.ended_at = last_ended_at_ = now();
   return result;
+}
+
+std::vector<float> Model::measure_kv(const std::vector<int32_t>& ids) {
+  expect(flights_.empty(), "measureKv was called while steps are in flight");
+  const int64_t count = static_cast<int64_t>(ids.size()), size = c_.page_size;
+  KvPool pool(*ops_, g_, DType::kBf16, (count + size - 1) / size, size);
+  for (int64_t first = 0; first < count; first += c_.max_step_tokens) {
+    const int64_t end = std::min(first + c_.max_step_tokens, count);
+    Batch batch;
+    for (int64_t at = first; at < end; at++) {  // a sequence in row 0 and in the pool's pages from the first on
+      const int32_t position = static_cast<int32_t>(at);
+      batch.token_ids.push_back(ids[at]);
+      batch.positions.push_back(position);
+      batch.slot_mapping.push_back(position);
+      if (at % size == 0) batch.page_updates.insert(batch.page_updates.end(), {0, static_cast<int32_t>(at / size), static_cast<int32_t>(at / size)});
+    }
+    batch.cu_seqlens_q = {0, static_cast<int32_t>(end - first)};
+    batch.context_lens = {static_cast<int32_t>(end)};
+    batch.rows = {0};
+    check(batch, g_, c_);
+    rows_.plan(batch);
+    Step step = inputs_.send(batch, slot_);
+    set_pages(step);
+    run_layers(step, pool.cache());
+    ops_->wait(ops_->set_mark());
+  }
+  return pool.largest(count);
 }
 
 void Model::copy_pages(const std::vector<int32_t>& from, const std::vector<int32_t>& to) {

@@ -26,6 +26,12 @@ class Model {
   bool ready();
   StepResult finish();
 
+  // [L][K|V][Hk] the largest K and V of a sequence, computed over a bf16 cache of its own: what the scales of an fp8 cache are made of. At most
+  // max_context ids.
+  std::vector<float> measure_kv(const std::vector<int32_t>& ids);
+  // Of an fp8 cache, before the first step: steps without them are refused.
+  void set_kv_scales(const std::vector<float>& scales) { kv_.set_scales(scales); }
+
   void copy_pages(const std::vector<int32_t>& from, const std::vector<int32_t>& to);
   // Whole pages, one after another, as the pool has them. Throws DEVICE_ERROR before anything is done for pages that are not there or bytes that do not fit.
   void read_pages(const std::vector<int32_t>& pages, std::span<uint8_t> to) const;
@@ -55,7 +61,8 @@ class Model {
   void check_pages(const char* call, const std::vector<int32_t>& pages, size_t bytes) const;
   void carve_workspace();
   void run(Step&, int slot);
-  void run_layers(const Step&);
+  void set_pages(Step&);
+  void run_layers(const Step&, const KvCache&);
   void sample(const Step&, int slot);
 
   std::unique_ptr<Backend> ops_;

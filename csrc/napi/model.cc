@@ -37,8 +37,8 @@ Geometry geometry_of(const Napi::Object& o) {
 
 Capacity capacity_of(const Napi::Object& o) {
   const std::string kv = string_of(o, "kvDtype");
-  if (kv != "bf16" && kv != "f32") fail("BAD_OPTION", "kvDtype is \"", kv, "\", expected \"bf16\" or \"f32\"");
-  return {.kv_dtype = kv == "f32" ? DType::kF32 : DType::kBf16, .page_size = integer_of(o, "pageSize"), .pages = integer_of(o, "pages"),
+  if (kv != "f32" && kv != "bf16" && kv != "fp8") fail("BAD_OPTION", "kvDtype is \"", kv, "\", expected \"f32\", \"bf16\" or \"fp8\"");
+  return {.kv_dtype = kv == "f32" ? DType::kF32 : kv == "bf16" ? DType::kBf16 : DType::kF8E4m3, .page_size = integer_of(o, "pageSize"), .pages = integer_of(o, "pages"),
           .max_context = integer_of(o, "maxContext"), .max_sequences = integer_of(o, "maxSequences"), .max_step_tokens = integer_of(o, "maxStepTokens"),
           .banned_ids = copied<int32_t>(o, "bannedIds"), .keep_routes = o.Get("keepRoutes").ToBoolean().Value()};
 }
@@ -144,6 +144,21 @@ Napi::Value forward(const SharedSession& session, const Napi::CallbackInfo& info
   });
 }
 
+Napi::Value measure_kv(const SharedSession& session, const Napi::CallbackInfo& info) {
+  if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
+  return session->worker.run(info.Env(), [session, ids = copied<int32_t>(info[0], "ids")] {
+    return holding(session, [sizes = session->model->measure_kv(ids)](Napi::Env env) { return typed_array(env, sizes); });
+  });
+}
+
+Napi::Value set_kv_scales(const SharedSession& session, const Napi::CallbackInfo& info) {
+  if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
+  return session->worker.run(info.Env(), [session, scales = copied<float>(info[0], "scales")] {
+    session->model->set_kv_scales(scales);
+    return holding(session, undefined);
+  });
+}
+
 Napi::Value copy_pages(const SharedSession& session, const Napi::CallbackInfo& info) {
   if (!session->closing.IsEmpty()) fail("CLOSED", "the model is closed");
   return session->worker.run(info.Env(), [session, from = copied<int32_t>(info[0], "from"), to = copied<int32_t>(info[1], "to")] {
@@ -199,6 +214,8 @@ Napi::Object model_object(Napi::Env env, const SharedSession& session) {
     o.Set(name, Napi::Function::New(env, [session, body](const Napi::CallbackInfo& info) { return guarded(info.Env(), [&] { return body(session, info); }); }, name));
   };
   method("forward", forward);
+  method("measureKv", measure_kv);
+  method("setKvScales", set_kv_scales);
   method("copyPages", copy_pages);
   method("readPages", read_pages);
   method("writePages", write_pages);

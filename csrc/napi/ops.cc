@@ -23,7 +23,7 @@ struct WeightHandle {
 };
 struct KvHandle {
   std::shared_ptr<Backend> backend;
-  Buffer memory;
+  Buffer memory, scales;
   KvCache cache;
 };
 
@@ -294,8 +294,8 @@ Napi::Value pack(std::shared_ptr<Backend> backend, Info info) {
 Napi::Value create_kv(std::shared_ptr<Backend> backend, Info info) {
   const auto arguments = info[0].As<Napi::Object>();
   const std::string dtype = string_of(arguments, "dtype");
-  expect(dtype == "f32" || dtype == "bf16", "dtype must be \"f32\" or \"bf16\", found \"", dtype, "\"");
-  KvCache cache{.dtype = dtype == "f32" ? DType::kF32 : DType::kBf16,
+  expect(dtype == "f32" || dtype == "bf16" || dtype == "fp8", "dtype must be \"f32\", \"bf16\" or \"fp8\", found \"", dtype, "\"");
+  KvCache cache{.dtype = dtype == "f32" ? DType::kF32 : dtype == "bf16" ? DType::kBf16 : DType::kF8E4m3,
                 .pages = integer_of(arguments, "pages"),
                 .layers = integer_of(arguments, "layers"),
                 .heads = integer_of(arguments, "heads"),
@@ -304,7 +304,15 @@ Napi::Value create_kv(std::shared_ptr<Backend> backend, Info info) {
   const size_t bytes = static_cast<size_t>(cache.pages * cache.page_elements()) * dtype_bytes(cache.dtype);
   Buffer memory = backend->allocate(bytes);
   cache.data = memory.data();
-  return to_js(info.Env(), KvHandle{backend, std::move(memory), cache}, bytes);
+  Buffer scales;
+  if (arguments.Has("scales")) {
+    const std::span<float> values = span_of<float>(arguments, "scales");
+    expect(static_cast<int64_t>(values.size()) == cache.scale_count(), "scales must have ", cache.scale_count(), " values, found ", values.size());
+    scales = backend->allocate(values.size_bytes());
+    backend->upload(scales.data(), values.data(), values.size_bytes());
+    cache.scales = static_cast<const float*>(scales.data());
+  }
+  return to_js(info.Env(), KvHandle{backend, std::move(memory), std::move(scales), cache}, bytes);
 }
 
 // The whole cache, in either direction: (kv, { data })

@@ -17,6 +17,7 @@ type Sampling = Pick<
 interface Flags extends PromptFlags, Sampling {
   model?: string
   device?: EngineOptions['device']
+  kvDtype?: EngineOptions['kvDtype']
   stop?: string[]
   json?: boolean
   quiet?: boolean
@@ -36,6 +37,7 @@ export function addGenerate(program: Command, shell: Shell, done: (status: numbe
     .argument('[prompt]', 'the prompt; - reads it from stdin')
     .option('--model <model>', 'its folder, or owner/name once downloaded (default: the small embedded one)')
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
+    .option('--kv-dtype <type>', 'element type of the KV cache: f32, bf16 or fp8 (default: bf16)')
     .option('--max-tokens <n>', 'most tokens to generate (default: what is left of the context)', whole({ least: 1 }))
     .option('--temperature <t>', "0 takes the most probable token (default: the model's own)", decimal({ least: 0 }))
     .option(
@@ -87,11 +89,11 @@ async function generate(argument: string | undefined, flags: Flags, shell: Shell
   }
 }
 
-async function loadEngine(flags: Flags, shell: Shell): Promise<Engine> {
-  if (flags.quiet) return shell.load(flags.model, { device: flags.device })
+async function loadEngine({ model, device, kvDtype, quiet }: Flags, shell: Shell): Promise<Engine> {
+  if (quiet) return shell.load(model, { device, kvDtype })
   const progress = new Progress(shell.stderr)
   try {
-    return await shell.load(flags.model, { device: flags.device, onProgress: progress.report })
+    return await shell.load(model, { device, kvDtype, onProgress: progress.report })
   } finally {
     progress.end()
   }

@@ -1,9 +1,14 @@
 /** `m2 info`: what a model is and whether it would run here, before any weight is read. */
 import type { Command } from 'commander'
-import type { DeviceReport, ModelConfig, ModelReport, Quantization, StoredTensors } from '../index'
+import type { DeviceReport, InspectOptions, ModelConfig, ModelReport, Quantization, StoredTensors } from '../index'
 import { formatBytes } from '../model/byte-size'
 import type { Shell } from './shell'
 import { count, type Row, table } from './table'
+
+interface Flags {
+  json?: boolean
+  kvDtype?: InspectOptions['kvDtype']
+}
 
 const EXAMPLES = `
 Examples:
@@ -16,10 +21,11 @@ export function addInfo(program: Command, shell: Shell, done: (status: number) =
     .command('info')
     .description('what a model is and whether it fits this machine, from its headers alone')
     .argument('[model]', 'its folder, or owner/name of a downloaded one (default: the small embedded one)')
+    .option('--kv-dtype <type>', 'element type of the KV cache: f32, bf16 or fp8 (default: bf16)')
     .option('--json', 'print one JSON object')
     .addHelpText('after', EXAMPLES)
-    .action(async (model: string | undefined, { json }: { json?: boolean }) => {
-      const report = await shell.inspect(model)
+    .action(async (model: string | undefined, { json, kvDtype }: Flags) => {
+      const report = await shell.inspect(model, { kvDtype })
       shell.stdout.write(json ? `${JSON.stringify(report)}\n` : table(rows(report)))
       done(0)
     })

@@ -1,5 +1,6 @@
 /** What a model finds room for on a device, in numbers, and which options would change it: each is the same fit asked again with another option. */
 import { M2Error } from '../errors'
+import { KV_DTYPES } from '../native'
 import { formatBytes } from './byte-size'
 import type { ModelConfig } from './config'
 import {
@@ -78,7 +79,8 @@ function fittingOptions(config: ModelConfig, placement: Placement, options: Memo
     const room = context({ ...options, kvMemory: undefined })
     if (room) found.push(`without kvMemory it fits, with a context of ${count(room)} tokens`)
   }
-  if (options.kvDtype === 'f32' && context({ ...options, kvDtype: 'bf16' })) found.push('kvDtype: "bf16" makes it fit')
+  const kvDtype = narrower(options).find((kvDtype) => context({ ...options, kvDtype }))
+  if (kvDtype) found.push(`kvDtype: "${kvDtype}" makes it fit`)
   if (options.maxContext !== undefined) {
     const room = context({ ...options, maxContext: undefined })
     if (room) found.push(`maxContext: ${room} makes it fit`)
@@ -97,10 +99,12 @@ function roomier(kv: KvRoom, config: ModelConfig, placement: Placement, options:
   const request = fitRequest(config, placement, options)
   if (kv.sequences === 0) {
     const whole = `for the whole context of ${count(request.maxContext)} tokens`
-    const compact = tryFit(config, placement, { ...options, kvDtype: 'bf16' })
-    const better = !(compact instanceof M2Error) && compact.maxContext > kv.context
     return [
-      ...(better ? [`kvDtype: "bf16" gives a context of ${count(compact.maxContext)} tokens`] : []),
+      ...narrower(options).flatMap((kvDtype) => {
+        const compact = tryFit(config, placement, { ...options, kvDtype })
+        const better = !(compact instanceof M2Error) && compact.maxContext > kv.context
+        return better ? [`kvDtype: "${kvDtype}" gives a context of ${count(compact.maxContext)} tokens`] : []
+      }),
       ...moreMemory(memoryNeeded(request, request.maxContext), placement, whole),
     ]
   }
@@ -114,6 +118,9 @@ function roomier(kv: KvRoom, config: ModelConfig, placement: Placement, options:
       'by itself an engine leaves half of the memory to others',
   ]
 }
+
+/** The element types of a smaller cache, the one that costs least accuracy first. */
+const narrower = ({ kvDtype }: MemoryOptions) => KV_DTYPES.slice(KV_DTYPES.indexOf(kvDtype) + 1)
 
 function moreMemory(needed: number, { available }: Placement, purpose: string): string[] {
   const more = needed - available

@@ -1,14 +1,14 @@
 /** Memory fit: how many KV pages a model gets beside its weights, decided before anything is loaded. */
 import os from 'node:os'
 import { M2Error } from '../errors'
-import type { ModelGeometry } from '../native'
+import type { KvDtype, ModelGeometry } from '../native'
 import { formatBytes, parseByteSize } from './byte-size'
 import type { ModelConfig } from './config'
 import { kvBytesPerToken, workspaceBytes } from './parameters'
 
 /** The engine's options that decide how much memory a model takes; undefined is what fits. */
 export interface MemoryOptions {
-  kvDtype: 'bf16' | 'f32'
+  kvDtype: KvDtype
   pageSize: number
   kvMemory: number | string | undefined
   maxContext: number | undefined
@@ -32,7 +32,7 @@ export interface Placement extends DeviceMemory {
 
 export interface FitRequest extends Placement {
   config: ModelGeometry
-  kvDtype: 'bf16' | 'f32'
+  kvDtype: KvDtype
   /** Tokens of a page. */
   pageSize: number
   /** Tokens of a sequence. */

@@ -1,5 +1,5 @@
 /** Counting what a geometry holds: parameters, bytes of weights as they run, bytes of KV per token. */
-import type { ModelGeometry, WeightFormat } from '../native'
+import type { KvDtype, ModelGeometry, WeightFormat } from '../native'
 import type { ModelShape } from './config'
 
 export interface ParameterCounts {
@@ -110,8 +110,8 @@ function contextChunks(tokens: number): number {
 }
 
 /** Bytes of keys and values that one token of context takes. */
-export function kvBytesPerToken(config: ModelGeometry, kvDtype: 'bf16' | 'f32'): number {
-  return 2 * config.layers * config.kvHeads * config.headDim * (kvDtype === 'f32' ? 4 : 2)
+export function kvBytesPerToken(config: ModelGeometry, kvDtype: KvDtype): number {
+  return 2 * config.layers * config.kvHeads * config.headDim * { f32: 4, bf16: 2, fp8: 1 }[kvDtype]
 }
 
 function expertParameters({ hiddenSize, expertHidden }: ModelGeometry): number {

@@ -18,7 +18,9 @@ import { DTYPE_BYTES, encodeSafetensorsHeader } from '../model/safetensors'
 export interface PageFormat {
   /** The fingerprint of the model. */
   model: string
-  kvDtype: 'bf16' | 'f32'
+  kvDtype: keyof typeof KV_DTYPES
+  /** Which scales the elements of an FP8 cache are multiples of; "none" for others. */
+  kvScales: string
   /** Tokens of a page. */
   pageSize: number
   layers: number
@@ -37,8 +39,8 @@ export interface PrefixIndex {
 
 export const HEADER_BYTES = 4096
 /** Raised whenever the file changes: a reader takes exactly the header that it would have written. */
-const FILE_KIND = { format: 'm2-engine prefixes', version: '1' }
-const KV_DTYPES = { bf16: 'BF16', f32: 'F32' } as const
+const FILE_KIND = { format: 'm2-engine prefixes', version: '2' }
+const KV_DTYPES = { f32: 'F32', bf16: 'BF16', fp8: 'F8_E4M3' } as const
 
 export function pageBytesOf({ kvDtype, pageSize, layers, kvHeads, headDim }: PageFormat): number {
   return layers * 2 * kvHeads * pageSize * headDim * DTYPE_BYTES.get(KV_DTYPES[kvDtype])!
@@ -64,6 +66,7 @@ export function metadataOf(format: PageFormat): Record<string, string> {
     ...FILE_KIND,
     model: format.model,
     kvDtype: format.kvDtype,
+    kvScales: format.kvScales,
     pageSize: `${format.pageSize}`,
     layers: `${format.layers}`,
     kvHeads: `${format.kvHeads}`,

@@ -10,6 +10,10 @@ const experts = packWeight(ops, { experts: 2, n: 64, k: 32, layout: 'gateUp' }, 
 const kvShape = { dtype: 'f32', pages: 3, layers: 2, heads: 2, pageSize: 4, headDim: 32 } as const
 const kv = ops.createKv(kvShape)
 
+const withKv = (dtype: 'f32' | 'fp8', scales?: number[]) => ({
+  kv: ops.createKv({ ...kvShape, dtype, ...(scales ? { scales: Float32Array.from(scales) } : {}) }),
+})
+
 // One sound call per op; each wrong call below changes one thing of it.
 const sound = {
   embed: () => ({ tokenIds: i32([3], [0, 1, 2]), table: bf16([4, 32]), out: f32([3, 32]) }),
@@ -120,6 +124,16 @@ const wrong: [OpName, object, string][] = [
   ['qkNormRopeStore', { layer: 2 }, 'qk_norm_rope_store: layer must be in 0..1, found 2'],
   ['qkNormRopeStore', { q: f32([3, 4, 64]) }, 'qk_norm_rope_store: kv must have head dim 64, found 32'],
   ['qkNormRopeStore', { qkv: f32([3, 7 * 32]) }, 'qk_norm_rope_store: qkv must be f32 [3, 256], found f32 [3, 224]'],
+  ...(['qkNormRopeStore', 'attention'] as const).flatMap((op): [OpName, object, string][] => {
+    const name = op === 'attention' ? op : 'qk_norm_rope_store'
+    const needs = `${name}: kv must have scales where it is f8_e4m3, and only there`
+    return [
+      [op, withKv('fp8'), needs],
+      [op, withKv('f32', [1, 1, 1, 1, 1, 1, 1, 1]), needs],
+      [op, withKv('fp8', [1, 1, 1, 0, 1, 1, 1, 1]), `${name}: kv.scales[3] must be a number above 0, found 0`],
+      [op, withKv('fp8', [1, 1, 1, 1, 1, 1, 1, Infinity]), `${name}: kv.scales[7] must be a number above 0, found inf`],
+    ]
+  }),
   [
     'qkNormRopeStore',
     { rope: f32([10, 34]) },

@@ -31,7 +31,8 @@ export function fakeEngine(options: FakeEngineOptions = {}) {
     info: { directory: 'nowhere' } as LoadedModel['info'],
     facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: tokenizer !== null },
     pageFormat: async () => {
-      return { model: 'fake', kvDtype: 'f32', pageSize, layers: 1, kvHeads: 1, headDim: 1, numerics: model.numerics }
+      const shape = { pageSize, layers: 1, kvHeads: 1, headDim: 1 }
+      return { model: 'fake', kvDtype: 'f32', kvScales: 'none', ...shape, numerics: model.numerics }
     },
     limits: { pages, pageSize, rows, stepTokens, queue, prefixCache },
   })

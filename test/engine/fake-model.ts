@@ -73,6 +73,12 @@ export class FakeModel implements NativeModel {
     return result
   }
 
+  async measureKv(): Promise<Float32Array> {
+    throw new Error('a fake model has no keys and values')
+  }
+
+  async setKvScales(): Promise<void> {}
+
   async copyPages(from: Int32Array, to: Int32Array): Promise<void> {
     this.copy(from, to)
   }

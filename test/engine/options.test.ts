@@ -47,7 +47,7 @@ describe('engine options', () => {
   })
 
   it('are taken as given', () => {
-    const given = { device: 'cuda:1', threads: 3, kvDtype: 'f32', weightDtype: 'fp8', pageSize: 16, kvMemory: '2GiB' }
+    const given = { device: 'cuda:1', threads: 3, kvDtype: 'fp8', weightDtype: 'fp8', pageSize: 16, kvMemory: '2GiB' }
     const counts = {
       maxContext: 128,
       maxSequences: 2,
@@ -70,7 +70,6 @@ describe('engine options', () => {
     [{ device: 'gpu' }, 'device: expected "auto", "cpu", "cuda", "cuda:0" or "emulated", found "gpu"'],
     [{ device: 7 }, 'device: expected "auto", "cpu", "cuda", "cuda:0" or "emulated", found 7'],
     [{ kvDtype: 'f16' }, 'kvDtype: expected "auto", "f32", "bf16" or "fp8", found "f16"'],
-    [{ kvDtype: 'fp8' }, 'kvDtype: "fp8" is not available yet; expected "bf16" or "f32"'],
     [{ weightDtype: 'int8' }, 'weightDtype: expected "auto", "bf16", "fp8" or "int4", found "int8"'],
     [{ prefixCache: 'yes' }, 'prefixCache: expected true or false, found "yes"'],
     [{ onProgress: true }, 'onProgress: expected a function, found true'],

@@ -57,7 +57,16 @@ Weight Arena::weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout,
 KvCache Arena::kv(DType dtype, int64_t pages, int64_t layers, int64_t heads, int64_t page_size, int64_t head_dim, const std::vector<float>& values) {
   KvCache cache{nullptr, dtype, pages, layers, heads, page_size, head_dim};
   const int64_t count = pages * cache.page_elements();
-  cache.data = (dtype == DType::kF32 ? floats(values, {count}) : halves(values, {count})).data;
+  if (dtype != DType::kF8E4m3) {
+    cache.data = (dtype == DType::kF32 ? floats(values, {count}) : halves(values, {count})).data;
+    return cache;
+  }
+  std::vector<float> scales(cache.scale_count());
+  for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.02f + 0.01f * static_cast<float>(i % 3);
+  std::vector<f8> bytes(values.size());
+  for (size_t i = 0; i < bytes.size(); i++) bytes[i] = to_f8(values[i] / scales[i / cache.tile_elements() % scales.size()]);
+  cache.data = put(bytes.data(), dtype, {count}).data;
+  cache.scales = floats(scales, {cache.scale_count()}).as<float>();
   return cache;
 }
 
@@ -67,6 +76,10 @@ std::vector<float> Arena::read(const void* data, DType dtype, int64_t count) {
     std::vector<bf16> raw(count);
     ops.download(raw.data(), data, raw.size() * sizeof(bf16));
     std::transform(raw.begin(), raw.end(), values.begin(), [](bf16 x) { return to_f32(x); });
+  } else if (dtype == DType::kF8E4m3) {
+    std::vector<f8> raw(count);
+    ops.download(raw.data(), data, raw.size());
+    std::transform(raw.begin(), raw.end(), values.begin(), [](f8 x) { return to_f32(x); });
   } else if (dtype == DType::kI32) {
     std::vector<int32_t> raw(count);
     ops.download(raw.data(), data, raw.size() * sizeof(int32_t));

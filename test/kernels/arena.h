@@ -73,6 +73,7 @@ class Arena {
 
   // Rows [experts, n, k] of bf16 numbers; of other types bytes and scales that follow from them.
   Weight weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, const std::vector<float>& values, WeightType type = {});
+  // Values as the dtype rounds them; the scales of an f8 cache are not all the same.
   KvCache kv(DType dtype, int64_t pages, int64_t layers, int64_t heads, int64_t page_size, int64_t head_dim, const std::vector<float>& values);
 
   std::vector<float> read(const View&);

@@ -330,13 +330,14 @@ SamplingOptions with(float temperature, int32_t top_k, float top_p, float min_p)
 }  // namespace
 
 std::vector<Case> small_cases() {
-  constexpr DType kF32 = DType::kF32, kBf16 = DType::kBf16;
+  constexpr DType kF32 = DType::kF32, kBf16 = DType::kBf16, kF8 = DType::kF8E4m3;
   return {
       embed(3, 9, 96),
       rms_norm(2, 1056),
       rms_norm(1, 4224),
       qk_norm_rope_store(4, 6, 1, 128, 64, kBf16),
       qk_norm_rope_store(3, 4, 2, 64, 18, kF32),
+      qk_norm_rope_store(4, 6, 1, 128, 64, kF8),
       linear(1, 40, 96, false, true),
       linear(5, 48, 1600, true, false),
       linear(12, 33, 3200, false, false),
@@ -371,6 +372,11 @@ std::vector<Case> small_cases() {
       attention({{30, 300}, {1, 129}, {0, 5}}, 12, 2, 64, 48, kBf16),
       attention({{9, 70}, {1, 130}}, 6, 2, 96, 16, kBf16),
       attention({{5, 40}, {1, 70}}, 6, 2, 64, 16, kF32),
+      attention({{1, 63}, {1, 200}, {0, 0}}, 6, 1, 128, 64, kF8),
+      attention({{1, 1100}, {2, 66}}, 4, 2, 64, 16, kF8),
+      attention({{70, 70}, {40, 130}}, 6, 1, 128, 64, kF8),
+      attention({{30, 300}, {1, 129}, {0, 5}}, 12, 2, 64, 48, kF8),
+      attention({{9, 70}, {1, 130}}, 6, 2, 96, 16, kF8),
       route(1, 256, 8, 96, 1),
       route(5, 33, 3, 160, 4),
       route(70, 40, 4, 96, 70),
@@ -393,7 +399,8 @@ std::vector<Case> m2_cases() {
   constexpr int64_t C = 3072, Hq = 48, Hk = 8, D = 128, E = 256, A = 8, F = 1536, V = 200064, S = 64;
   std::vector<Case> cases;
   for (int64_t tokens : {1, 16, 128}) {
-    cases.insert(cases.end(), {embed(tokens, 64, C), rms_norm(tokens, C), qk_norm_rope_store(tokens, Hq, Hk, D, 64, DType::kBf16), route(tokens, E, A, C, tokens), unpermute(tokens, A, C)});
+    cases.insert(cases.end(), {embed(tokens, 64, C), rms_norm(tokens, C), qk_norm_rope_store(tokens, Hq, Hk, D, 64, DType::kBf16),
+                               qk_norm_rope_store(tokens, Hq, Hk, D, 64, DType::kF8E4m3), route(tokens, E, A, C, tokens), unpermute(tokens, A, C)});
   }
   for (int64_t tokens : {1, 16}) {
     cases.insert(cases.end(), {linear(tokens, 1024, C, false, true), linear(tokens, C, 2 * C, true, false), linear(tokens, 4096, C, false, false), gate_up(tokens, 8, A, C, F / 4),
@@ -409,7 +416,8 @@ std::vector<Case> m2_cases() {
   }
   cases.insert(cases.end(), {attention({{1, 1024}}, Hq, Hk, D, S, DType::kBf16), attention({{1, 8192}}, 6, 1, D, S, DType::kBf16),
                              attention(std::vector<Sequence>(16, {1, 700}), 6, 1, D, S, DType::kBf16), attention({{512, 512}}, 6, 1, D, S, DType::kBf16),
-                             attention({{128, 2048}}, 6, 1, D, S, DType::kBf16)});
+                             attention({{128, 2048}}, 6, 1, D, S, DType::kBf16), attention({{1, 1024}}, Hq, Hk, D, S, DType::kF8E4m3),
+                             attention({{1, 8192}}, 6, 1, D, S, DType::kF8E4m3), attention({{128, 2048}}, 6, 1, D, S, DType::kF8E4m3)});
   cases.insert(cases.end(), {set_pages(64, 3072, 64), start_histories(1, V, 1000), sample(1, V, with(1, 40, 0.95f, 0), 3, false), sample(1, V, with(0, 0, 1, 0), 3, false),
                              sample(1, V, with(1, 0, 1, 0), 3, false), sample(4, V, with(1, 40, 0.95f, 0), 3, false)});
   return cases;

@@ -1,7 +1,7 @@
 /** The same sequence gives the same bits however it is cut into steps and whatever runs beside it. */
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { ModelGeometry } from '../../lib/native'
+import type { KvDtype, ModelGeometry } from '../../lib/native'
 import { DEVICES } from '../devices'
 import { Random } from '../reference/random'
 import { type Chunk, Driver, type Sample } from './driver'
@@ -17,13 +17,25 @@ const LIKE_M2: ModelGeometry = {
   ...{ experts: 32, expertsPerToken: 4, expertHidden: 32, rmsNormEps: 1e-6 },
 }
 
-const odd = {
+interface Model {
+  name: string
+  folder: () => string
+  vocabSize: number
+  kvDtype?: KvDtype
+}
+const withFp8 = (model: Model): Model => ({ ...model, name: `${model.name}, with an FP8 cache,`, kvDtype: 'fp8' })
+
+const odd: Model = {
   name: 'a random model of odd geometry',
   folder: () => modelFolder({ geometry: ODD, seed: 3 }),
   vocabSize: 517,
 }
-const nano = { name: 'the embedded model', folder: () => path.join(__dirname, '../../models/nano'), vocabSize: 1536 }
-const likeM2 = {
+const nano: Model = {
+  name: 'the embedded model',
+  folder: () => path.join(__dirname, '../../models/nano'),
+  vocabSize: 1536,
+}
+const likeM2: Model = {
   name: "a random model with M2's heads",
   folder: () => modelFolder({ geometry: LIKE_M2, seed: 4 }),
   vocabSize: 300,
@@ -32,8 +44,13 @@ const likeM2 = {
 /** `tokens` of the sequence that must come out the same, `single` of which at the end come one by one where that takes long. */
 const places = DEVICES.flatMap((device) =>
   device === 'emulated'
-    ? [odd, likeM2].map((model) => ({ ...model, device, tokens: 160, single: 24 }))
-    : [nano, odd, likeM2].map((model) => ({ ...model, device, tokens: 300, single: 300 })),
+    ? [odd, likeM2, withFp8(likeM2)].map((model) => ({ ...model, device, tokens: 160, single: 24 }))
+    : [nano, odd, likeM2, withFp8(odd), withFp8(likeM2)].map((model) => ({
+        ...model,
+        device,
+        tokens: 300,
+        single: 300,
+      })),
 )
 
 const randomIds = (count: number, vocabSize: number, seed: number) => {
@@ -61,9 +78,9 @@ async function lastLogprobs(
 
 describe.each(places)(
   '$name on $device gives the same bits',
-  ({ folder, vocabSize, device, tokens: TOKENS, single }) => {
+  ({ folder, vocabSize, kvDtype = 'bf16', device, tokens: TOKENS, single }) => {
     const ids = randomIds(TOKENS, vocabSize, 1)
-    const settings = { device, maxStepTokens: 2048 }
+    const settings = { device, kvDtype, maxStepTokens: 2048 }
 
     it('in one step, in chunks of any size, and token by token', async () => {
       const driver = await Driver.load(folder(), settings)

@@ -13,7 +13,10 @@ import { type Batch, type ModelOptions, type NativeModel, native } from '../../l
 type Settings = Pick<
   ModelOptions,
   'device' | 'keepRoutes' | 'kvDtype' | 'pageSize' | 'maxContext' | 'maxSequences' | 'maxStepTokens' | 'threads'
->
+> & {
+  /** Of an FP8 cache. By default some that suit keys and values of about 1, and differ. */
+  kvScales?: (model: NativeModel) => Promise<Float32Array>
+}
 
 /** Tokens to add to the sequence of a row, and which of them to sample after. */
 export interface Chunk {
@@ -29,6 +32,12 @@ export interface Sample {
   /** Of every id of the vocabulary, from the raw logits; empty unless asked for. */
   logprobs: Float32Array
 }
+
+/** [L, K|V, Hk] */
+export const someScales =
+  ({ layers, kvHeads }: { layers: number; kvHeads: number }) =>
+  async () =>
+    Float32Array.from({ length: layers * 2 * kvHeads }, (_, i) => 0.02 + 0.003 * (i % 5))
 
 const NEUTRAL_FLOATS = [0, 1, 0, 1, 0, 0] // greedy, nothing truncated, no penalty
 
@@ -70,8 +79,13 @@ export class Driver {
     const weights = { ...table, held: holdWeights(config, stored, all.device, 'auto').held }
     const pages = all.maxSequences * Math.ceil(all.maxContext / all.pageSize)
     const bannedIds = new Int32Array()
-    const model = await native(all.device).loadModel({ geometry: config, weights, pages, bannedIds, ...all }, () => {})
+    const { kvScales, ...options } = all
+    const model = await native(all.device).loadModel(
+      { geometry: config, weights, pages, bannedIds, ...options },
+      () => {},
+    )
     onTestFinished(() => model.close())
+    if (all.kvDtype === 'fp8') await model.setKvScales(await (kvScales ?? someScales(config))(model))
     return new Driver(model, all, config.vocabSize, pages)
   }
 

@@ -70,18 +70,24 @@ describe('reportFit', () => {
     expect(reportFit(M2, gpu(426.7), { ...OPTIONS, maxSequences: 2 * rows }).fits).toBe(false)
   })
 
-  it('says how much is missing to the whole context, and that bf16 gives more than f32', () => {
+  it('says how much is missing to the whole context, and that bf16 gives more than f32, fp8 more than bf16', () => {
     const f32 = reportFit(M2, gpu(460), { ...OPTIONS, kvDtype: 'f32' })
     const bf16 = reportFit(M2, gpu(460), OPTIONS)
+    const fp8 = reportFit(M2, gpu(460), { ...OPTIONS, kvDtype: 'fp8' })
     expect(f32.kv).toMatchObject({ sequences: 0 })
     expect(f32.kv!.context).toBeLessThan(bf16.kv!.context)
+    expect(bf16.kv!.context).toBeLessThan(fp8.kv!.context)
+    const gives = (kvDtype: string, { kv }: typeof fp8) =>
+      `kvDtype: "${kvDtype}" gives a context of ${kv!.context.toLocaleString('en-US')} tokens`
     expect(f32.advice).toEqual([
-      `kvDtype: "bf16" gives a context of ${bf16.kv!.context.toLocaleString('en-US')} tokens`,
+      gives('bf16', bf16),
+      gives('fp8', fp8),
       expect.stringMatching(
         /^\S+ GiB must be free for the whole context of 196,608 tokens: \S+ GiB more than there is$/,
       ),
     ])
-    expect(bf16.advice).toHaveLength(1)
+    expect(bf16.advice).toEqual([gives('fp8', fp8), expect.stringMatching(/^\S+ GiB must be free/)])
+    expect(fp8.advice).toEqual([])
   })
 
   it('names the kvMemory that the CPU could give beyond what an engine takes by itself', () => {
@@ -97,6 +103,8 @@ describe('reportFit', () => {
     ['kvMemory', { kvMemory: '900GiB' }, /^without kvMemory it fits/],
     ['maxContext', { kvMemory: '1GiB', maxContext: 100_000 }, /^maxContext: \d+ makes it fit$/],
     ['kvDtype', { kvDtype: 'f32', maxContext: 100_000 }, /^kvDtype: "bf16" makes it fit$/],
+    ['kvDtype', { kvDtype: 'f32', maxContext: 196_608 }, /^kvDtype: "fp8" makes it fit$/],
+    ['kvDtype', { kvDtype: 'bf16', maxContext: 196_608 }, /^kvDtype: "fp8" makes it fit$/],
   ])('names the option %s that asks for too much', (_, options, advice) => {
     const { fits, advice: found } = reportFit(M2, gpu(460), { ...OPTIONS, ...options })
     expect(fits).toBe(false)

@@ -42,6 +42,7 @@ describe('parameters', () => {
     expect(weightBytes(NANO)).toBe(2 * countParameters(NANO).total + 2 * floats)
     expect(kvBytesPerToken(NANO, 'bf16')).toBe(3 * 2 * 2 * 128 * 2)
     expect(kvBytesPerToken(NANO, 'f32')).toBe(3 * 2 * 2 * 128 * 4)
+    expect(kvBytesPerToken(NANO, 'fp8')).toBe(3 * 2 * 2 * 128)
   })
 })
 

@@ -12,7 +12,7 @@ const randomIds = (count: number, vocabSize: number, seed: number) => {
   return Array.from({ length: count }, () => random.integer(vocabSize))
 }
 
-describe.each(['bf16', 'f32'] as const)('pages of %s', (kvDtype) => {
+describe.each(['bf16', 'f32', 'fp8'] as const)('pages of %s', (kvDtype) => {
   const ids = randomIds(40, 1536, 1) // two pages and a half
 
   it('that are written to other places give the sequence that they were read from', async () => {

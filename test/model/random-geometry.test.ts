@@ -7,9 +7,10 @@ import type { ModelGeometry } from '../../lib/native'
 import { DEVICES } from '../devices'
 import { readCheckpoint } from '../reference/checkpoint-reader'
 import type { RandomModel } from '../reference/checkpoint-writer'
-import { ReferenceModel } from '../reference/model'
+import { type Keeping, ReferenceModel } from '../reference/model'
+import { e4m3Bits, fromE4m3Bits } from '../reference/number-formats'
 import { growPrompt } from '../reference/prompt'
-import { Driver, type Sample } from './driver'
+import { Driver, type Sample, someScales } from './driver'
 import { modelFolder } from './folder'
 
 interface Case {
@@ -21,7 +22,7 @@ interface Case {
   /** Smallest gap between a chosen and a refused expert's score: several times what naive bf16 moves it. */
   minGap: number
   model?: Partial<RandomModel>
-  kvDtype?: 'f32'
+  kvDtype?: 'f32' | 'fp8'
 }
 
 const cases: Case[] = [
@@ -90,6 +91,27 @@ const cases: Case[] = [
     },
   },
   {
+    name: 'an FP8 cache, 3 queries per KV head, head_dim 64',
+    sizes: [600, 64, 2, 6, 2, 64, 32, 8, 2, 32],
+    prompts: [1, 33, 150],
+    minGap: 0.008,
+    kvDtype: 'fp8',
+  },
+  {
+    name: 'an FP8 cache, heads of 128 and of M2, a scale for each of 4',
+    sizes: [300, 64, 2, 8, 4, 128, 64, 16, 2, 32],
+    prompts: [65, 100],
+    minGap: 0.008,
+    kvDtype: 'fp8',
+  },
+  {
+    name: 'an FP8 cache, head_dim 96',
+    sizes: [300, 64, 2, 4, 2, 96, 32, 8, 2, 32],
+    prompts: [70],
+    minGap: 0.008,
+    kvDtype: 'fp8',
+  },
+  {
     name: '900 tokens',
     sizes: [1000, 64, 2, 4, 2, 32, 32, 16, 4, 32],
     prompts: [900],
@@ -126,12 +148,26 @@ function errors(found: readonly ArrayLike<number>[], exact: readonly Float64Arra
   return { rms: Math.sqrt(all.reduce((sum, error) => sum + error * error, 0) / all.length), max }
 }
 
+/** K and V as an FP8 cache of the driver's scales has them. */
+async function keepingFp8(geometry: ModelGeometry): Promise<Keeping> {
+  const { kvHeads, headDim } = geometry
+  const scales = await someScales(geometry)()
+  return (values, layer, which) => {
+    for (const [i, value] of values.entries()) {
+      const scale = scales[(layer * 2 + which) * kvHeads + Math.floor(i / headDim)]!
+      values[i] = fromE4m3Bits(e4m3Bits(value / scale)) * scale
+    }
+  }
+}
+
 /** A case's prompts with what the float64 reference makes of them, and by how much naive bf16 is off. */
-function judged({ sizes, prompts: lengths, minGap, model }: Case) {
-  const dir = modelFolder({ geometry: geometryOf(sizes), seed: 7, ...model })
+async function judged({ sizes, prompts: lengths, minGap, model, kvDtype }: Case) {
+  const geometry = geometryOf(sizes)
+  const dir = modelFolder({ geometry, seed: 7, ...model })
   const checkpoint = readCheckpoint(dir)
-  const exactModel = new ReferenceModel(checkpoint)
-  const naiveModel = new ReferenceModel(checkpoint, 'naive bf16')
+  const keep = kvDtype === 'fp8' ? await keepingFp8(geometry) : undefined
+  const exactModel = new ReferenceModel(checkpoint, 'float64', keep)
+  const naiveModel = new ReferenceModel(checkpoint, 'naive bf16', keep)
   const prompts = lengths.map((length, i) => growPrompt(exactModel, length, minGap, i))
   const truths = prompts.map((prompt) => {
     const exact = run(exactModel, prompt)
@@ -144,7 +180,7 @@ function judged({ sizes, prompts: lengths, minGap, model }: Case) {
 
 describe.each(cases)('a random model: $name', (one) => {
   it('has the logprobs of the float64 reference within twice the error of naive bf16, on every device', async () => {
-    const { dir, prompts, truths } = judged(one)
+    const { dir, prompts, truths } = await judged(one)
     for (const device of DEVICES) {
       const driver = await Driver.load(dir, { device, kvDtype: one.kvDtype ?? 'bf16', maxSequences: 64 })
       const chunks = prompts.map((ids, row) => ({ row, ids, sampleAt: positionsOf(ids.length) }))

@@ -160,6 +160,9 @@ describe.each(DEVICES)('attention on %s', (device) => {
     [128, 3, 'bf16'],
     [64, 1, 'bf16'],
     [64, 2, 'f32'],
+    [128, 3, 'fp8'],
+    [64, 1, 'fp8'],
+    [96, 2, 'fp8'],
   ] as const)(
     'keeps what is not finite from rows that do not see it: heads of %i, %i to a KV head, %s',
     (dim, group, dtype) => {
@@ -174,6 +177,7 @@ describe.each(DEVICES)('attention on %s', (device) => {
         [1, 49, Number.NEGATIVE_INFINITY],
         [0, 21, Number.NaN],
       ] as const) {
+        if (dtype === 'fp8' && !Number.isNaN(value)) continue // what e4m3 does not have
         const p = problem(device, shape)
         p.put(0, which, 0, 40 + query, 5, value)
         const run = runner(device, p)

@@ -1,7 +1,7 @@
 /** Ragged paged attention problems, and their float64 truth. */
 import type { Act } from '../../lib/ops'
-import { bf16Bits } from '../reference/number-formats'
-import { activations, bf16, bytesOf, f32, i32, opsFor, Random, round, taken, toBf16 } from './helpers'
+import { bf16Bits, fromE4m3Bits } from '../reference/number-formats'
+import { activations, bf16, bytesOf, f8, f32, i32, opsFor, Random, round, taken, toBf16, toE4m3 } from './helpers'
 
 export interface Sequence {
   queries: number // the last ones of the context
@@ -13,7 +13,7 @@ export interface AttentionShape {
   kvHeads: number
   dim: number
   pageSize: number
-  dtype: 'f32' | 'bf16'
+  dtype: 'f32' | 'bf16' | 'fp8'
   sequences: Sequence[]
 }
 
@@ -32,6 +32,9 @@ export function problem(device: string, shape: AttentionShape) {
   const cache = new Float32Array(pages * LAYERS * 2 * kvHeads * pageSize * dim).fill(Number.NaN)
   const offset = (page: number, which: number, head: number, at: number) =>
     ((((page * LAYERS + LAYER) * 2 + which) * kvHeads + head) * pageSize + at) * dim
+  /** [L, K|V, Hk], of which [LAYER] counts; far enough apart to tell them from each other. */
+  const scales = Float32Array.from({ length: LAYERS * 2 * kvHeads }, () => 0.02 * 4 ** random.uniform())
+  const scale = (which: number, head: number) => scales[(LAYER * 2 + which) * kvHeads + head]!
   const content = sequences.map((s, b) => {
     for (let i = 0; i < pagesOf(s); i++) pageTables[rows[b]! * pagesPerRow + i] = free.pop()!
     const [keys, values] = [random.normals(s.context * kvHeads * dim, 1.5), random.normals(s.context * kvHeads * dim)]
@@ -42,22 +45,41 @@ export function problem(device: string, shape: AttentionShape) {
         cache.set(keys.subarray(from, from + dim), offset(page, 0, head, at % pageSize))
         cache.set(values.subarray(from, from + dim), offset(page, 1, head, at % pageSize))
       }
-    const rounded = (x: Float32Array) => (dtype === 'f32' ? Float64Array.from(x) : Float64Array.from(x, round))
-    return { keys: rounded(keys), values: rounded(values), q: taken(device, random.normals(s.queries * heads * dim)) }
+    const rounded = (x: Float32Array, which: number) => {
+      if (dtype === 'f32') return Float64Array.from(x)
+      if (dtype === 'bf16') return Float64Array.from(x, round)
+      return Float64Array.from(x, (v, i) => {
+        const s = scale(which, Math.floor(i / dim) % kvHeads)
+        return fromE4m3Bits(toE4m3(v, s)) * s
+      })
+    }
+    return {
+      keys: rounded(keys, 0),
+      values: rounded(values, 1),
+      q: taken(device, random.normals(s.queries * heads * dim)),
+    }
   })
-  const stored = dtype === 'f32' ? cache : toBf16(cache)
+  const tile = pageSize * dim
+  const stored =
+    dtype === 'f32'
+      ? cache
+      : dtype === 'bf16'
+        ? toBf16(cache)
+        : Uint8Array.from(cache, (v, i) => toE4m3(v, scales[Math.floor(i / tile) % scales.length]!))
   return {
     ...shape,
     /** Replaces one number of K (which 0) or V (1) of a token in the cache. */
     put: (b: number, which: number, head: number, at: number, d: number, value: number) => {
       const page = pageTables[rows[b]! * pagesPerRow + Math.floor(at / pageSize)]!
-      stored[offset(page, which, head, at % pageSize) + d] = dtype === 'f32' ? value : bf16Bits(value)
+      stored[offset(page, which, head, at % pageSize) + d] =
+        dtype === 'f32' ? value : dtype === 'bf16' ? bf16Bits(value) : toE4m3(value, scale(which, head))
     },
     pages,
     rows,
     pagesPerRow,
     pageTables,
     cache: stored,
+    scales,
     content,
     scale: dim ** -0.5,
   }
@@ -100,9 +122,18 @@ export interface Part {
 export function runner(device: string, p: Problem, threads = 2): (parts: Part[]) => Act[] {
   const { heads, kvHeads, dim, pageSize } = p
   const ops = opsFor(device, threads)
-  const kv = ops.createKv({ dtype: p.dtype, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim })
+  const scales = p.dtype === 'fp8' ? { scales: p.scales } : {}
+  const kvShape = { dtype: p.dtype, ...scales, pages: p.pages, layers: LAYERS, heads: kvHeads, pageSize, headDim: dim }
+  const kv = ops.createKv(kvShape)
   const shape = [p.pages, LAYERS * 2, kvHeads, pageSize * dim]
-  ops.writeKv(kv, { data: p.cache instanceof Uint16Array ? bf16(shape, p.cache) : f32(shape, p.cache) })
+  const { cache } = p
+  const whole =
+    cache instanceof Uint8Array
+      ? f8(shape, cache)
+      : cache instanceof Uint16Array
+        ? bf16(shape, cache)
+        : f32(shape, cache)
+  ops.writeKv(kv, { data: whole })
   const width = heads * dim
   return (parts) => {
     const cu = [0]

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Act } from '../../lib/ops'
+import { fromE4m3Bits } from '../reference/number-formats'
 import {
   type AttentionShape,
   joined,
@@ -10,7 +11,7 @@ import {
   truth,
   whole,
 } from './attention.helpers'
-import { DEVICES, expectAccurate, expectSameBytes, once, opsFor, round, threadsOf } from './helpers'
+import { DEVICES, expectAccurate, expectSameBytes, once, opsFor, round, threadsOf, toBf16, valuesOf } from './helpers'
 
 const prefill = (context: number): Sequence => ({ queries: context, context })
 const decode = (context: number): Sequence => ({ queries: 1, context })
@@ -60,6 +61,19 @@ const SHAPES: AttentionShape[] = [
   },
   { heads: 50, kvHeads: 1, dim: 64, pageSize: 64, dtype: 'bf16', sequences: [decode(70), chunk(3, 31), prefill(1)] },
   { heads: 34, kvHeads: 2, dim: 128, pageSize: 16, dtype: 'bf16', sequences: [decode(33), decode(32), decode(31)] },
+  { heads: 6, kvHeads: 2, dim: 96, pageSize: 16, dtype: 'fp8', sequences: [prefill(33), decode(129), chunk(17, 80)] },
+  { heads: 7, kvHeads: 1, dim: 256, pageSize: 3, dtype: 'fp8', sequences: [prefill(40), decode(257), chunk(9, 64)] },
+  { heads: 6, kvHeads: 2, dim: 64, pageSize: 1, dtype: 'fp8', sequences: [31, 32, 33, 64, 513].map(decode) },
+  { heads: 12, kvHeads: 2, dim: 128, pageSize: 64, dtype: 'fp8', sequences: [63, 64, 65, 129].map(decode) },
+  {
+    heads: 6,
+    kvHeads: 2,
+    dim: 64,
+    pageSize: 48,
+    dtype: 'fp8',
+    sequences: [chunk(70, 96), chunk(50, 129), prefill(33)],
+  },
+  { heads: 12, kvHeads: 2, dim: 128, pageSize: 16, dtype: 'fp8', sequences: [prefill(70), chunk(43, 145), decode(70)] },
 ]
 const title = (s: AttentionShape) =>
   `${s.heads}/${s.kvHeads} heads of ${s.dim}, pages of ${s.pageSize}, ${s.dtype}, ${s.sequences.map((q) => `${q.queries} of ${q.context}`).join(', ')}`
@@ -112,7 +126,7 @@ describe.each(DEVICES)('attention on %s', (device) => {
   })
 
   it('gives the value itself where one key has all the weight, however large the scores', () => {
-    for (const dtype of ['f32', 'bf16'] as const) {
+    for (const dtype of ['f32', 'bf16', 'fp8'] as const) {
       const p = problem(device, { heads: 2, kvHeads: 1, dim: 64, pageSize: 16, dtype, sequences: [decode(70)] })
       p.scale = 1e4
       const [part] = whole(p)
@@ -121,13 +135,28 @@ describe.each(DEVICES)('attention on %s', (device) => {
   })
 
   it.each([-0.125, 0])('agrees with float64 at a scale of %d', (scale) => {
-    for (const dtype of ['f32', 'bf16'] as const) {
+    for (const dtype of ['f32', 'bf16', 'fp8'] as const) {
       const shape = { heads: 4, kvHeads: 2, dim: 64, pageSize: 16, dtype, sequences: [decode(70), prefill(40)] }
       const p = { ...problem(device, shape), scale }
       const got = runner(device, p)(whole(p))
       for (const [b, part] of whole(p).entries())
         expectAccurate(device, got[b]!, truth(p, part), () => truth(p, part, round), ACCURACY)
     }
+  })
+
+  it.each([64, 128, 96])('reads e4m3 of scale 1 as the same numbers in bf16: heads of %i', (dim) => {
+    const shape = { heads: 6, kvHeads: 2, dim, pageSize: 16, sequences: [chunk(70, 100), decode(50), chunk(3, 40)] }
+    const narrow = problem(device, { ...shape, dtype: 'fp8' })
+    narrow.scales.fill(1)
+    // Every pattern but NaN, in K and V; what no row sees stays NaN.
+    const bytes = narrow.cache.map((bits, i) =>
+      bits === 0x7f ? bits : (i * 89) % 254 < 127 ? (i * 89) % 254 : ((i * 89) % 254) + 1,
+    )
+    const wide = { ...narrow, dtype: 'bf16' as const, cache: toBf16(Float64Array.from(bytes, fromE4m3Bits)) }
+    const got = runner(device, { ...narrow, cache: bytes, scale: 2 ** -15 })(whole(narrow))
+    const want = runner(device, { ...wide, scale: 2 ** -15 })(whole(narrow))
+    expectSameBytes(joined(got), joined(want))
+    expect(got.every(({ data }) => valuesOf(data).every(Number.isFinite))).toBe(true)
   })
 
   it('passes over a sequence without queries', () => {
@@ -165,6 +194,9 @@ describe.each(DEVICES)('attention on %s', (device) => {
   it.each([
     [128, 64, 'bf16'],
     [64, 16, 'f32'],
+    [128, 64, 'fp8'],
+    [64, 16, 'fp8'],
+    [96, 16, 'fp8'],
   ] as const)(
     'gives the same bytes in one shot, in chunks and one token at a time: head dim %i, pages of %i, %s',
     (dim, pageSize, dtype) => {

@@ -1,8 +1,8 @@
 /** What the op tests share: seeded random arrays, bf16 as numbers, tensors, error measures, and the devices that ops run on. */
 import { expect } from 'vitest'
-import { type Act, type Bf16, createOps, type F32, type I32, type Ops } from '../../lib/ops'
+import { type Act, type Bf16, createOps, type F32, type I32, type KvShape, type Ops, type Tensor } from '../../lib/ops'
 import { GPUS, isAsked, isThere } from '../devices'
-import { bf16Bits, fromBf16Bits } from '../reference/number-formats'
+import { bf16Bits, e4m3Bits, fromBf16Bits } from '../reference/number-formats'
 import { Random as Generator } from '../reference/random'
 
 export type Numbers = ArrayLike<number>
@@ -28,6 +28,8 @@ export const round = (x: number): number => fromBf16Bits(bf16Bits(x))
 
 export const toBf16 = (values: Numbers): Uint16Array =>
   Uint16Array.from({ length: values.length }, (_, i) => bf16Bits(values[i]!))
+/** What an FP8 cache keeps of x. */
+export const toE4m3 = (x: number, scale: number): number => e4m3Bits(Math.fround(x / scale))
 /** The values of a tensor's data, whatever its dtype. */
 export const valuesOf = (data: Float32Array | Uint16Array): Float64Array =>
   data instanceof Uint16Array ? Float64Array.from(data, fromBf16Bits) : Float64Array.from(data)
@@ -42,6 +44,14 @@ export const bf16 = (shape: number[], data?: Uint16Array): Bf16 => ({
   data: data ?? new Uint16Array(product(shape)).fill(0x7fc0),
   shape,
 })
+/** Bytes of e4m3. */
+export const f8 = (shape: number[], data?: Uint8Array): Tensor<Uint8Array> => ({
+  data: data ?? new Uint8Array(product(shape)).fill(0x7f),
+  shape,
+})
+/** A poisoned KV cache of any element type. */
+export const kvOf = (dtype: KvShape['dtype'], shape: number[]) =>
+  dtype === 'f32' ? f32(shape) : dtype === 'bf16' ? bf16(shape) : f8(shape)
 export const i32 = (shape: number[], data?: Int32Array | number[]): I32 => ({
   data: Int32Array.from(data ?? new Array(product(shape)).fill(-123456789)),
   shape,

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import type { KvShape } from '../../lib/ops'
+import { fromE4m3Bits } from '../reference/number-formats'
 import {
   activations,
   bf16,
@@ -8,12 +10,14 @@ import {
   expectSameBytes,
   f32,
   i32,
+  kvOf,
   opsFor,
   Random,
   round,
   taken,
   threadsOf,
   toBf16,
+  toE4m3,
   valuesOf,
 } from './helpers'
 
@@ -78,10 +82,15 @@ function normAndRope(
   return out
 }
 
-function run(device: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
+/** Of an FP8 cache [LAYERS, K|V, heads], powers of two and others. */
+const scalesOf = (kvHeads: number) =>
+  Float32Array.from({ length: LAYERS * 2 * kvHeads }, (_, i) => [0.01, 2 ** -5, 0.3][i % 3]!)
+
+function run(device: string, p: Problem, dtype: KvShape['dtype'], threads = 2, scales = scalesOf(p.kvHeads)) {
   const ops = opsFor(device, threads)
   const kv = ops.createKv({
     dtype,
+    ...(dtype === 'fp8' ? { scales } : {}),
     pages: PAGES,
     layers: LAYERS,
     heads: p.kvHeads,
@@ -89,7 +98,7 @@ function run(device: string, p: Problem, dtype: 'f32' | 'bf16', threads = 2) {
     headDim: p.dim,
   })
   const shape = [PAGES, LAYERS * 2, p.kvHeads, p.pageSize * p.dim]
-  const cache = dtype === 'f32' ? f32(shape) : bf16(shape)
+  const cache = kvOf(dtype, shape)
   ops.writeKv(kv, { data: cache })
   const q = activations(device, [p.tokens, p.heads, p.dim])
   ops.qkNormRopeStore({
@@ -128,7 +137,8 @@ describe.each(DEVICES)('qk_norm_rope_store on %s', (device) => {
         const p = problem(device, shape)
         const { tokens, heads, kvHeads, dim } = p
         const got = run(device, p, dtype)
-        const expected = dtype === 'f32' ? f32([got.cache.length]).data : bf16([got.cache.length]).data
+        const cache = got.cache as Float32Array | Uint16Array
+        const expected = dtype === 'f32' ? f32([cache.length]).data : bf16([cache.length]).data
         const keys: number[] = []
         const wantKeys: number[] = []
         const wantQ: number[] = []
@@ -141,8 +151,8 @@ describe.each(DEVICES)('qk_norm_rope_store on %s', (device) => {
           const v = p.qkv.subarray((t + 1) * (heads + 2 * kvHeads) * dim - kvHeads * dim).subarray(0, kvHeads * dim)
           for (let h = 0; h < kvHeads; h++) {
             const [k, at] = [offset(p, p.slots[t]!, 0, h), offset(p, p.slots[t]!, 1, h)]
-            keys.push(...valuesOf(got.cache.subarray(k, k + dim)))
-            expected.set(got.cache.subarray(k, k + dim), k) // judged by its values below
+            keys.push(...valuesOf(cache.subarray(k, k + dim)))
+            expected.set(cache.subarray(k, k + dim), k) // judged by its values below
             const value = v.subarray(h * dim, (h + 1) * dim)
             expected.set(dtype === 'f32' ? value : toBf16(value), at)
           }
@@ -161,6 +171,45 @@ describe.each(DEVICES)('qk_norm_rope_store on %s', (device) => {
     expectSameBytes(rounded, toBf16(exact))
   })
 
+  it('stores in an FP8 cache what it stores in an f32 cache, divided by the scale and rounded to e4m3', () => {
+    for (const [dim, pageSize] of [
+      [64, 16],
+      [160, 3],
+    ] as const) {
+      const p = problem(device, { tokens: 20, heads: 6, kvHeads: 2, dim, rotary: 32, pageSize })
+      const [exact, rounded] = [run(device, p, 'f32').cache, run(device, p, 'fp8').cache]
+      const scales = scalesOf(p.kvHeads)
+      const tile = pageSize * dim
+      expectSameBytes(
+        rounded,
+        Uint8Array.from(exact, (x, i) => toE4m3(x, scales[Math.floor(i / tile) % scales.length]!)),
+      )
+    }
+  })
+
+  it('rounds to e4m3 in every case: each number, half way, beside that, too large, zeros, infinities and NaN', () => {
+    const numbers = Array.from({ length: 127 }, (_, bits) => fromE4m3Bits(bits))
+    const halves = numbers.slice(1).map((x, i) => (x + numbers[i]!) / 2)
+    const sizes = [numbers, halves, halves.map((x) => x * (1 + 2 ** -7)), halves.map((x) => x * (1 - 2 ** -7))].flat()
+    const cases = [...sizes, 2 ** -10, 2 ** -40, 2 ** -133, 449, 464, 480, 1e4, 3e38, Number.POSITIVE_INFINITY]
+    const all = [...cases, ...cases.map((x) => -x), Number.NaN]
+    const tokens = Math.ceil(all.length / 64)
+    const shape = { tokens, heads: 1, kvHeads: 1, dim: 64, rotary: 0, pageSize: 4 }
+    for (const scale of [1, 0.75, Math.fround(3e-4), 2 ** 20]) {
+      const p = { ...problem(device, shape), slots: Int32Array.from({ length: tokens }, (_, t) => t) }
+      const values = taken(
+        device,
+        Float32Array.from({ length: tokens * 64 }, (_, i) => all[i % all.length]! * scale),
+      )
+      for (let t = 0; t < tokens; t++) p.qkv.set(values.subarray(t * 64, (t + 1) * 64), t * 192 + 128)
+      const { cache } = run(device, p, 'fp8', 2, new Float32Array(LAYERS * 2).fill(scale))
+      const stored = Array.from({ length: tokens }, (_, t) => [...cache.subarray(offset(p, t, 1, 0)).subarray(0, 64)])
+      expect(stored.flat().map((bits) => ((bits & 0x7f) === 0x7f ? 0x7f : bits))).toEqual(
+        [...values].map((x) => toE4m3(x, scale)),
+      )
+    }
+  })
+
   it('rotates by an angle of zero at position 0', () => {
     const p = problem(device, { tokens: 3, heads: 2, kvHeads: 1, dim: 32, rotary: 16, pageSize: 4 })
     const still = run(device, { ...p, positions: new Int32Array(3) }, 'f32').q.data
@@ -173,6 +222,7 @@ describe.each(DEVICES)('qk_norm_rope_store on %s', (device) => {
     const p = problem(device, { tokens: 40, heads: 12, kvHeads: 2, dim: 128, rotary: 64, pageSize: 16 })
     const together = run(device, p, 'bf16')
     for (const threads of threadsOf(device)) {
+      expectSameBytes(run(device, p, 'fp8', threads).cache, run(device, p, 'fp8').cache)
       const again = run(device, p, 'bf16', threads)
       expectSameBytes(again.q.data, together.q.data)
       expectSameBytes(again.cache, together.cache)

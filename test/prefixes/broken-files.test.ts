@@ -155,9 +155,9 @@ describe('refused before any page is taken is a file with right checksums and', 
     [
       'another version',
       (f) => {
-        f.__metadata__!.version = '2'
+        f.__metadata__!.version = '1'
       },
-      'BAD_INPUT FILE: version: expected "1", found "2"',
+      'BAD_INPUT FILE: version: expected "2", found "1"',
     ],
     [
       'no metadata',
@@ -243,7 +243,7 @@ describe('refused before any page is taken is a file with right checksums and', 
   it('more index than anybody writes', async () => {
     const file = path.join(temporaryFolder(), 'prefixes.safetensors')
     const fields = {
-      __metadata__: { format: 'm2-engine prefixes', version: '1' },
+      __metadata__: { format: 'm2-engine prefixes', version: '2' },
       kv: { dtype: 'F32', shape: [0], data_offsets: [0, 0] },
       tokens: { dtype: 'I32', shape: [2 ** 32], data_offsets: [0, 2 ** 34] },
     }

@@ -11,6 +11,7 @@ import { Random } from '../reference/random'
 export const SMALL: PageFormat = {
   model: 'abc',
   kvDtype: 'f32',
+  kvScales: 'none',
   pageSize: 2,
   layers: 1,
   kvHeads: 1,

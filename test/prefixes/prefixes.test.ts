@@ -52,9 +52,10 @@ describe('saved prefixes', () => {
     const header = JSON.parse(bytes.toString('utf8', 8, start))
     expect(header.__metadata__).toEqual({
       format: 'm2-engine prefixes',
-      version: '1',
+      version: '2',
       model: 'abc',
       kvDtype: 'f32',
+      kvScales: 'none',
       pageSize: '2',
       layers: '1',
       kvHeads: '1',
@@ -94,9 +95,12 @@ describe('saved prefixes', () => {
     expect(next.contents()).toEqual([])
   })
 
-  it('are the same in bf16', async () => {
-    const format: PageFormat = { ...SMALL, kvDtype: 'bf16', layers: 3 }
-    expect(pageBytesOf(format)).toBe(96)
+  it.each([
+    ['bf16', 96],
+    ['fp8', 48],
+  ] as const)('are the same in %s', async (kvDtype, bytes) => {
+    const format: PageFormat = { ...SMALL, kvDtype, layers: 3 }
+    expect(pageBytesOf(format)).toBe(bytes)
     const cache = new MemoryCache(format, 4)
     cache.add([1, 2, 3, 4])
     const file = target()
@@ -284,6 +288,7 @@ describe('refused are', () => {
   it.each<[keyof PageFormat, PageFormat[keyof PageFormat], string]>([
     ['model', 'abd', 'model: expected "abd", found "abc"'],
     ['kvDtype', 'bf16', 'kvDtype: expected "bf16", found "f32"'],
+    ['kvScales', 'def', 'kvScales: expected "def", found "none"'],
     ['pageSize', 4, 'pageSize: expected "4", found "2"'],
     ['layers', 2, 'layers: expected "2", found "1"'],
     ['kvHeads', 2, 'kvHeads: expected "2", found "1"'],

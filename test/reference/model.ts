@@ -15,7 +15,11 @@ type Rounding = (values: Float64Array) => void
 
 const exact: Rounding = () => {}
 
+/** What becomes of the K (which 0) or V (1) of a token in a layer, [Hk D], on the way into the cache. */
+export type Keeping = (values: Float64Array, layer: number, which: number) => void
+
 interface Layer {
+  index: number
   inputNorm: Float64Array
   q: Float64Array
   k: Float64Array
@@ -43,7 +47,14 @@ export class ReferenceModel {
   readonly #head: Float64Array
   #state = new Float64Array()
 
-  constructor({ config, tensors }: ReferenceCheckpoint, numbers: 'float64' | 'naive bf16' = 'float64') {
+  readonly #keep: Keeping
+
+  constructor(
+    { config, tensors }: ReferenceCheckpoint,
+    numbers: 'float64' | 'naive bf16' = 'float64',
+    keep: Keeping = () => {},
+  ) {
+    this.#keep = keep
     const round = numbers === 'float64' ? exact : roundToBf16
     const raw = (name: string) => tensors.get(name) ?? fail(name)
     const weight = (name: string) => {
@@ -64,6 +75,7 @@ export class ReferenceModel {
       const attention = `${prefix}.self_attn`
       const moe = `${prefix}.block_sparse_moe`
       return {
+        index: layer,
         inputNorm: weight(`${prefix}.input_layernorm.weight`),
         q: weight(`${attention}.q_proj.weight`),
         k: weight(`${attention}.k_proj.weight`),
@@ -156,6 +168,8 @@ export class ReferenceModel {
     const q = this.#rope(this.#norm(this.#linear(layer.q, h), layer.qNorm, eps!), position)
     layer.keys[position] = this.#rope(this.#norm(this.#linear(layer.k, h), layer.kNorm, eps!), position)
     layer.values[position] = this.#linear(layer.v, h)
+    this.#keep(layer.keys[position]!, layer.index, 0)
+    this.#keep(layer.values[position]!, layer.index, 1)
 
     const out = new Float64Array(Hq! * D)
     const scores = new Float64Array(position + 1)

@@ -34,8 +34,9 @@ export function fromF16Bits(bits: number): number {
   return sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25))
 }
 
-/** Nearest, ties to even, of at most 448. */
+/** Nearest, ties to even, of at most 448; NaN stays NaN. */
 export function e4m3Bits(value: number): number {
+  if (Number.isNaN(value)) return 0x7f
   const size = Math.min(Math.abs(value), 448)
   const exponent = size < 2 ** -6 ? -6 : Math.floor(Math.log2(size))
   const steps = size / 2 ** (exponent - 3)
@@ -43,7 +44,9 @@ export function e4m3Bits(value: number): number {
   const half = steps - floor
   const mantissa = floor + (half > 0.5 || (half === 0.5 && floor % 2 === 1) ? 1 : 0)
   // As in f16Bits; a mantissa of 16 carries.
-  return (value < 0 ? 0x80 : 0) | (mantissa < 8 ? mantissa : ((exponent + 7) << 3) + mantissa - 8)
+  return (
+    (value < 0 || Object.is(value, -0) ? 0x80 : 0) | (mantissa < 8 ? mantissa : ((exponent + 7) << 3) + mantissa - 8)
+  )
 }
 
 export function fromE4m3Bits(bits: number): number {

@@ -100,6 +100,18 @@ M2_INLINE void transpose_keys(const float* const* tokens, int64_t dim, float* ou
   }
 }
 
+template <class S>
+M2_INLINE void transpose_keys(const f8* const* tokens, int64_t dim, float* out) {
+  float rows[16][kLanes];
+  for (int64_t d = 0; d < dim; d += kLanes) {
+    typename S::I words[16];
+    for (int j = 0; j < 16; j++) S::store(rows[j], S::load(tokens[j] + d));
+    for (int j = 0; j < 16; j++) words[j] = S::load_words(rows[j]);
+    S::transpose(words);
+    for (int j = 0; j < 16; j++) S::store(out + (d + j) * kScoreBlock, S::floats(words[j]));
+  }
+}
+
 // scores -> e^(score * scale - largest) of the first n of them, zeros up to the next multiple of 16; the head of a state: sum, largest
 template <class S>
 M2_INLINE void softmax_part(float* scores, int n, float scale, float* state) {
@@ -195,8 +207,11 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
 
 template <class S>
 void attend(const AttentionTask& task, int64_t chunk, float* states, float* scratch) {
-  if (task.kv.dtype == DType::kBf16) attend_in<S, bf16>(task, chunk, states, scratch);
-  else attend_in<S, float>(task, chunk, states, scratch);
+  switch (task.kv.dtype) {
+    case DType::kF8E4m3: return attend_in<S, f8>(task, chunk, states, scratch);
+    case DType::kBf16: return attend_in<S, bf16>(task, chunk, states, scratch);
+    default: return attend_in<S, float>(task, chunk, states, scratch);
+  }
 }
 
 template <class S>
@@ -225,7 +240,7 @@ void write_attention(const AttentionTask& task, const float* states) {
   for (int64_t i = task.first_row; i < task.last_row; i++, states += state_floats(dim)) {
     const int64_t query = i / task.group, head = task.kv_head * task.group + i % task.group;
     float* out = task.out + (query * task.heads + head) * dim;
-    for (int64_t d = 0; d < dim; d += kLanes) S::store(out + d, S::div(S::load(states + kLanes + d), S::set(states[0])));
+    for (int64_t d = 0; d < dim; d += kLanes) S::store(out + d, S::mul(S::div(S::load(states + kLanes + d), S::set(states[0])), S::set(task.value_scale)));
   }
 }
 

@@ -45,8 +45,12 @@ M2_INLINE void norm_rope_head(const float* x, const float* weight, float inverse
 }
 
 template <class S, class T>
-M2_INLINE void store_head(const float* x, int64_t dim, T* slot) {
+M2_INLINE void store_head(const float* x, int64_t dim, T* slot, float /*scale*/) {
   for (int64_t i = 0; i < dim; i += kLanes) S::store(slot + i, S::load(x + i));
+}
+template <class S>
+M2_INLINE void store_head(const float* x, int64_t dim, f8* slot, float scale) {
+  for (int64_t i = 0; i < dim; i++) slot[i] = to_f8(x[i] / scale);
 }
 
 template <class S, class T>
@@ -56,8 +60,8 @@ M2_INLINE void store_kv(const QkTask& task, int64_t slot, const float* k, const 
   for (int64_t h = 0; h < task.kv.heads; h++) {
     float head[kMaxHeadDim];
     norm_rope_head<S>(k + h * dim, task.k_weight + h * dim, k_inverse, rope, task.rotary, dim, head);
-    store_head<S>(head, dim, cache + task.kv.tile(page, task.layer, 0, h) + offset);
-    store_head<S>(v + h * dim, dim, cache + task.kv.tile(page, task.layer, 1, h) + offset);
+    store_head<S>(head, dim, cache + task.kv.tile(page, task.layer, 0, h) + offset, task.kv.scale(task.layer, 0, h));
+    store_head<S>(v + h * dim, dim, cache + task.kv.tile(page, task.layer, 1, h) + offset, task.kv.scale(task.layer, 1, h));
   }
 }
 
@@ -72,8 +76,11 @@ void qk_norm_rope_store(const QkTask& task, int64_t first, int64_t last) {
       norm_rope_head<S>(q + h * dim, task.q_weight + h * dim, q_inverse, rope, task.rotary, dim, task.q + t * q_width + h * dim);
     }
     if (task.slots[t] < 0) continue;
-    if (task.kv.dtype == DType::kBf16) store_kv<S, bf16>(task, task.slots[t], k, v, k_inverse, rope);
-    else store_kv<S, float>(task, task.slots[t], k, v, k_inverse, rope);
+    switch (task.kv.dtype) {
+      case DType::kF8E4m3: store_kv<S, f8>(task, task.slots[t], k, v, k_inverse, rope); break;
+      case DType::kBf16: store_kv<S, bf16>(task, task.slots[t], k, v, k_inverse, rope); break;
+      default: store_kv<S, float>(task, task.slots[t], k, v, k_inverse, rope);
+    }
   }
 }
 

@@ -1,9 +1,9 @@
-// Attention. The kernels here are for a bf16 cache and heads of 64 or 128 dims; general.cu has the rest. work.h says how the work is shared out, order.h in
+// Attention. The kernels here are for a cache of bf16 or e4m3 (T) and heads of 64 or 128 dims; general.cu has the rest. work.h says how the work is shared out, order.h in
 // which order a row is summed, team.h and rows.h how.
 //
-//   attention_kernel<D, 1>   decoding: a team is a warp with a row tile of 16, a block has up to four
-//   attention_kernel<D, 8>   prompts: a team is a block with a row tile of 128
-//   merge_kernel<D, rows>    joins the states of row tiles that were cut: a warp per row, eight states on their way at once
+//   attention_kernel<T, D, 1>  decoding: a team is a warp with a row tile of 16, a block has up to four
+//   attention_kernel<T, D, 8>  prompts: a team is a block with a row tile of 128
+//   merge_kernel<D, rows>      joins the states of row tiles that were cut: a warp per row, eight states on their way at once
 //
 // One block per multiprocessor. Each row tile reads its K and V once: for decoding that is all there is to read, prompts read it once per 128 rows, mostly
 // from L2. A cut row tile also writes and reads (D + 2) 4 bytes for each row and piece.
@@ -25,7 +25,7 @@ constexpr int64_t kMostContext = int64_t{1} << 30;
 template <int kWarps>
 constexpr int kMostThreads = kWarp * (kWarps == 1 ? kDecodeTeams : kWarps);
 
-template <int D, int kWarps>
+template <class T, int D, int kWarps>
 __global__ void __launch_bounds__(kMostThreads<kWarps>, 1) attention_kernel(const AttentionTask task, const AttentionScratch scratch) {
   M2_SHARED(int64_t, sums, [kMostThreads<kWarps> + 1]);
   M2_SHARED(Job, jobs, [kMostThreads<kWarps> / kWarp / kWarps]);
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kMostThreads<kWarps>, 1) attention_kernel(cons
   ptx::wait_for_previous_kernel();
   while (x < work.begin(worker + 1)) {
     meet<kWarps>();  // the job is there
-    if (job.part.first < job.part.end) attend<D, kWarps>(task, scratch, job);
+    if (job.part.first < job.part.end) attend<T, D, kWarps>(task, scratch, job);
     x = job.unit.end;
     meet<kWarps>();  // nobody is at it any more, nor at its tiles
     find_job(x);
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kMergeThreads) merge_kernel(const AttentionTas
     bool finite = true;
 #pragma unroll
     for (int i = 0; i < Own<D>::kOwn; i++) finite = finite && is_finite(state.o.v[i]);
-    const float factor = result_factor(__all_sync(kFullMask, finite), state.l);
+    const float factor = result_factor(__all_sync(kFullMask, finite), state.l) * task.kv.scale(task.layer, 1, job.unit.kv_head);
     uint32_t* to = reinterpret_cast<uint32_t*>(task.out + job.unit.place(task, job.unit.row + row) * D) + lane * Own<D>::kOwn / 2;
 #pragma unroll
     for (int i = 0; i < Own<D>::kOwn; i += 2) to[i / 2] = pack_bf16(result(state.o.v[i], factor), result(state.o.v[i + 1], factor));
@@ -157,38 +157,38 @@ struct Plan {
   size_t scratch_bytes(int64_t dim) const { return total_bytes(dim) + states() * (dim * sizeof(float) + sizeof(float2)); }
 };
 
-constexpr int64_t ring_bytes(int64_t dim) { return kRingTiles * 2 * kTileTokens * dim * 2; }
-
-Plan decode_plan(const Machine& m, int64_t dim, int64_t group, int64_t max_queries, int64_t max_context) {
-  const int teams = std::min(kDecodeTeams, static_cast<int>((m.shared_per_block() - 4096) / ring_bytes(dim))), workers = m.multiprocessors() * teams;
+// ring: bytes of a team's shared memory
+Plan decode_plan(const Machine& m, int ring, int64_t group, int64_t max_queries, int64_t max_context) {
+  const int teams = std::min(kDecodeTeams, static_cast<int>((m.shared_per_block() - 4096) / ring)), workers = m.multiprocessors() * teams;
   return {.blocks = static_cast<unsigned>(m.multiprocessors()), .threads = static_cast<unsigned>(teams * kWarp), .workers = workers, .warps = 1,
-          .shared = static_cast<size_t>(teams * ring_bytes(dim)), .room = std::max(Work<kDecodeRows>::kSlots, spans(static_cast<int>(max_context))),
+          .shared = static_cast<size_t>(teams) * ring, .room = std::max(Work<kDecodeRows>::kSlots, spans(static_cast<int>(max_context))),
           .rows = static_cast<int>(std::min(kDecodeRows / group, max_queries) * group)};
 }
-Plan prefill_plan(const Machine& m, int64_t dim, int64_t max_context) {
+Plan prefill_plan(const Machine& m, int ring, int64_t max_context) {
   return {.blocks = static_cast<unsigned>(m.multiprocessors()), .threads = kPrefillWarps * kWarp, .workers = m.multiprocessors(), .warps = kPrefillWarps,
-          .shared = static_cast<size_t>(ring_bytes(dim)), .room = std::max(Work<kPrefillRows>::kSlots, spans(static_cast<int>(max_context))), .rows = kPrefillRows};
+          .shared = static_cast<size_t>(ring), .room = std::max(Work<kPrefillRows>::kSlots, spans(static_cast<int>(max_context))), .rows = kPrefillRows};
 }
 
 bool has_kernels(int64_t dim) { return dim == 64 || dim == 128; }
 
-template <int D, int kWarps>
+template <class T, int D, int kWarps>
 void launch_teams(const Machine& m, const AttentionTask& task, const Plan& plan) {
   constexpr int kRows = 16 * kWarps;
   char* memory = static_cast<char*>(m.scratch(plan.scratch_bytes(D)));
   float* o = reinterpret_cast<float*>(memory + plan.total_bytes(D));
   const AttentionScratch scratch{reinterpret_cast<float4*>(memory), o, reinterpret_cast<float2*>(o + plan.states() * D), plan.room, plan.rows};
-  launch<attention_kernel<D, kWarps>>(m, {.grid = plan.blocks, .block = plan.threads, .shared = plan.shared}, task, scratch);
+  launch<attention_kernel<T, D, kWarps>>(m, {.grid = plan.blocks, .block = plan.threads, .shared = plan.shared}, task, scratch);
   if (plan.workers == 1) return;
   const unsigned row_groups = static_cast<unsigned>((plan.rows + kMergeThreads / kWarp - 1) / (kMergeThreads / kWarp));
   launch<merge_kernel<D, kRows>>(m, {.grid = dim3(plan.workers - 1, row_groups), .block = kMergeThreads}, task, scratch, plan.workers);
 }
 
-template <int D>
+template <class T, int D>
 void attention_of(const Machine& m, const AttentionArgs& a, const AttentionTask& task) {
   const int64_t max_context = std::min<int64_t>(a.page_tables.size(1) * a.kv.page_size, kMostContext);
-  if (task.group <= kDecodeRows) launch_teams<D, 1>(m, task, decode_plan(m, D, task.group, a.max_queries, max_context));
-  if (a.max_queries * task.group > kDecodeRows) launch_teams<D, kPrefillWarps>(m, task, prefill_plan(m, D, max_context));
+  constexpr int kRing = ring_bytes(D, sizeof(T));
+  if (task.group <= kDecodeRows) launch_teams<T, D, 1>(m, task, decode_plan(m, kRing, task.group, a.max_queries, max_context));
+  if (a.max_queries * task.group > kDecodeRows) launch_teams<T, D, kPrefillWarps>(m, task, prefill_plan(m, kRing, max_context));
 }
 
 }  // namespace
@@ -196,8 +196,9 @@ void attention_of(const Machine& m, const AttentionArgs& a, const AttentionTask&
 size_t attention_scratch(const Machine& m, const Workload& w) {
   if (!has_kernels(w.head_dim)) return 0;
   const int64_t group = w.heads / w.kv_heads, context = w.max_context + 1024;  // as page tables have it: whole pages
-  const size_t decode = group <= kDecodeRows ? decode_plan(m, w.head_dim, group, kDecodeRows, context).scratch_bytes(w.head_dim) : 0;
-  return std::max(decode, prefill_plan(m, w.head_dim, context).scratch_bytes(w.head_dim));
+  const int ring = ring_bytes(static_cast<int>(w.head_dim), 1);                 // the smaller one: it lets more teams work
+  const size_t decode = group <= kDecodeRows ? decode_plan(m, ring, group, kDecodeRows, context).scratch_bytes(w.head_dim) : 0;
+  return std::max(decode, prefill_plan(m, ring, context).scratch_bytes(w.head_dim));
 }
 
 void attention(const Machine& m, const AttentionArgs& a) {
@@ -208,9 +209,14 @@ void attention(const Machine& m, const AttentionArgs& a) {
                            a.cu_seqlens_q.as<int32_t>(), a.context_lens.as<int32_t>(), static_cast<int>(a.page_tables.size(1)), static_cast<int>(a.rows.size(0)),
                            static_cast<int>(heads), static_cast<int>(heads / a.kv.heads), scale, std::signbit(a.scale) ? 0x80008000u : 0};
   const bool few_rows = a.kv.pages * (a.kv.page_elements() / dim) <= std::numeric_limits<uint32_t>::max();
-  if (a.kv.dtype != DType::kBf16 || !has_kernels(dim) || !few_rows) return general_attention(m, task, a.kv.dtype, a.q.size(0));
-  if (dim == 128) attention_of<128>(m, a, task);
-  else attention_of<64>(m, a, task);
+  if (a.kv.dtype == DType::kF32 || !has_kernels(dim) || !few_rows) return general_attention(m, task, a.kv.dtype, a.q.size(0));
+  const auto run = [&](auto element) {
+    using T = decltype(element);
+    if (dim == 128) attention_of<T, 128>(m, a, task);
+    else attention_of<T, 64>(m, a, task);
+  };
+  if (a.kv.dtype == DType::kBf16) run(__nv_bfloat16());
+  else run(f8());
 }
 
 }  // namespace m2::cuda

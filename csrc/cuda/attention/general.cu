@@ -8,6 +8,7 @@
 // The warps' states are joined in order. Plain float32; K and V are read once for each query head, from L2 where heads share them.
 #include "cuda/attention/general.h"
 
+#include "cuda/float8.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/launch.h"
 #include "cuda/vectors.h"
@@ -19,6 +20,11 @@ constexpr int kWarps = 4, kMostDim = 256, kOwn = kMostDim / kWarp;
 
 __device__ __forceinline__ float load_one(const float* from) { return *from; }
 __device__ __forceinline__ float load_one(const __nv_bfloat16* from) { return __bfloat162float(*from); }
+__device__ __forceinline__ float load_one(const f8* from) { return f8_to_f32(*from); }
+__device__ __forceinline__ void load_eight(const f8* from, float (&values)[8]) {
+  const uint4 wide = f8x8_to_bf16(*reinterpret_cast<const uint2*>(from));
+  load_bf16x8(reinterpret_cast<const __nv_bfloat16*>(&wide), values);
+}
 __device__ __forceinline__ void load_eight(const __nv_bfloat16* from, float (&values)[8]) { load_bf16x8(from, values); }
 __device__ __forceinline__ void load_eight(const float* from, float (&values)[8]) {
 #pragma unroll
@@ -65,7 +71,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
   for (int d = threadIdx.x; d < dim; d += kWarps * kWarp) q[d] = __bfloat162float(task.q[place + d]);
   __syncthreads();
 
-  const float scale = task.flip_sign ? -task.scale : task.scale;
+  const int kv_head = head / task.group;
+  const float positive_scale = score_scale(task, kv_head), scale = task.flip_sign ? -positive_scale : positive_scale, value_scale = kv.scale(task.layer, 1, kv_head);
   float o[kOwn] = {}, m = -kInfinity, l = 0;
   for (int first = warp * kWarp, turn = 0; first < tokens; first += kWarps * kWarp, turn ^= 1) {
     const int count = min(kWarp, tokens - first);
@@ -116,7 +123,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
       total_l = join(total_l, part[kMostDim + 1]);
       sum = join(sum, part[d]);
     }
-    task.out[place + d] = __float2bfloat16_rn(sum / total_l);
+    task.out[place + d] = __float2bfloat16_rn(sum / total_l * value_scale);
   }
 }
 
@@ -124,8 +131,11 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
 
 void general_attention(const Machine& m, const AttentionTask& task, DType cache, int64_t tokens) {
   const Launch l{.grid = static_cast<unsigned>(tokens * task.heads), .block = kWarps * kWarp};
-  if (cache == DType::kBf16) launch<general_attention_kernel<__nv_bfloat16>>(m, l, task);
-  else launch<general_attention_kernel<float>>(m, l, task);
+  switch (cache) {
+    case DType::kF8E4m3: return launch<general_attention_kernel<f8>>(m, l, task);
+    case DType::kBf16: return launch<general_attention_kernel<__nv_bfloat16>>(m, l, task);
+    default: return launch<general_attention_kernel<float>>(m, l, task);
+  }
 }
 
 }  // namespace m2::cuda

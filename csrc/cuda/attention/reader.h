@@ -2,10 +2,14 @@
 // row r lies at piece c ^ (r % 8) of the row, so that ldmatrix, which reads the same piece of eight rows, meets all banks. Rows behind the context are zeros:
 // what lies in their memory is nobody's.
 //
-// A team of kWarps warps copies a tile together, each warp 32 / kWarps rows of it, whole rows of 128 or 256 bytes at a time. Each lane finds the place of one
+// A team of kWarps warps copies a tile together, each warp 32 / kWarps rows of it, whole rows of 64 to 256 bytes at a time. Each lane finds the place of one
 // token and passes it around: so any page size goes the same way, at one look into the page table per token and team.
+//
+// A tile of e4m3 comes as it lies in the cache, row behind row, and is widened to one of bf16 when it is there: once for all rows of the team, and what works
+// on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
 #pragma once
 #include "cuda/attention/work.h"
+#include "cuda/float8.h"
 #include "cuda/ptx/async_copy.h"
 
 namespace m2::cuda {
@@ -23,10 +27,13 @@ __device__ __forceinline__ void meet(M2_SITE) {
   else __syncthreads(M2_THIS_SITE);
 }
 
-template <int D, int kWarps>
+constexpr int tile_bytes(int dim, int element_bytes) { return 2 * kTileTokens * dim * element_bytes; }  // K, and V behind it
+
+// T: element type of the cache
+template <class T, int D, int kWarps>
 class TileReader {
  public:
-  static constexpr int kBytes = 2 * kTileTokens * D * 2;  // of a tile: K, and V behind it
+  static constexpr int kBytes = tile_bytes(D, sizeof(T));
 
   __device__ __forceinline__ TileReader(const AttentionTask& task, const Unit& unit) : task_(task), unit_(unit) {}
 
@@ -44,17 +51,19 @@ class TileReader {
     for (int i = 0; i < kRows; i += kAtOnce) {
       const int local = i + lane / kPieces, row = first_row() + local;
       uint32_t from = __shfl_sync(kFullMask, key_row, local);
+      if (kAtOnce > kRows && local >= kRows) break;  // lanes for more rows than the warp has
 #pragma unroll
       for (int which = 0; which < 2; which++, from += heads * page_size) {
-        ptx::cp_async_16(to + which * kBytes / 2 + row * D * 2 + (piece ^ row % 8) * 16, static_cast<const __nv_bfloat16*>(task_.kv.data) + static_cast<int64_t>(from) * D + piece * 8,
-                         begin + row < context ? 16 : 0);
+        ptx::cp_async_16(to + which * kBytes / 2 + row * kRowBytes + (kIsWide ? piece ^ row % 8 : piece) * 16,
+                         static_cast<const uint8_t*>(task_.kv.data) + static_cast<int64_t>(from) * kRowBytes + piece * 16, begin + row < context ? 16 : 0);
       }
     }
   }
 
  private:
-  static constexpr int kRows = kTileTokens / kWarps;                // that a warp copies
-  static constexpr int kPieces = D / 8, kAtOnce = kWarp / kPieces;  // of a row; rows at once
+  static constexpr bool kIsWide = sizeof(T) == 2;
+  static constexpr int kRows = kTileTokens / kWarps, kRowBytes = D * sizeof(T);  // that a warp copies
+  static constexpr int kPieces = kRowBytes / 16, kAtOnce = kWarp / kPieces;      // of a row; rows at once
 
   __device__ __forceinline__ static int first_row() { return warp_of_team<kWarps>() * kRows; }
   __device__ __forceinline__ static int found_row() { return first_row() + threadIdx.x % kRows; }
@@ -63,6 +72,17 @@ class TileReader {
   const Unit& unit_;
   uint32_t page_, offset_;  // of the lane's token
 };
+
+// A tile of e4m3 as one of bf16. By the whole team, when the tile is there and nobody is at the one of bf16.
+template <int D, int kWarps>
+__device__ __forceinline__ void widen_tile(const uint8_t* from, uint8_t* to) {
+  constexpr int kPieces = D / 8, kThreads = kWarps * kWarp;
+#pragma unroll 4
+  for (int i = threadIdx.x % kThreads; i < 2 * kTileTokens * kPieces; i += kThreads) {
+    const int row = i / kPieces, piece = i % kPieces;  // rows of K, then of V
+    reinterpret_cast<uint4*>(to)[row * kPieces + (piece ^ row % 8)] = f8x8_to_bf16(reinterpret_cast<const uint2*>(from)[i]);
+  }
+}
 
 // A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of the tile become zeros, and their tokens come back as bits,
 // for the rows that do see them. By the whole team, when the tile is there.

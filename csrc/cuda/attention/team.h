@@ -1,5 +1,5 @@
 // What a team of kWarps warps, with 16 rows each, does with its part of a row tile's context. The team's ring in shared memory has three tiles of keys and
-// values: one in use, two on their way.
+// values: one in use, two on their way. Of e4m3 there is one of bf16 behind them: the tile in use.
 //
 //   end of chunk   its state goes into the span's, in registers; or to memory, where the row tile is cut at chunks
 //   end of span    its state goes into the row's, which waits in memory; or to memory for the merge kernel, where the row tile is cut at spans
@@ -10,6 +10,7 @@
 namespace m2::cuda {
 
 constexpr int kRingTiles = 3;
+constexpr int ring_bytes(int dim, int element_bytes) { return kRingTiles * tile_bytes(dim, element_bytes) + (element_bytes == 1 ? tile_bytes(dim, 2) : 0); }
 
 // What a team is at, in shared memory: registers are short.
 struct Job {
@@ -46,7 +47,7 @@ __device__ __forceinline__ void write_rows(const AttentionTask& task, const Unit
 #pragma unroll
     for (int n = 0; n < D / 8; n++) finite = finite && is_finite(state.o[n][2 * half]) && is_finite(state.o[n][2 * half + 1]);
     const unsigned others = __ballot_sync(kFullMask, finite) >> lane / 4 * 4 & 15;  // the row's four lanes
-    const float factor = result_factor(others == 15, state.l[half]);
+    const float factor = result_factor(others == 15, state.l[half]) * task.kv.scale(task.layer, 1, unit.kv_head);
     const int row = first_row<kWarps>(unit) + 8 * half;
     if (row >= unit.rows) continue;
     uint32_t* to = reinterpret_cast<uint32_t*>(task.out + unit.place(task, row) * D) + lane % 4;
@@ -102,13 +103,13 @@ __device__ __forceinline__ void keep_total(const AttentionScratch& scratch, cons
   total[D / 8 * kWarp] = {span.m[0], span.m[1], span.l[0], span.l[1]};
 }
 
-template <int D, int kWarps>
+template <class T, int D, int kWarps>
 __device__ __forceinline__ void attend(const AttentionTask& task, const AttentionScratch& scratch, const Job& job) {
   M2_DYNAMIC_SHARED(rings);
-  constexpr int kBytes = TileReader<D, kWarps>::kBytes, kAhead = (kRingTiles - 1) * kTileTokens;
-  uint8_t* ring = rings + (kWarps == 1 ? threadIdx.x / kWarp : 0) * kRingTiles * kBytes;
+  constexpr int kBytes = TileReader<T, D, kWarps>::kBytes, kWideBytes = tile_bytes(D, 2), kAhead = (kRingTiles - 1) * kTileTokens;
+  uint8_t* ring = rings + (kWarps == 1 ? threadIdx.x / kWarp : 0) * ring_bytes(D, sizeof(T));
   const Unit& unit = job.unit;
-  TileReader<D, kWarps> reader(task, unit);
+  TileReader<T, D, kWarps> reader(task, unit);
   int begin = job.part.first, slot = 0;  // of the tile
   reader.find(begin);
   uint32_t q[D / 16][4];
@@ -135,7 +136,13 @@ __device__ __forceinline__ void attend(const AttentionTask& task, const Attentio
     ptx::cp_async_commit();
     reader.find(end + kAhead);
 
-    uint8_t *keys = ring + slot * kBytes, *values = keys + kBytes / 2;
+    uint8_t* keys = ring + slot * kBytes;
+    if constexpr (sizeof(T) == 1) {
+      widen_tile<D, kWarps>(keys, ring + kRingTiles * kBytes);
+      meet<kWarps>();  // the tile of bf16 is there
+      keys = ring + kRingTiles * kBytes;
+    }
+    uint8_t* values = keys + kWideBytes / 2;
     slot = slot == kRingTiles - 1 ? 0 : slot + 1;
     uint32_t hidden = 0;
     if (unit.seen < min(end, unit.context())) hidden = hide_non_finite<D, kWarps>(values);  // not every row sees all that is there
@@ -148,7 +155,7 @@ __device__ __forceinline__ void attend(const AttentionTask& task, const Attentio
         mask_scores(scores, last, hidden);
       }
       Weights weights;
-      weigh<D>(scores, task.scale, chunk, sums, weights);
+      weigh<D>(scores, score_scale(task, unit.kv_head), chunk, sums, weights);
       add_values<D>(weights, ptx::shared_address(values), chunk, sums);
     }
 

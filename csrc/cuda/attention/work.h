@@ -28,6 +28,11 @@ struct AttentionTask {
   uint32_t flip_sign;  // xor of two elements of q: the scale's sign
 };
 
+// What a product of q with a key of that head is multiplied by. Neither 0 nor infinite: those would make NaN of what is masked.
+__device__ __forceinline__ float score_scale(const AttentionTask& task, int kv_head) {
+  return fminf(fmaxf(task.scale * task.kv.scale(task.layer, 0, kv_head), std::numeric_limits<float>::min()), std::numeric_limits<float>::max());
+}
+
 constexpr int kDecodeRows = 16, kPrefillRows = 128;
 
 // A sequence's queries in the step.
