@@ -138,6 +138,17 @@ describe('weightDtype', () => {
     expect(await answer(awq, { device: 'cpu', weightDtype: 'int4' })).toEqual(await answer(awq, { device: 'cpu' }))
   })
 
+  it('"int4" keeps cached prefixes apart from those of the weights as they are stored', async () => {
+    const dir = modelFolder({ geometry: GEOMETRY })
+    const file = path.join(temporaryFolder(), 'prefixes')
+    const options = { device: 'cpu', pageSize: 16 } as const
+    await using plain = await Engine.load(dir, options)
+    await plain.generate(PROMPT, { maxTokens: 1 }).result()
+    await plain.savePrefixes(file)
+    await using quantised = await Engine.load(dir, { ...options, weightDtype: 'int4' })
+    expect(await failure(() => quantised.loadPrefixes(file))).toMatch(/expected .*quantised.*, found /)
+  })
+
   it('"fp8" is refused where there is none', async () => {
     const dir = modelFolder({ geometry: GEOMETRY, int4: AWQ })
     expect(await failure(() => answer(dir, { device: 'cpu', weightDtype: 'fp8' }))).toBe(
