@@ -143,10 +143,14 @@ describe('m2 info', () => {
 
   it('proposes to quantise what does not fit otherwise', async () => {
     const [cpu, gpu] = (await report([], [device('cpu', 11 * MiB), device('cuda:0', 275 * MiB)])).devices
-    expect(cpu!.advice[0]).toMatch(
-      /^weightDtype: "int4" makes it fit, with \S+ MiB of weights and a context of [\d,]+ tokens, for some quality$/,
-    )
-    expect(gpu!.advice).toEqual([expect.stringMatching(/must be free/)])
+    for (const { advice } of [cpu!, gpu!]) {
+      expect(advice[0]).toMatch(
+        /^weightDtype: "int4" makes it fit, with \S+ MiB of weights and a context of [\d,]+ tokens, for some quality$/,
+      )
+    }
+    const dir = modelFolder({ int4: { form: 'awq', group: 32, symmetric: true, scaleDtype: 'F16' } })
+    const [packed] = (await report([dir], [device('cpu', 20_000)])).devices
+    expect(packed!.advice).toEqual([expect.stringMatching(/must be free/)])
   })
 
   it('describes a checkpoint that cannot be loaded yet, and what it would take as bf16', async () => {

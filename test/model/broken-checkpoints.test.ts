@@ -3,8 +3,8 @@ import { readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileS
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Engine, type EngineOptions } from '../../lib/index'
-import { type RandomModel, safetensorsBytes, type TensorToWrite, withHeader } from '../reference/checkpoint-writer'
-import { failure, modelFolder, spoil, writeJson } from './folder'
+import { type RandomModel, withHeader } from '../reference/checkpoint-writer'
+import { failure, modelFolder, rewrite, spoil, writeJson } from './folder'
 
 const WEIGHTS = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
@@ -16,20 +16,6 @@ const INT4 = { group: 32, symmetric: false, scaleDtype: 'F16' } as const
 const AWQ: Partial<RandomModel> = { int4: { form: 'awq', ...INT4 } }
 const GPTQ: Partial<RandomModel> = { int4: { form: 'gptq', ...INT4 } }
 const PACKED: Partial<RandomModel> = { int4: { form: 'compressed-tensors', ...INT4 } }
-
-/** The tensors of the folder's one file, by name, changed and written again. */
-function rewrite(dir: string, change: (tensors: Map<string, TensorToWrite>) => void): void {
-  const bytes = readFileSync(path.join(dir, WEIGHTS))
-  const start = 8 + Number(bytes.readBigUInt64LE(0))
-  const { __metadata__, ...header } = JSON.parse(bytes.toString('utf8', 8, start))
-  const tensors = new Map<string, TensorToWrite>()
-  for (const [name, { dtype, shape, data_offsets: range }] of Object.entries<{ [key: string]: never }>(header)) {
-    const data = new Uint8Array(bytes.subarray(start + range![0], start + range![1]))
-    tensors.set(name, { name, dtype: dtype!, shape: shape!, data })
-  }
-  change(tensors)
-  writeFileSync(path.join(dir, WEIGHTS), safetensorsBytes([...tensors.values()]))
-}
 
 const without = (name: string) => (dir: string) => rewrite(dir, (tensors) => tensors.delete(name))
 

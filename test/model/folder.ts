@@ -6,7 +6,12 @@ import { onTestFinished } from 'vitest'
 import type { M2Error } from '../../lib/errors'
 import type { ModelShape } from '../../lib/model/config'
 import type { ModelGeometry } from '../../lib/native'
-import { type RandomModel, writeRandomModel } from '../reference/checkpoint-writer'
+import {
+  type RandomModel,
+  safetensorsBytes,
+  type TensorToWrite,
+  writeRandomModel,
+} from '../reference/checkpoint-writer'
 
 export const TINY: ModelGeometry = {
   vocabSize: 40,
@@ -52,6 +57,20 @@ export function modelFolder(model: Partial<RandomModel> = {}): string {
   const dir = temporaryFolder()
   writeRandomModel(dir, { geometry: TINY, seed: 1, ...model })
   return dir
+}
+
+/** The tensors of the folder's one file, by name, changed and written again. */
+export function rewrite(dir: string, change: (tensors: Map<string, TensorToWrite>) => void): void {
+  const bytes = readFileSync(path.join(dir, 'model.safetensors'))
+  const start = 8 + Number(bytes.readBigUInt64LE(0))
+  const { __metadata__, ...header } = JSON.parse(bytes.toString('utf8', 8, start))
+  const tensors = new Map<string, TensorToWrite>()
+  for (const [name, { dtype, shape, data_offsets: range }] of Object.entries<{ [key: string]: never }>(header)) {
+    const data = new Uint8Array(bytes.subarray(start + range![0], start + range![1]))
+    tensors.set(name, { name, dtype: dtype!, shape: shape!, data })
+  }
+  change(tensors)
+  writeFileSync(path.join(dir, 'model.safetensors'), safetensorsBytes([...tensors.values()]))
 }
 
 /** Overwrites a bf16 tensor of the folder's one file with NaN, from element `from` on. */

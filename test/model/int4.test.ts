@@ -12,7 +12,10 @@ import { createOps } from '../../lib/ops'
 import { DEVICES, isThere } from '../devices'
 import { readCheckpoint } from '../reference/checkpoint-reader'
 import { encode, type RandomModel, safetensorsBytes } from '../reference/checkpoint-writer'
-import { failure, modelFolder, temporaryFolder, writeJson } from './folder'
+import { dequantizeInt4, int4Config, packInt4 } from '../reference/int4-formats'
+import { fromBf16Bits } from '../reference/number-formats'
+import { Random } from '../reference/random'
+import { failure, modelFolder, rewrite, TINY, temporaryFolder, writeJson } from './folder'
 
 const GEOMETRY: ModelGeometry = {
   ...{ vocabSize: 300, hiddenSize: 160, layers: 2, heads: 6, kvHeads: 1, headDim: 64, rotaryDim: 32, ropeTheta: 5e6 },
@@ -117,6 +120,33 @@ describe.each(MODELS)('a checkpoint in %s', (_, model) => {
   )
 })
 
+describe('a matrix of more than 8 MiB of codes', () => {
+  it.each(['awq', 'gptq', 'compressed-tensors'] as const)('is packed piece by piece: %s', async (form) => {
+    const geometry = { ...TINY, vocabSize: 2 ** 19 + 136, layers: 1 }
+    const [rows, cols, groups] = [geometry.vocabSize, geometry.hiddenSize, 1]
+    const random = new Random(1)
+    const codes = new Uint8Array(rows * cols).map(() => random.integer(16))
+    const zeros = new Uint8Array(rows * groups).map(() => 1 + random.integer(15))
+    const scales = new Float64Array(rows * groups).map(() => fromBf16Bits(0x3c00 + random.integer(128)))
+    const matrix = { rows, cols, group: 32, codes, zeros, scales }
+    const storage = { form, group: 32, symmetric: false, scaleDtype: 'BF16' } as const
+    const whole = modelFolder({ geometry })
+    const packed = modelFolder({ geometry, config: { quantization_config: int4Config(storage) } })
+    rewrite(whole, (tensors) => {
+      tensors.get('lm_head.weight')!.data = encode(dequantizeInt4(matrix), 'BF16')
+    })
+    rewrite(packed, (tensors) => {
+      tensors.delete('lm_head.weight')
+      for (const { part, ...tensor } of packInt4(matrix, storage)) {
+        tensors.set(`lm_head.${part}`, { name: `lm_head.${part}`, ...tensor })
+      }
+    })
+    const found = await answer(packed, { device: 'cpu' })
+    expect(found.weights).toBe('int4')
+    expect(found.said).toEqual((await answer(whole, { device: 'cpu' })).said)
+  })
+})
+
 describe('weightDtype', () => {
   it('"int4" quantises experts that are stored otherwise, and nothing else', async () => {
     const dir = modelFolder({ geometry: GEOMETRY, seed: 3 })
@@ -136,6 +166,17 @@ describe('weightDtype', () => {
     expect(both.bytes).toBeLessThan(held.bytes)
     const awq = modelFolder({ geometry: GEOMETRY, seed: 3, int4: AWQ })
     expect(await answer(awq, { device: 'cpu', weightDtype: 'int4' })).toEqual(await answer(awq, { device: 'cpu' }))
+  })
+
+  it('"int4" keeps cached prefixes apart from those of the weights as they are stored', async () => {
+    const dir = modelFolder({ geometry: GEOMETRY })
+    const file = path.join(temporaryFolder(), 'prefixes')
+    const options = { device: 'cpu', pageSize: 16 } as const
+    await using plain = await Engine.load(dir, options)
+    await plain.generate(PROMPT, { maxTokens: 1 }).result()
+    await plain.savePrefixes(file)
+    await using quantised = await Engine.load(dir, { ...options, weightDtype: 'int4' })
+    expect(await failure(() => quantised.loadPrefixes(file))).toMatch(/expected .*quantised.*, found /)
   })
 
   it('"fp8" is refused where there is none', async () => {
