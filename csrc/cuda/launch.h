@@ -17,7 +17,7 @@ struct Launch {
   size_t shared = 0;  // bytes of dynamic shared memory
 };
 
-// "attention_kernel<128, 1>", from how the compiler prints this function; without namespaces.
+// "merge_kernel<128, 16>", from how the compiler prints this function; without namespaces.
 template <auto kKernel>
 const std::string& kernel_name() {
   static const std::string name = [](std::string_view text) {

@@ -106,7 +106,8 @@ export function fakeShell(fake: FakeOptions = {}) {
       interrupt = handler
     },
     load: async (dir?: string, options?: EngineOptions) => {
-      seen.loads.push([dir, options?.device])
+      const { onProgress: _, ...given } = options ?? {}
+      seen.loads.push([dir, given])
       options?.onProgress?.({ phase: 'weights', done: 1, total: 2 })
       if (fake.loadError) throw fake.loadError
       return engine as unknown as Engine

@@ -74,6 +74,23 @@ describe('m2 info', () => {
     }
   })
 
+  it('counts with the KV cache of --kv-dtype', async () => {
+    const devices = [device('cpu', 15 * MiB)]
+    for (const [flags, dtype, bytesPerToken] of [
+      [[], 'bf16', 3072],
+      [['--kv-dtype', 'f32'], 'f32', 6144],
+      [['--kv-dtype', 'fp8'], 'fp8', 1536],
+    ] as const) {
+      const { stdout } = await m2(['info', '--json', ...flags], { devices })
+      expect(JSON.parse(stdout).kv).toEqual({ dtype, bytesPerToken })
+    }
+    const { stdout } = await m2(['info'], { devices })
+    expect(stdout).toMatch(/\n +kvDtype: "fp8" gives a context of [\d,]+ tokens\n/)
+    const wrong = await m2(['info', '--kv-dtype', 'int8'], { devices })
+    expect(wrong.status).toBe(2)
+    expect(wrong.stderr).toContain('kvDtype: expected "auto", "f32", "bf16" or "fp8", found "int8"')
+  })
+
   it('exits with 0 where nothing fits, and says what is missing and which option helps', async () => {
     const devices = [device('cpu', 10 * MiB), device('cuda:0', 275 * MiB), device('cuda:1', 100 * MiB)]
     const { status, stdout } = await m2(['info'], { devices })

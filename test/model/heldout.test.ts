@@ -47,12 +47,9 @@ async function answer(driver: Driver, prompts: readonly number[][]): Promise<num
   }
 }
 
-it.each([
-  ['bf16', 'two', 2],
-  ['fp8', 'four', 4],
-] as const)(
-  'the embedded model answers as many held-out questions of each kind as recorded, over a %s cache, less %s',
-  async (kvDtype, _, less) => {
+it.each(['bf16', 'fp8'] as const)(
+  'the embedded model answers as many held-out questions of each kind as recorded, less two, over a %s cache',
+  async (kvDtype) => {
     const questions: Question[] = text('eval/heldout.jsonl')
       .trim()
       .split('\n')
@@ -77,7 +74,7 @@ it.each([
     const recorded: [string, [number, number]][] = Object.entries(json('eval/accuracy.json'))
     expect([...right.keys()].sort()).toEqual(recorded.map(([kind]) => kind).sort())
     for (const [kind, [count]] of recorded) {
-      expect(right.get(kind), `right answers of kind ${kind}`).toBeGreaterThanOrEqual(count - less)
+      expect(right.get(kind), `right answers of kind ${kind}`).toBeGreaterThanOrEqual(count - 2)
     }
   },
   240_000,
