@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
 
 #include "core/error.h"
-#include "model/quantize.h"
 
 namespace m2 {
 namespace {
@@ -34,27 +34,31 @@ constexpr int64_t kRowsAtOnce = 16;
 
 MatrixRows RowQuantiser::quantise(const MatrixRows& rows) {
   const int64_t count = rows.values.size(0), k = rows.values.size(1), groups = int4_groups(k);
+  const int64_t batches = (count + kRowsAtOnce - 1) / kRowsAtOnce, workers = std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, batches);
   codes_.resize(static_cast<size_t>(count * k / 2));
   scales_.resize(static_cast<size_t>(count * groups));
-  const int64_t batches = (count + kRowsAtOnce - 1) / kRowsAtOnce;
-  const int64_t workers = std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, batches);
+  std::vector<float> numbers(static_cast<size_t>(workers * kRowsAtOnce * k));
+  std::vector<Int4Error> errors(static_cast<size_t>(batches));  // by batch, for sums that do not hang on the number of threads
+  std::atomic<int64_t> next{0};
   std::atomic<bool> is_finite{true};
-  const auto work = [&](int64_t worker) {
-    std::vector<float> numbers(static_cast<size_t>(kRowsAtOnce * k));
-    Int4Error error;
-    for (int64_t first = batches * worker / workers * kRowsAtOnce; first < std::min(count, batches * (worker + 1) / workers * kRowsAtOnce); first += kRowsAtOnce) {
-      const int64_t some = std::min(kRowsAtOnce, count - first);
-      for (int64_t row = 0; row < some; row++) row_as_f32(rows, first + row, numbers.data() + row * k);
-      if (quantize_int4(numbers.data(), some, k, codes_.data() + first * k / 2, scales_.data() + first * groups, error) < 0) continue;
-      is_finite = false;
-      return;
+  const auto work = [&](int64_t worker) noexcept {
+    float* const some = numbers.data() + worker * kRowsAtOnce * k;
+    for (int64_t batch = next++; batch < batches; batch = next++) {
+      const int64_t first = batch * kRowsAtOnce, end = std::min(count, first + kRowsAtOnce);
+      for (int64_t row = first; row < end; row++) row_as_f32(rows, row, some + (row - first) * k);
+      if (quantize_int4(some, end - first, k, codes_.data() + first * k / 2, scales_.data() + first * groups, errors[static_cast<size_t>(batch)]) >= 0) is_finite = false;
     }
   };
-  std::vector<std::thread> threads;
-  for (int64_t worker = 1; worker < workers; worker++) threads.emplace_back(work, worker);
-  work(0);
-  for (std::thread& thread : threads) thread.join();
+  {
+    std::vector<std::jthread> threads;  // joined here, whatever happens
+    try {
+      for (int64_t worker = 1; worker < workers; worker++) threads.emplace_back(work, worker);
+    } catch (const std::system_error&) {  // no more threads: those that there are do the work
+    }
+    work(0);
+  }
   if (!is_finite) fail("BAD_CHECKPOINT", "expected finite numbers to quantise, found one that is not");
+  for (const Int4Error& error : errors) error_.add(error);
   return {.values = View::of(codes_.data(), {count, k / 2}), .scales = View::of(scales_.data(), {count, groups}), .group = kInt4Group};
 }
 
