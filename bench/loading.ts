@@ -1,5 +1,5 @@
 /**
- * Loading FP8 checkpoints as MiniMax-M2 is published, cut down so that they can be written here: one with all of its 96,103 tensors in 130 shards, but narrow
+ * Loading checkpoints as MiniMax-M2 is published, in FP8 and in 4 bits, cut down so that they can be written here: one with all of its 96,103 tensors in 130 shards, but narrow
  * ones; one with tensors of full size, but few. The first shows what a tensor costs, the second what a byte does.
  */
 import { closeSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -10,16 +10,20 @@ import { readCheckpoint } from '../lib/model/checkpoint'
 import { loadConfig } from '../lib/model/config'
 import { planWeights } from '../lib/model/weights'
 import type { ModelGeometry } from '../lib/native'
-import { configOf, safetensorsBytes, type TensorToWrite } from '../test/reference/checkpoint-writer'
+import { configOf, type RandomModel, safetensorsBytes, type TensorToWrite } from '../test/reference/checkpoint-writer'
+import type { Int4Form } from '../test/reference/int4-formats'
 import { takeTurns } from './measure'
 import { digits, type Table } from './tables'
 
 const ROUNDS = 5
+/** Weights that share a scale and a zero, in 4 bits. */
+const GROUP = 128
 
 interface Case {
   name: string
   geometry: ModelGeometry
   shards: number
+  form: 'fp8' | Int4Form
 }
 
 const COMMON = { headDim: 128, rotaryDim: 64, ropeTheta: 5e6, expertsPerToken: 8, rmsNormEps: 1e-6, vocabSize: 4096 }
@@ -28,12 +32,14 @@ const CASES: Case[] = [
     name: 'all tensors, narrow',
     geometry: { ...COMMON, hiddenSize: 192, layers: 62, heads: 6, kvHeads: 1, experts: 256, expertHidden: 128 },
     shards: 130,
+    form: 'fp8',
   },
-  {
+  ...(['fp8', 'awq', 'gptq', 'compressed-tensors'] as const).map((form) => ({
     name: 'full width, 64 experts of one layer',
     geometry: { ...COMMON, hiddenSize: 3072, layers: 1, heads: 48, kvHeads: 8, experts: 64, expertHidden: 1536 },
     shards: 1,
-  },
+    form,
+  })),
 ]
 
 export async function benchLoading(): Promise<Table[]> {
@@ -50,7 +56,7 @@ export async function benchLoading(): Promise<Table[]> {
   return tables
 }
 
-async function measure(dir: string, { name, shards }: Case): Promise<Table> {
+async function measure(dir: string, { name, shards, form }: Case): Promise<Table> {
   const files = readdirSync(dir).map((name) => path.join(dir, name))
   const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
   const config = await loadConfig(dir)
@@ -72,7 +78,7 @@ async function measure(dir: string, { name, shards }: Case): Promise<Table> {
     digits(median / checkpoint.tensors.size),
   ]
   return {
-    title: `Loading FP8: ${name}`,
+    title: `Loading ${form}: ${name}`,
     note:
       `${digits(bytes / 2 ** 20)} MiB in ${checkpoint.tensors.size} tensors and ${shards === 1 ? 'one file' : `${shards} files`}, from the system's file ` +
       `cache; ${ROUNDS} rounds in turns, medians.`,
@@ -81,7 +87,7 @@ async function measure(dir: string, { name, shards }: Case): Promise<Table> {
       row('reading the files, no more', times.reading),
       row('headers and index', times.headers),
       row('binding and checks', times.plan),
-      row('Engine.load and close, held as FP8', times.load),
+      row('Engine.load and close, held as stored', times.load),
       row('Engine.load and close, as bf16', times.rounded),
     ],
   }
@@ -92,9 +98,9 @@ async function load(dir: string, weightDtype: 'auto' | 'bf16'): Promise<void> {
   await engine.close()
 }
 
-function writeCheckpoint(dir: string, { geometry, shards }: Case): void {
+function writeCheckpoint(dir: string, { geometry, shards, form }: Case): void {
   const weightMap: Record<string, string> = {}
-  const tensors = [...publishedTensors(geometry)]
+  const tensors = [...publishedTensors(geometry, form)]
   for (let shard = 0; shard < shards; shard++) {
     const file = `model-${`${shard}`.padStart(5, '0')}-of-${`${shards}`.padStart(5, '0')}.safetensors`
     const from = Math.floor((tensors.length * shard) / shards)
@@ -103,18 +109,33 @@ function writeCheckpoint(dir: string, { geometry, shards }: Case): void {
     writeFileSync(path.join(dir, file), safetensorsBytes(part))
   }
   writeFileSync(path.join(dir, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }))
-  writeFileSync(path.join(dir, 'config.json'), JSON.stringify(configOf({ geometry, seed: 0, fp8: true })))
+  writeFileSync(path.join(dir, 'config.json'), JSON.stringify(configOf({ geometry, seed: 0, ...quantization(form) })))
+}
+
+function quantization(form: Case['form']): Partial<RandomModel> {
+  return form === 'fp8' ? { fp8: true } : { int4: { form, group: GROUP, symmetric: false, scaleDtype: 'F16' } }
 }
 
 /** Each made when its shard is written. Their numbers say nothing. */
-function* publishedTensors(g: ModelGeometry): Generator<() => TensorToWrite> {
+function* publishedTensors(g: ModelGeometry, form: Case['form']): Generator<() => TensorToWrite> {
   const tensor = (name: string, dtype: string, shape: number[], elementBytes: number) => () => {
     const elements = shape.reduce((product, size) => product * size, 1)
     return { name, dtype, shape, data: new Uint8Array(elements * elementBytes).fill(0x38) }
   }
-  function* fp8(name: string, rows: number, cols: number) {
-    yield tensor(`${name}.weight`, 'F8_E4M3', [rows, cols], 1)
-    yield tensor(`${name}.weight_scale_inv`, 'F32', [Math.ceil(rows / 128), Math.ceil(cols / 128)], 4)
+  function* matrix(name: string, rows: number, cols: number) {
+    if (form === 'fp8') {
+      yield tensor(`${name}.weight`, 'F8_E4M3', [rows, cols], 1)
+      yield tensor(`${name}.weight_scale_inv`, 'F32', [Math.ceil(rows / 128), Math.ceil(cols / 128)], 4)
+      return
+    }
+    const groups = Math.ceil(cols / GROUP)
+    const packed = form === 'compressed-tensors'
+    const codes = { awq: [cols, rows / 8], 'compressed-tensors': [rows, cols / 8] }[form as string] ?? [cols / 8, rows]
+    yield tensor(`${name}.${packed ? 'weight_packed' : 'qweight'}`, 'I32', codes, 4)
+    const zeros = packed ? [rows / 8, groups] : [groups, rows / 8]
+    yield tensor(`${name}.${packed ? 'weight_zero_point' : 'qzeros'}`, 'I32', zeros, 4)
+    const scales = packed ? [rows, groups] : [groups, rows]
+    yield tensor(`${name}.${packed ? 'weight_scale' : 'scales'}`, 'F16', scales, 2)
   }
   const { vocabSize: V, hiddenSize: C, expertHidden: F } = g
   const [queries, keys] = [g.heads * g.headDim, g.kvHeads * g.headDim]
@@ -126,17 +147,17 @@ function* publishedTensors(g: ModelGeometry): Generator<() => TensorToWrite> {
     }
     yield tensor(`${prefix}.self_attn.q_norm.weight`, 'BF16', [queries], 2)
     yield tensor(`${prefix}.self_attn.k_norm.weight`, 'BF16', [keys], 2)
-    yield* fp8(`${prefix}.self_attn.q_proj`, queries, C)
-    yield* fp8(`${prefix}.self_attn.k_proj`, keys, C)
-    yield* fp8(`${prefix}.self_attn.v_proj`, keys, C)
-    yield* fp8(`${prefix}.self_attn.o_proj`, C, queries)
+    yield* matrix(`${prefix}.self_attn.q_proj`, queries, C)
+    yield* matrix(`${prefix}.self_attn.k_proj`, keys, C)
+    yield* matrix(`${prefix}.self_attn.v_proj`, keys, C)
+    yield* matrix(`${prefix}.self_attn.o_proj`, C, queries)
     yield tensor(`${prefix}.block_sparse_moe.gate.weight`, 'F32', [g.experts, C], 4)
     yield tensor(`${prefix}.block_sparse_moe.e_score_correction_bias`, 'F32', [g.experts], 4)
     for (let expert = 0; expert < g.experts; expert++) {
       const place = `${prefix}.block_sparse_moe.experts.${expert}`
-      yield* fp8(`${place}.w1`, F, C)
-      yield* fp8(`${place}.w2`, C, F)
-      yield* fp8(`${place}.w3`, F, C)
+      yield* matrix(`${place}.w1`, F, C)
+      yield* matrix(`${place}.w2`, C, F)
+      yield* matrix(`${place}.w3`, F, C)
     }
   }
   yield tensor('model.norm.weight', 'BF16', [C], 2)

@@ -11,7 +11,7 @@ import type { ModelGeometry } from '../../lib/native'
 import { createOps } from '../../lib/ops'
 import { DEVICES, isThere } from '../devices'
 import { readCheckpoint } from '../reference/checkpoint-reader'
-import { encode, type RandomModel, safetensorsBytes } from '../reference/checkpoint-writer'
+import { encode, type RandomModel, safetensorsBytes, type TensorToWrite } from '../reference/checkpoint-writer'
 import { dequantizeInt4, int4Config, packInt4 } from '../reference/int4-formats'
 import { fromBf16Bits } from '../reference/number-formats'
 import { Random } from '../reference/random'
@@ -73,10 +73,14 @@ function meaningOf(dir: string, plain: string): string {
 
 const PROMPT = Array.from({ length: 40 }, (_, i) => (i * 37) % 290)
 
-async function answer(dir: string, options: { device: string; weightDtype?: EngineOptions['weightDtype'] }) {
+async function answer(
+  dir: string,
+  options: { device: string; weightDtype?: EngineOptions['weightDtype'] },
+  maxTokens = 12,
+) {
   await using engine = await Engine.load(dir, options as EngineOptions)
   const { tokenIds, logprobs } = await engine
-    .generate(PROMPT, { maxTokens: 12, temperature: 0, logprobs: 3, ignoreEos: true })
+    .generate(PROMPT, { maxTokens, temperature: 0, logprobs: 3, ignoreEos: true })
     .result()
   return { said: { tokenIds, logprobs }, bytes: engine.model.bytes, weights: engine.model.dtypes.weights }
 }
@@ -122,28 +126,32 @@ describe.each(MODELS)('a checkpoint in %s', (_, model) => {
 
 describe('a matrix of more than 8 MiB of codes', () => {
   it.each(['awq', 'gptq', 'compressed-tensors'] as const)('is packed piece by piece: %s', async (form) => {
-    const geometry = { ...TINY, vocabSize: 2 ** 19 + 136, layers: 1 }
-    const [rows, cols, groups] = [geometry.vocabSize, geometry.hiddenSize, 1]
+    const config = { vocab_size: 2 ** 19 + 136 }
+    const [rows, cols, groups] = [config.vocab_size, TINY.hiddenSize, 1]
     const random = new Random(1)
     const codes = new Uint8Array(rows * cols).map(() => random.integer(16))
     const zeros = new Uint8Array(rows * groups).map(() => 1 + random.integer(15))
     const scales = new Float64Array(rows * groups).map(() => fromBf16Bits(0x3c00 + random.integer(128)))
     const matrix = { rows, cols, group: 32, codes, zeros, scales }
     const storage = { form, group: 32, symmetric: false, scaleDtype: 'BF16' } as const
-    const whole = modelFolder({ geometry })
-    const packed = modelFolder({ geometry, config: { quantization_config: int4Config(storage) } })
-    rewrite(whole, (tensors) => {
-      tensors.get('lm_head.weight')!.data = encode(dequantizeInt4(matrix), 'BF16')
-    })
-    rewrite(packed, (tensors) => {
-      tensors.delete('lm_head.weight')
-      for (const { part, ...tensor } of packInt4(matrix, storage)) {
-        tensors.set(`lm_head.${part}`, { name: `lm_head.${part}`, ...tensor })
-      }
-    })
-    const found = await answer(packed, { device: 'cpu' })
+    // All else is that of a small model.
+    const write = (dir: string, head: (Omit<TensorToWrite, 'name'> & { part: string })[]) => {
+      rewrite(dir, (tensors) => {
+        const embedding = new Uint16Array(rows * cols).map((_, i) => 0x3c00 + (i % 509))
+        const embed = { name: 'model.embed_tokens.weight', dtype: 'BF16', shape: [rows, cols] }
+        tensors.set(embed.name, { ...embed, data: new Uint8Array(embedding.buffer) })
+        tensors.delete('lm_head.weight')
+        for (const { part, ...tensor } of head) tensors.set(part, { name: `lm_head.${part}`, ...tensor })
+      })
+      return dir
+    }
+    const data = encode(dequantizeInt4(matrix), 'F32')
+    const whole = write(modelFolder({ config }), [{ part: 'weight', dtype: 'F32', shape: [rows, cols], data }])
+    const folder = modelFolder({ config: { ...config, quantization_config: int4Config(storage) } })
+    const packed = write(folder, packInt4(matrix, storage))
+    const found = await answer(packed, { device: 'cpu' }, 2)
     expect(found.weights).toBe('int4')
-    expect(found.said).toEqual((await answer(whole, { device: 'cpu' })).said)
+    expect(found.said).toEqual((await answer(whole, { device: 'cpu' }, 2)).said)
   })
 })
 
