@@ -24,6 +24,8 @@ export type {
   SendOptions,
 } from './options'
 export type { PrefixCounts } from './prefixes/prefixes'
+export type { LayerLoss } from './quantize/losses'
+export { type QuantizedModel, type QuantizeOptions, quantizeModel } from './quantize/quantize'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'
 export type { ChatMessage, ChatToolCall, TextPart } from './text/messages'
 export {

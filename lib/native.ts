@@ -232,7 +232,29 @@ export interface CudaDevice {
   usable: boolean
 }
 
+/** What becomes of a tensor in a quantised checkpoint; the order is csrc/model/shard_writer.h's. */
+export const SHARD_ACTIONS = ['copy', 'bf16', 'int4'] as const
+export type ShardAction = (typeof SHARD_ACTIONS)[number]
+
+/** A file of a quantised checkpoint: m tensors of a table, in the order in which they are read. */
+export interface Shard {
+  path: string
+  header: Uint8Array // all that comes before the tensors
+  sources: Int32Array // [m] index into the table
+  actions: Int32Array // [m] index into SHARD_ACTIONS
+  offsets: Float64Array // [m, 3] bytes from the start of the file: of the tensor or its codes, their scales, their shape; 0 where there are none
+}
+
+export interface ShardWriting {
+  /** [q, 4] of each int4 tensor: squared error, squared weights, groups, groups of which weights were clipped. */
+  done: Promise<Float64Array>
+  /** `done` rejects soon, with CLOSED. */
+  cancel(): void
+}
+
 export interface NativeModule {
+  /** Reads, quantises and writes on a thread of its own, and all processors; `onProgress(done, total)` in bytes read. */
+  quantizeShard(table: TensorTable, shard: Shard, onProgress: (done: number, total: number) => void): ShardWriting
   /** Loads on a thread of its own; `onProgress(done, total)` in bytes. */
   loadModel(options: ModelOptions, onProgress: (done: number, total: number) => void): Promise<NativeModel>
   createEncoder(options: EncoderOptions): NativeEncoder

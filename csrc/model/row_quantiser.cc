@@ -8,32 +8,36 @@
 #include "core/error.h"
 
 namespace m2 {
-namespace {
 
-// A row as the bf16 numbers that it means.
 void row_as_f32(const MatrixRows& rows, int64_t row, float* to) {
-  const int64_t k = rows.values.size(1);
+  const int64_t width = rows.values.size(1);
   const auto each = [&](const auto* from, const auto& value) {
-    for (int64_t i = 0; i < k; i++) to[i] = to_f32(to_bf16(value(from[row * k + i], i)));
+    for (int64_t i = 0; i < width; i++) to[i] = to_f32(to_bf16(value(from[row * width + i], i)));
   };
   const auto plain = [](auto x, int64_t) { return to_f32(x); };
   switch (rows.values.dtype) {
     case DType::kF32: return each(rows.values.as<float>(), plain);
     case DType::kBf16: return each(rows.values.as<bf16>(), plain);
     case DType::kF16: return each(rows.values.as<f16>(), plain);
-    default: {
+    case DType::kF8E4m3: {
       const float* scales = rows.scales.as<float>() + row / kScaleBlock * rows.scales.size(1);
       return each(rows.values.as<f8>(), [&](f8 x, int64_t i) { return to_f32(x) * scales[i / kScaleBlock]; });
     }
+    default: break;
+  }
+  const int64_t groups = rows.scales.size(1);
+  const uint8_t* pairs = rows.values.as<uint8_t>() + row * width;
+  for (int64_t i = 0; i < 2 * width; i++) {
+    const int64_t group = row * groups + i / rows.group;
+    const int code = pairs[i / 2] >> i % 2 * 4 & 15, zero = rows.zeros ? rows.zeros.as<uint8_t>()[group] : kMiddleCode;
+    to[i] = to_f32(to_bf16(static_cast<float>(code - zero) * to_f32(rows.scales.as<bf16>()[group])));
   }
 }
 
 constexpr int64_t kRowsAtOnce = 16;
 
-}  // namespace
-
 MatrixRows RowQuantiser::quantise(const MatrixRows& rows) {
-  const int64_t count = rows.values.size(0), k = rows.values.size(1), groups = int4_groups(k);
+  const int64_t count = rows.values.size(0), k = columns_of(rows), groups = int4_groups(k);
   const int64_t batches = (count + kRowsAtOnce - 1) / kRowsAtOnce, workers = std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, batches);
   codes_.resize(static_cast<size_t>(count * k / 2));
   scales_.resize(static_cast<size_t>(count * groups));

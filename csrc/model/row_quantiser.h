@@ -8,9 +8,13 @@
 
 namespace m2 {
 
+inline int64_t columns_of(const MatrixRows& rows) { return rows.values.size(1) * (rows.values.dtype == DType::kU8 ? 2 : 1); }
+// A row as the bf16 numbers that it means.
+void row_as_f32(const MatrixRows& rows, int64_t row, float* to);
+
 class RowQuantiser {
  public:
-  // Rows of f32, bf16, f16 or f8 as codes in groups of 128 without zeros, valid until the next call. All processors share the work, rows by rows.
+  // Rows of any kind as codes in groups of 128 without zeros, valid until the next call. All processors share the work, rows by rows.
   // Throws BAD_CHECKPOINT where a number is not finite.
   MatrixRows quantise(const MatrixRows& rows);
 

@@ -51,7 +51,9 @@ class Loader {
     const View& source = matrix.values;
     const auto rows = [&](Weight& weight, int64_t expert, int64_t first_row, int64_t count) {
       expect_shape(t, count, weight.k);
-      const bool to_quantise = weight.type.format == WeightFormat::kInt4 && !is_codes(t.form);
+      // Codes too where a weight is of several tensors that are not stored alike.
+      const bool fits = is_codes(t.form) && matrix.group == weight.type.group && (weight.type.zeros || !matrix.zeros);
+      const bool to_quantise = weight.type.format == WeightFormat::kInt4 && !fits;
       try {
         ops_.pack(weight, expert, first_row + first, to_quantise ? quantiser_.quantise(matrix) : matrix);
       } catch (const Error& error) {  // what is wrong with the numbers does not say yet whose they are

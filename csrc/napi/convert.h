@@ -114,4 +114,21 @@ inline std::vector<SamplingOptions> sampling_options(std::span<const float> floa
   return rows;
 }
 
+template <class T>
+std::vector<T> copied(const Napi::Value& value, const char* name) {
+  const std::span<T> span = span_of<T>(value, name);
+  return {span.begin(), span.end()};
+}
+template <class T>
+std::vector<T> copied(const Napi::Object& object, const char* name) {
+  return copied<T>(object.Get(name), name);
+}
+
+template <class T>
+Napi::Value typed_array(Napi::Env env, const std::vector<T>& values) {
+  auto array = Napi::TypedArrayOf<T>::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
 }  // namespace m2::napi

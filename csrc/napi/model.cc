@@ -1,32 +1,15 @@
 #include "napi/model.h"
 
-#include <chrono>
 #include <memory>
 #include <optional>
 
 #include "model/m2.h"
 #include "napi/convert.h"
+#include "napi/weight_plan.h"
 #include "napi/worker.h"
 
 namespace m2::napi {
 namespace {
-
-template <class T>
-std::vector<T> copied(const Napi::Value& value, const char* name) {
-  const std::span<T> span = span_of<T>(value, name);
-  return {span.begin(), span.end()};
-}
-template <class T>
-std::vector<T> copied(const Napi::Object& object, const char* name) {
-  return copied<T>(object.Get(name), name);
-}
-
-template <class T>
-Napi::Value typed_array(Napi::Env env, const std::vector<T>& values) {
-  auto array = Napi::TypedArrayOf<T>::New(env, values.size());
-  std::copy(values.begin(), values.end(), array.Data());
-  return array;
-}
 
 Geometry geometry_of(const Napi::Object& o) {
   const auto integer = [&](const char* name) { return integer_of(o, name); };
@@ -41,58 +24,6 @@ Capacity capacity_of(const Napi::Object& o) {
   return {.kv_dtype = kv == "f32" ? DType::kF32 : kv == "bf16" ? DType::kBf16 : DType::kF8E4m3, .page_size = integer_of(o, "pageSize"), .pages = integer_of(o, "pages"),
           .max_context = integer_of(o, "maxContext"), .max_sequences = integer_of(o, "maxSequences"), .max_step_tokens = integer_of(o, "maxStepTokens"),
           .banned_ids = copied<int32_t>(o, "bannedIds"), .keep_routes = o.Get("keepRoutes").ToBoolean().Value()};
-}
-
-std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
-  const Napi::Value value = o.Get(name);
-  expect(value.IsArray(), name, " must be an array");
-  const auto array = value.As<Napi::Array>();
-  std::vector<std::string> strings(array.Length());
-  for (uint32_t i = 0; i < array.Length(); i++) {
-    const Napi::HandleScope scope(o.Env());
-    strings[i] = Napi::Value(array[i]).ToString();
-  }
-  return strings;
-}
-
-std::vector<WeightType> held_of(std::span<const int32_t> columns) {
-  expect(columns.size() % 3 == 0, "held has ", columns.size(), " values, expected three for each weight");
-  std::vector<WeightType> held;
-  for (; !columns.empty(); columns = columns.subspan(3)) {
-    expect(columns[0] >= 0 && columns[0] <= static_cast<int32_t>(WeightFormat::kInt4), "held has format ", columns[0]);
-    held.push_back({.format = static_cast<WeightFormat>(columns[0]), .group = columns[1], .zeros = columns[2] != 0});
-  }
-  return held;
-}
-
-WeightPlan plan_of(const Napi::Value& value) {
-  if (value.IsString() && value.As<Napi::String>().Utf8Value() == "random") return {.files = {}, .tensors = {}, .held = {}, .random = true};
-  const Napi::Object o = value.ToObject();
-  WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}, .held = held_of(span_of<int32_t>(o, "held"))};
-  const std::vector<std::string> names = strings_of(o, "names");
-  constexpr size_t kParts = 4;  // lib/native.ts's PARTS
-  const auto column = [&]<class T>(const char* name, T, size_t width = 1) {
-    const std::span<T> span = span_of<T>(o, name);
-    expect(span.size() == width * names.size(), name, " has ", span.size(), " values for ", names.size(), " tensors");
-    return span;
-  };
-  const auto ints = [&](const char* name) { return column(name, int32_t{}); };
-  const auto kind = ints("kind"), layer = ints("layer"), expert = ints("expert"), form = ints("form"), rows = ints("rows"), cols = ints("cols"), group = ints("group"),
-             symmetric = ints("symmetric"), scale_dtype = ints("scaleDtype"), file = column("file", int32_t{}, kParts);
-  const auto offset = column("offset", double{}, kParts);
-  plan.tensors.reserve(names.size());
-  for (size_t i = 0; i < names.size(); i++) {
-    expect(kind[i] >= 0 && kind[i] < kTensorKinds && form[i] >= 0 && form[i] < kForms && scale_dtype[i] >= 0, "tensor ", names[i], " has kind ", kind[i], ", form ", form[i], ", scales of ", scale_dtype[i]);
-    const auto place = [&](size_t part) {
-      const double at = offset[i * kParts + part];
-      expect(at >= 0, "tensor ", names[i], " has offset ", at);
-      return Place{file[i * kParts + part], static_cast<uint64_t>(at)};
-    };
-    plan.tensors.push_back({.name = names[i], .kind = static_cast<TensorKind>(kind[i]), .layer = layer[i], .expert = expert[i], .form = static_cast<Form>(form[i]), .rows = rows[i], .cols = cols[i],
-                            .values = place(0), .scales = place(1), .zeros = place(2), .group_index = place(3), .group = group[i], .symmetric = symmetric[i] != 0,
-                            .scale_dtype = static_cast<DType>(scale_dtype[i])});
-  }
-  return plan;
 }
 
 Batch batch_of(const Napi::Object& o) {
@@ -223,18 +154,6 @@ Napi::Object model_object(Napi::Env env, const SharedSession& session) {
   return o;
 }
 
-// At most one progress report per 50 ms, and the last.
-Progress throttled(Session& session, std::shared_ptr<Napi::FunctionReference> report) {
-  return [&session, report, last = std::chrono::steady_clock::time_point()](uint64_t done, uint64_t total) mutable {
-    const auto now = std::chrono::steady_clock::now();
-    if (done < total && now - last < std::chrono::milliseconds(50)) return;
-    last = now;
-    session.worker.report([report, done, total](Napi::Env env) {
-      report->Call({Napi::Number::New(env, static_cast<double>(done)), Napi::Number::New(env, static_cast<double>(total))});
-    });
-  };
-}
-
 Napi::Value load_model(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guarded(env, [&]() -> Napi::Value {
@@ -244,7 +163,7 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
     auto on_progress = std::make_shared<Napi::FunctionReference>(Napi::Persistent(info[1].As<Napi::Function>()));
     return session->worker.run(env, [session, on_progress, device = string_of(o, "device"), threads = static_cast<int>(integer_of(o, "threads")),
                                      geometry = geometry_of(o.Get("geometry").ToObject()), capacity = capacity_of(o), plan = plan_of(o.Get("weights"))]() -> Worker::Result {
-      session->model = std::make_unique<Model>(make_backend(device, threads), geometry, capacity, plan, throttled(*session, on_progress));
+      session->model = std::make_unique<Model>(make_backend(device, threads), geometry, capacity, plan, throttled(session->worker, on_progress));
       return [session](Napi::Env env) -> Napi::Value { return model_object(env, session); };
     });
   });

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { download as downloadModel } from '../hub/download'
 import { formatBytes } from '../model/byte-size'
-import { DownloadStatus } from './download-status'
+import { ByteStatus } from './byte-status'
 import { INTERRUPTED } from './exit-status'
 import type { Shell } from './shell'
 
@@ -32,7 +32,7 @@ export function addDownload(program: Command, shell: Shell, done: (status: numbe
 }
 
 async function download(repo: string, { revision, to }: Flags, shell: Shell): Promise<number> {
-  const status = new DownloadStatus(shell.stderr)
+  const status = new ByteStatus(shell.stderr, 'downloading')
   const interrupt = new AbortController()
   shell.onInterrupt(() => interrupt.abort())
   try {

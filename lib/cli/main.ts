@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The process around the program: its streams, its signals, its exit status. */
-import { diagnose, Engine, inspectModel } from '../index'
+import { diagnose, Engine, inspectModel, quantizeModel } from '../index'
 import { INTERRUPTED } from './exit-status'
 import { run } from './program'
 
@@ -31,6 +31,7 @@ async function main(): Promise<void> {
     load: Engine.load,
     inspect: inspectModel,
     diagnose,
+    quantize: quantizeModel,
   })
 }
 

@@ -1,4 +1,4 @@
-import type { diagnose, Engine, inspectModel } from '../index'
+import type { diagnose, Engine, inspectModel, quantizeModel } from '../index'
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -17,4 +17,5 @@ export interface Shell {
   load: typeof Engine.load
   inspect: typeof inspectModel
   diagnose: typeof diagnose
+  quantize: typeof quantizeModel
 }

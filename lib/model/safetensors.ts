@@ -80,12 +80,12 @@ export async function readSafetensorsHeader(handle: FileHandle, file: string): P
 
 /**
  * The header of a file whose tensors follow each other in this order, padded with spaces.
- * @param headerBytes of length and JSON together, a multiple of 8
+ * @param wanted bytes of length and JSON together, a multiple of 8; by default as few as there must be
  */
 export function encodeSafetensorsHeader(
   tensors: readonly { name: string; dtype: string; shape: readonly number[]; bytes: number }[],
   metadata: Readonly<Record<string, string>>,
-  headerBytes: number,
+  wanted?: number,
 ): Buffer {
   const fields: Record<string, unknown> = { __metadata__: metadata }
   let end = 0
@@ -94,6 +94,7 @@ export function encodeSafetensorsHeader(
     end += bytes
   }
   const json = Buffer.from(JSON.stringify(fields))
+  const headerBytes = wanted ?? Math.ceil((LENGTH_BYTES + json.length) / 8) * 8
   if (LENGTH_BYTES + json.length > headerBytes) {
     throw new Error(`header: expected at most ${headerBytes - LENGTH_BYTES} bytes of JSON, found ${json.length}`)
   }

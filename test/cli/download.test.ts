@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { DownloadStatus } from '../../lib/cli/download-status'
+import { ByteStatus } from '../../lib/cli/byte-status'
 import { run } from '../../lib/cli/program'
 import { COMMIT, FakeHub, FILES, NEEDED, onFile, REPO } from '../hub/fake-hub'
 import { contents } from '../hub/folder'
@@ -128,7 +128,11 @@ describe('m2 download', () => {
 describe('the status of a download', () => {
   it('shows bytes, rate and the time left', () => {
     const seen = { text: '', clock: 0 }
-    const status = new DownloadStatus({ write: (text) => (seen.text += text), isTTY: true }, () => seen.clock)
+    const status = new ByteStatus(
+      { write: (text) => (seen.text += text), isTTY: true },
+      'downloading',
+      () => seen.clock,
+    )
     const total = 100 * 2 ** 30
     const at = (ms: number, done: number) => {
       seen.text = ''

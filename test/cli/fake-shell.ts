@@ -7,6 +7,7 @@ import { EMBEDDED_MODEL } from '../../lib/embedded-model'
 import { checkEngineOptions } from '../../lib/engine-settings'
 import type { Chunk, Engine, EngineOptions, Generation, Result } from '../../lib/index'
 import { reportModel } from '../../lib/model-report'
+import { quantizeModel } from '../../lib/quantize/quantize'
 
 export const RESULT: Result = {
   text: '85',
@@ -113,6 +114,7 @@ export function fakeShell(fake: FakeOptions = {}) {
       return engine as unknown as Engine
     },
     diagnose: () => diagnoseWith(fake.trials!),
+    quantize: quantizeModel,
     inspect: (dir = EMBEDDED_MODEL, options) =>
       reportModel(dir, checkEngineOptions(options), async () => fake.devices ?? []),
   }

@@ -1,4 +1,3 @@
-import type { DownloadProgress } from '../hub/download'
 import { formatBytes } from '../model/byte-size'
 import type { Output } from './shell'
 import { StatusLine } from './status-line'
@@ -7,23 +6,25 @@ import { StatusLine } from './status-line'
 const RATE_MS = 15_000
 const SAMPLE_MS = 500
 
-/** Shows how far a download is and how long it still takes. */
-export class DownloadStatus {
+/** Shows how far long work over bytes is and how long it still takes. */
+export class ByteStatus {
   private readonly line: StatusLine
   private samples: { at: number; done: number }[] = []
 
   constructor(
     private readonly err: Output,
+    /** "downloading" */
+    private readonly verb: string,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.line = new StatusLine(err, now)
   }
 
-  report = ({ done, total }: DownloadProgress): void => {
+  report = ({ done, total }: { done: number; total: number }): void => {
     const at = this.now()
     if (at - (this.samples.at(-1)?.at ?? -Infinity) >= SAMPLE_MS) this.samples.push({ at, done })
     while (this.samples[1] && this.samples[0]!.at < at - RATE_MS) this.samples.shift()
-    this.line.show(() => `downloading: ${formatBytes(done)} of ${formatBytes(total)}${this.outlook(at, done, total)}`)
+    this.line.show(() => `${this.verb}: ${formatBytes(done)} of ${formatBytes(total)}${this.outlook(at, done, total)}`)
   }
 
   /** A line that stays. */
