@@ -114,18 +114,29 @@ function route(tokens: number) {
 }
 
 function attention(ops: Ops): Case[] {
+  return [...attentionOver(ops, 'bf16'), ...attentionOver(ops, 'fp8')]
+}
+
+function attentionOver(ops: Ops, dtype: 'bf16' | 'fp8'): Case[] {
+  const isFp8 = dtype === 'fp8'
   const sequences = 8
   const context = 4096
   const pages = context / PAGE
   const kv = ops.createKv({
-    dtype: 'bf16',
+    dtype,
+    ...(isFp8 ? { scales: new Float32Array(2 * KV_HEADS).fill(0.01) } : {}),
     pages: sequences * pages,
     layers: 1,
     heads: KV_HEADS,
     pageSize: PAGE,
     headDim: D,
   })
-  ops.writeKv(kv, { data: bf16(sequences * pages, 2 * KV_HEADS * PAGE * D) })
+  const [rows, width] = [sequences * pages, 2 * KV_HEADS * PAGE * D]
+  const bytes = () => ({
+    data: Uint8Array.from({ length: rows * width }, (_, i) => (i * 37) % 0x78),
+    shape: [rows, width],
+  })
+  ops.writeKv(kv, { data: isFp8 ? bytes() : bf16(rows, width) })
   const one = (count: number, queries: number): Case => {
     const tokens = count * queries
     const args = {
@@ -143,9 +154,9 @@ function attention(ops: Ops): Case[] {
     args.q.shape = [tokens, HEADS, D]
     const pairs = tokens * (context - (queries - 1) / 2) // of a query and a token that it sees
     return {
-      op: 'attention',
+      op: isFp8 ? 'attention, FP8 cache' : 'attention',
       shape: `${count} x ${queries} queries on ${context} tokens`,
-      bytes: count * context * KV_HEADS * D * 2 * 2,
+      bytes: count * context * KV_HEADS * D * 2 * (isFp8 ? 1 : 2),
       operations: 4 * HEADS * D * pairs,
       uses: 'multiplyF32',
       run: () => ops.attention(args),

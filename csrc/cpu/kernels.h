@@ -53,7 +53,7 @@ inline constexpr int64_t kMaxHeadDim = 256;
 // What a row knows of a part of its context: sum of e^(score - largest), the largest score, and D sums of e^(score - largest) v.
 inline constexpr int64_t state_floats(int64_t head_dim) { return head_dim + kLanes; }
 inline constexpr int64_t kAttentionScratch =
-    64 * kMaxHeadDim + kAttentionRows * kContextChunk + 2 * kAttentionRows * state_floats(kMaxHeadDim);
+    64 * kMaxHeadDim + kAttentionRows * kContextChunk + kContextChunk * kMaxHeadDim + 2 * kAttentionRows * state_floats(kMaxHeadDim);
 
 // Rows of one sequence and one KV head. Row i: query i / group, head kv_head * group + i % group.
 struct AttentionTask {

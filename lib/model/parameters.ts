@@ -97,7 +97,7 @@ export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxCon
   return Math.max(stepTokens, rows) * perToken + rows * perRow + 4 * config.rotaryDim * maxContext + STAGING_BYTES
 }
 
-/** Two buffers of weights on their way, the CUDA context's own growth, recorded steps. */
+/** Two buffers of weights on their way, the CUDA context's own growth, recorded steps, the small cache that scales of an FP8 cache are found with. */
 const STAGING_BYTES = 256 * 2 ** 20
 
 /** Parts that attention on a GPU splits a context into: csrc/cuda/attention. */

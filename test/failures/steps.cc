@@ -14,7 +14,7 @@ namespace {
 
 const Geometry kGeometry{.vocab = 70, .hidden = 32, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 64, .rotary_dim = 32, .experts = 4, .experts_per_token = 2,
                          .expert_hidden = 32, .rope_theta = 1e4, .rms_norm_eps = 1e-6f};
-const Capacity kCapacity{.kv_dtype = DType::kBf16, .page_size = 16, .pages = 8, .max_context = 64, .max_sequences = 3, .max_step_tokens = 40, .banned_ids = {69},
+const Capacity kCapacity{.kv_dtype = DType::kF8E4m3, .page_size = 16, .pages = 8, .max_context = 64, .max_sequences = 3, .max_step_tokens = 40, .banned_ids = {69},
                          .keep_routes = true};
 
 // A file of bf16 numbers, gone with the object, and the plan that reads every tensor from it.
@@ -136,6 +136,12 @@ std::vector<int32_t> load_and_step() {
     for (const std::vector<int32_t>* ids : {&result.ids, &result.top_ids, &result.routes}) said.insert(said.end(), ids->begin(), ids->end());
     for (float p : result.logprobs) said.push_back(static_cast<int32_t>(p * 1e4f));
   };
+  std::vector<float> sizes = model.measure_kv({3, 1, 4, 1, 5});
+  for (float& size : sizes) {
+    said.push_back(static_cast<int32_t>(size * 1e4f));
+    size /= 200;
+  }
+  model.set_kv_scales(sizes);
   model.start(prompts());
   model.start(decode(0));
   hear();

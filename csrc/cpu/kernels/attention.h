@@ -1,6 +1,7 @@
 // One chunk of context for up to 48 (query, head) rows that share a KV head:
 //   scores = q K^T * scale   from K^T of 64 tokens at a time in scratch (f32 [D][64]), so 16 tokens are one vector and no sum crosses lanes
-//   state  = largest score, sum of e^(score - largest), sum of e^(score - largest) v, with V read where it lies
+//   state  = largest score, sum of e^(score - largest), sum of e^(score - largest) v, with V read where it lies, but e4m3 of
+//                            several tiles of rows from scratch, where it lies once as float32
 // A row is worked on up to its own position and no further: what stands behind it is not read, or (in K of a later query) read and then replaced.
 // Every sum runs over d, or over tokens, in order from the chunk's start, whatever the rows beside it; states of chunks are merged in order.
 #pragma once
@@ -189,20 +190,32 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
 
   for (int64_t row = blind; row < rows; row++) softmax_part<S>(score_rows[row], visible[row], task.scale, states + row * stride);
 
+  const auto add_values = [&](const auto& value_at) M2_INLINE_LAMBDA {
+    for (int64_t tile = 0, row = blind; tile < tiles; tile++) {
+      const int64_t end = blind + (rows - blind) * (tile + 1) / tiles;
+      const int common = visible[row];
+      accumulate<S>(static_cast<int>(end - row), weights + row, value_at, dim, 0, common, sums + row);
+      for (int64_t r = row; r < end; r++) {  // later queries go on alone
+        if (visible[r] > common) accumulate<S>(1, weights + r, value_at, dim, common, visible[r], sums + r);
+      }
+      row = end;
+    }
+  };
   Ahead<T> ahead{v, kScoreBlock, tokens, dim};
-  const auto value_at = [&](int64_t i) M2_INLINE_LAMBDA {
+  if constexpr (sizeof(T) == 1) {
+    if (tiles > 1) {  // e4m3 is widened once for all of them
+      float* wide = scores + kAttentionRows * kContextChunk;
+      for (int i = 0; i < tokens; i++) {
+        ahead.ask();
+        for (int64_t d = 0; d < dim; d += kLanes) S::store(wide + i * dim + d, S::load(v[i] + d));
+      }
+      return add_values([&](int64_t i) M2_INLINE_LAMBDA { return wide + i * dim; });
+    }
+  }
+  add_values([&](int64_t i) M2_INLINE_LAMBDA {
     ahead.ask();
     return v[i];
-  };
-  for (int64_t tile = 0, row = blind; tile < tiles; tile++) {
-    const int64_t end = blind + (rows - blind) * (tile + 1) / tiles;
-    const int common = visible[row];
-    accumulate<S>(static_cast<int>(end - row), weights + row, value_at, dim, 0, common, sums + row);
-    for (int64_t r = row; r < end; r++) {  // later queries go on alone
-      if (visible[r] > common) accumulate<S>(1, weights + r, value_at, dim, common, visible[r], sums + r);
-    }
-    row = end;
-  }
+  });
 }
 
 template <class S>

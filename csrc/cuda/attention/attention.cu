@@ -1,5 +1,5 @@
-// Attention. The kernels here are for a cache of bf16 or e4m3 (T) and heads of 64 or 128 dims; general.cu has the rest. work.h says how the work is shared out, order.h in
-// which order a row is summed, team.h and rows.h how.
+// Attention. The kernels here are for a cache of bf16 or e4m3 (T) and heads of 64 or 128 dims; general.cu has the rest. work.h says how the work is shared
+// out, order.h in which order a row is summed, team.h and rows.h how.
 //
 //   attention_kernel<T, D, 1>  decoding: a team is a warp with a row tile of 16, a block has up to four
 //   attention_kernel<T, D, 8>  prompts: a team is a block with a row tile of 128
@@ -196,7 +196,7 @@ void attention_of(const Machine& m, const AttentionArgs& a, const AttentionTask&
 size_t attention_scratch(const Machine& m, const Workload& w) {
   if (!has_kernels(w.head_dim)) return 0;
   const int64_t group = w.heads / w.kv_heads, context = w.max_context + 1024;  // as page tables have it: whole pages
-  const int ring = ring_bytes(static_cast<int>(w.head_dim), 1);                 // the smaller one: it lets more teams work
+  const int ring = ring_bytes(static_cast<int>(w.head_dim), 1);  // that of e4m3, the smaller one: it lets more teams work
   const size_t decode = group <= kDecodeRows ? decode_plan(m, ring, group, kDecodeRows, context).scratch_bytes(w.head_dim) : 0;
   return std::max(decode, prefill_plan(m, ring, context).scratch_bytes(w.head_dim));
 }

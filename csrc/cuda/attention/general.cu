@@ -5,7 +5,8 @@
 //   softmax   online: m' = max(m, scores), sums so far times 2^(m - m'), p = 2^(score - m')
 //   values    lanes have dims lane, lane + 32, ...; l and o take in the group's tokens in order
 //
-// The warps' states are joined in order. Plain float32; K and V are read once for each query head, from L2 where heads share them.
+// The warps' states are joined in order, and the result takes the scale of V. Plain float32; K and V are read once for each query head, from L2 where heads
+// share them.
 #include "cuda/attention/general.h"
 
 #include "cuda/float8.h"
