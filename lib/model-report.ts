@@ -66,12 +66,13 @@ export interface ModelReport {
 /** Options of `inspectModel`: those of `Engine.load` that decide how much memory a model takes. */
 export type InspectOptions = Pick<
   EngineOptions,
-  'kvDtype' | 'pageSize' | 'kvMemory' | 'maxContext' | 'maxSequences' | 'maxStepTokens'
+  'kvDtype' | 'weightDtype' | 'pageSize' | 'kvMemory' | 'maxContext' | 'maxSequences' | 'maxStepTokens'
 >
 
 // A record, so that a key that is missing here does not compile.
 const INSPECT_KEYS: Record<keyof InspectOptions, true> = {
   kvDtype: true,
+  weightDtype: true,
   pageSize: true,
   kvMemory: true,
   maxContext: true,
@@ -159,7 +160,7 @@ function reportDevice(
   settings: EngineSettings,
 ): DeviceReport {
   const place = { available: device.free, dedicated: device.device !== 'cpu' }
-  const { format, bytes } = holdWeights(config, stored, device.device, 'auto')
+  const { format, bytes } = holdWeights(config, stored, device.device, settings.weightDtype)
   const fit = reportFit(config, { ...place, weights: bytes }, settings)
   const report = { weights: { format, bytes }, ...fit }
   // No option helps on a device on which nothing runs.

@@ -18,6 +18,7 @@ interface Flags extends PromptFlags, Sampling {
   model?: string
   device?: EngineOptions['device']
   kvDtype?: EngineOptions['kvDtype']
+  weightDtype?: EngineOptions['weightDtype']
   stop?: string[]
   json?: boolean
   quiet?: boolean
@@ -37,6 +38,7 @@ export function addGenerate(program: Command, shell: Shell, done: (status: numbe
     .argument('[prompt]', 'the prompt; - reads it from stdin')
     .option('--model <model>', 'its folder, or owner/name once downloaded (default: the small embedded one)')
     .option('--device <device>', 'auto, cpu, cuda or cuda:N')
+    .option('--weight-dtype <type>', 'what weights are held as: auto, bf16, fp8 or int4 (default: as stored)')
     .option('--kv-dtype <type>', 'element type of the KV cache: f32, bf16 or fp8 (default: bf16)')
     .option('--max-tokens <n>', 'most tokens to generate (default: what is left of the context)', whole({ least: 1 }))
     .option('--temperature <t>', "0 takes the most probable token (default: the model's own)", decimal({ least: 0 }))
@@ -89,11 +91,12 @@ async function generate(argument: string | undefined, flags: Flags, shell: Shell
   }
 }
 
-async function loadEngine({ model, device, kvDtype, quiet }: Flags, shell: Shell): Promise<Engine> {
-  if (quiet) return shell.load(model, { device, kvDtype })
+async function loadEngine({ model, device, kvDtype, weightDtype, quiet }: Flags, shell: Shell): Promise<Engine> {
+  const options = { device, kvDtype, weightDtype }
+  if (quiet) return shell.load(model, options)
   const progress = new Progress(shell.stderr)
   try {
-    return await shell.load(model, { device, kvDtype, onProgress: progress.report })
+    return await shell.load(model, { ...options, onProgress: progress.report })
   } finally {
     progress.end()
   }

@@ -8,6 +8,7 @@ import { count, type Row, table } from './table'
 interface Flags {
   json?: boolean
   kvDtype?: InspectOptions['kvDtype']
+  weightDtype?: InspectOptions['weightDtype']
 }
 
 const EXAMPLES = `
@@ -21,11 +22,12 @@ export function addInfo(program: Command, shell: Shell, done: (status: number) =
     .command('info')
     .description('what a model is and whether it fits this machine, from its headers alone')
     .argument('[model]', 'its folder, or owner/name of a downloaded one (default: the small embedded one)')
+    .option('--weight-dtype <type>', 'what weights are held as: auto, bf16, fp8 or int4 (default: as stored)')
     .option('--kv-dtype <type>', 'element type of the KV cache: f32, bf16 or fp8 (default: bf16)')
     .option('--json', 'print one JSON object')
     .addHelpText('after', EXAMPLES)
-    .action(async (model: string | undefined, { json, kvDtype }: Flags) => {
-      const report = await shell.inspect(model, { kvDtype })
+    .action(async (model: string | undefined, { json, ...options }: Flags) => {
+      const report = await shell.inspect(model, options)
       shell.stdout.write(json ? `${JSON.stringify(report)}\n` : table(rows(report)))
       done(0)
     })

@@ -75,9 +75,9 @@ describe('options', () => {
     const { calls, loads } = await m2([
       ...['generate', 'hi', '--model', 'some/dir', '--device', 'cpu', '--max-tokens', '12', '--temperature', '0.5'],
       ...['--top-p', '.9', '--top-k', '40', '--min-p', '1e-2', '--seed', '7', '--stop', 'a', '--stop', 'b'],
-      ...['--ignore-eos', '--logprobs', '2', '--kv-dtype', 'fp8'],
+      ...['--ignore-eos', '--logprobs', '2', '--kv-dtype', 'fp8', '--weight-dtype', 'int4'],
     ])
-    expect(loads).toEqual([['some/dir', { device: 'cpu', kvDtype: 'fp8' }]])
+    expect(loads).toEqual([['some/dir', { device: 'cpu', kvDtype: 'fp8', weightDtype: 'int4' }]])
     expect(calls[0]?.options).toEqual({
       maxTokens: 12,
       temperature: 0.5,

@@ -91,6 +91,20 @@ describe('m2 info', () => {
     expect(wrong.stderr).toContain('kvDtype: expected "auto", "f32", "bf16" or "fp8", found "int8"')
   })
 
+  it('counts with the weights of --weight-dtype', async () => {
+    const devices = [device('cpu', 100 * MiB)]
+    const weights = async (...flags: string[]) => {
+      const { stdout } = await m2(['info', '--json', ...flags], { devices })
+      return JSON.parse(stdout).devices[0].weights
+    }
+    const [stored, quantised] = [await weights(), await weights('--weight-dtype', 'int4')]
+    expect([stored.format, quantised.format]).toEqual(['bf16', 'int4'])
+    expect(quantised.bytes).toBeLessThan(stored.bytes / 2)
+    const wrong = await m2(['info', '--weight-dtype', 'fp8'], { devices })
+    expect(wrong.status).toBe(2)
+    expect(wrong.stderr).toContain('weightDtype: "fp8" needs a checkpoint whose matrices are FP8')
+  })
+
   it('exits with 0 where nothing fits, and says what is missing and which option helps', async () => {
     const devices = [device('cpu', 10 * MiB), device('cuda:0', 275 * MiB), device('cuda:1', 100 * MiB)]
     const { status, stdout } = await m2(['info'], { devices })
@@ -223,7 +237,7 @@ describe('inspectModel refuses', () => {
   it.each<[unknown, object, string]>([
     [7, {}, 'BAD_OPTION model: expected the path of a folder, or the owner/name of a downloaded model, found 7'],
     ['', {}, 'BAD_OPTION model: expected the path of a folder, or the owner/name of a downloaded model, found ""'],
-    [undefined, { weightDtype: 'bf16' }, 'BAD_OPTION inspectModel: unknown option "weightDtype"'],
+    [undefined, { threads: 2 }, 'BAD_OPTION inspectModel: unknown option "threads"'],
     [undefined, { pageSize: 0 }, 'BAD_OPTION pageSize: expected an integer of at least 1'],
   ])('%j with %j', async (model, options, line) => {
     expect(await failure(() => inspectModel(model as string, options))).toContain(line)
