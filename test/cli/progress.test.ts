@@ -15,7 +15,9 @@ describe('Progress', () => {
     seen.clock = 150
     shown.report({ phase: 'weights', done: 50, total: 200 })
     shown.end()
-    expect(seen.text).toBe('\rloading: weights 0 %\x1b[K\rloading: weights 25 %\x1b[K\r\x1b[K')
+    expect(seen.text).toBe(
+      '\rloading: weights 0 bytes of 200 bytes\x1b[K\rloading: weights 50 bytes of 200 bytes, 333 bytes/s, 1 s left\x1b[K\r\x1b[K',
+    )
   })
 
   it('writes a line every five seconds elsewhere, and nothing for a quick load', () => {
@@ -31,6 +33,8 @@ describe('Progress', () => {
     seen.clock = 10_000
     shown.report({ phase: 'weights', done: 90, total: 100 })
     shown.end()
-    expect(seen.text).toBe('loading: weights 50 %\nloading: weights 90 %\n')
+    expect(seen.text).toBe(
+      'loading: weights 50 bytes of 100 bytes, 10 bytes/s, 5 s left\nloading: weights 90 bytes of 100 bytes, 9 bytes/s, 2 s left\n',
+    )
   })
 })

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { formatBytes, parseByteSize } from '../../lib/model/byte-size'
-import type { ModelShape } from '../../lib/model/config'
-import { availableMemory, type FitRequest, fitMemory } from '../../lib/model/fit'
+import type { ModelConfig, ModelShape } from '../../lib/model/config'
+import { availableMemory, type FitRequest, fitMemory, fitRequest } from '../../lib/model/fit'
+import { holdWeights } from '../../lib/model/held-weights'
 import {
+  BF16,
   countParameters,
   kvBytesPerToken,
   type WeightType,
@@ -10,6 +12,8 @@ import {
   weightShapes,
 } from '../../lib/model/parameters'
 import { failure, M2 } from './folder'
+
+const GiB = 2 ** 30
 
 const NANO: ModelShape = {
   ...M2,
@@ -43,6 +47,24 @@ describe('parameters', () => {
     expect(kvBytesPerToken(NANO, 'bf16')).toBe(3 * 2 * 2 * 128 * 2)
     expect(kvBytesPerToken(NANO, 'f32')).toBe(3 * 2 * 2 * 128 * 4)
     expect(kvBytesPerToken(NANO, 'fp8')).toBe(3 * 2 * 2 * 128)
+  })
+})
+
+describe('MiniMax-M2 on one H200', () => {
+  const config = { ...M2, maxPositionEmbeddings: 196_608 } as ModelConfig
+  const options = { pageSize: 64, kvMemory: undefined, maxContext: undefined, maxSequences: 16, maxStepTokens: 2048 }
+  const stored = weightShapes(M2).map((_, i): WeightType => (i === 0 ? BF16 : { ...BF16, format: 'fp8' }))
+  const fit = (weightDtype: 'auto' | 'int4', kvDtype: 'bf16' | 'fp8') => {
+    const weights = holdWeights(M2, stored, 'cuda:0', weightDtype).bytes
+    return fitMemory(fitRequest(config, { available: 139 * GiB, dedicated: true, weights }, { ...options, kvDtype }))
+  }
+
+  it('fits from its FP8 files with experts in int4, and with an FP8 cache has its whole context', () => {
+    expect(() => fit('auto', 'fp8')).toThrow(/^memory: expected room for 215\.\d GiB of weights/)
+    expect(fit('int4', 'bf16').maxContext).toBeGreaterThan(100_000)
+    const { maxContext, pages } = fit('int4', 'fp8')
+    expect(maxContext).toBe(196_608)
+    expect(pages * 64).toBeGreaterThan(210_000)
   })
 })
 
@@ -96,7 +118,6 @@ describe('weights that are held in fewer bits', () => {
 })
 
 describe('fitMemory', () => {
-  const GiB = 2 ** 30
   const request: FitRequest = {
     config: NANO,
     weights: weightBytes(NANO),
