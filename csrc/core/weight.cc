@@ -65,7 +65,6 @@ void check_rows(const Check& check, const MatrixRows& rows, int64_t k) {
   check_content(std::all_of(zeros, end, [](uint8_t zero) { return zero <= 16; }), "expected zeros of at most 16, found more");
 }
 
-// `count` rows from `first` on as the bf16 that they mean. FP8: rows of one block.
 void dequantize_fp8(const MatrixRows& rows, int64_t first, int64_t count, bf16* to) {
   const int64_t k = rows.values.size(1), blocks = rows.scales.size(1);
   const f8* from = rows.values.as<f8>() + first * k;
@@ -99,6 +98,17 @@ void dequantize_int4(const MatrixRows& rows, int64_t first, int64_t count, bf16*
 
 }  // namespace
 
+void write_as_bf16(const MatrixRows& rows, int64_t first, int64_t count, bf16* to) {
+  const int64_t at = first * rows.values.size(1), numbers = count * rows.values.size(1);
+  switch (rows.values.dtype) {
+    case DType::kU8: return dequantize_int4(rows, first, count, to);
+    case DType::kF8E4m3: return dequantize_fp8(rows, first, count, to);
+    case DType::kF32: std::transform(rows.values.as<float>() + at, rows.values.as<float>() + at + numbers, to, [](float x) { return to_bf16(x); }); return;
+    case DType::kF16: std::transform(rows.values.as<f16>() + at, rows.values.as<f16>() + at + numbers, to, [](f16 x) { return to_bf16(to_f32(x)); }); return;
+    default: std::copy_n(rows.values.as<bf16>() + at, numbers, to);
+  }
+}
+
 Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightType type) {
   const Check check("allocate_weight", false);
   check.at_least(experts, "experts", 1);
@@ -124,7 +134,7 @@ void Backend::pack(Weight& weight, int64_t expert, int64_t first_row, const Matr
     std::vector<bf16> plain(static_cast<size_t>(std::min(count, kScaleBlock) * weight.k));
     for (int64_t first = 0; first < count; first += kScaleBlock) {
       const int64_t part = std::min(kScaleBlock, count - first);
-      (found == WeightFormat::kFp8 ? dequantize_fp8 : dequantize_int4)(rows, first, part, plain.data());
+      write_as_bf16(rows, first, part, plain.data());
       do_pack(weight, expert, first_row + first, {.values = View::of(plain.data(), {part, weight.k})});
     }
     return;

@@ -37,6 +37,10 @@ struct MatrixRows {
   int64_t group = 0;  // of codes
 };
 
+inline int64_t columns_of(const MatrixRows& rows) { return rows.values.size(1) * (rows.values.dtype == DType::kU8 ? 2 : 1); }
+// The bf16 that `count` rows from `first` on mean, [count, k]. Of f8 they are rows of one block.
+void write_as_bf16(const MatrixRows& rows, int64_t first, int64_t count, bf16* to);
+
 constexpr int64_t groups_of(int64_t k, int64_t group) { return (k + group - 1) / group; }
 
 }  // namespace m2

@@ -8,10 +8,6 @@
 
 namespace m2 {
 
-inline int64_t columns_of(const MatrixRows& rows) { return rows.values.size(1) * (rows.values.dtype == DType::kU8 ? 2 : 1); }
-// A row as the bf16 numbers that it means.
-void row_as_f32(const MatrixRows& rows, int64_t row, float* to);
-
 class RowQuantiser {
  public:
   // Rows of any kind as codes in groups of 128 without zeros, valid until the next call. All processors share the work, rows by rows.

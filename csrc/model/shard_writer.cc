@@ -62,12 +62,8 @@ class Writer {
       return file_.write(to.values + at * row_bytes, rows.values.data, static_cast<uint64_t>(count) * row_bytes);
     }
     if (to.action == ShardAction::kBf16) {
-      std::vector<float> row(static_cast<size_t>(k));
       halves_.resize(static_cast<size_t>(count * k));
-      for (int64_t i = 0; i < count; i++) {
-        row_as_f32(rows, i, row.data());
-        std::transform(row.begin(), row.end(), halves_.begin() + i * k, [](float x) { return to_bf16(x); });
-      }
+      for (int64_t i = 0; i < count; i += kScaleBlock) write_as_bf16(rows, i, std::min(kScaleBlock, count - i), halves_.data() + i * k);
       return file_.write(to.values + at * static_cast<uint64_t>(k) * sizeof(bf16), halves_.data(), halves_.size() * sizeof(bf16));
     }
     const MatrixRows codes = quantiser_.quantise(rows);
