@@ -21,7 +21,7 @@ struct Bf16Codec {
   static constexpr int kVectorSteps = 1;    // that a vector has
   static constexpr int kStageRecords = 0;   // that a stage reads: one for each half of it, where they may differ
   static constexpr int kRecordVectors = 0;  // of 16 bytes
-  static constexpr int kAhead = 4;          // stages that gemm_small has asked for: 4 to 8 KiB for each warp, 64 registers at most
+  static constexpr int kAhead = 4;          // stages that gemm_small has asked for: as many as registers allow without spilling
   struct Scales {};                         // what a lane needs of a stage's records
 
   __device__ __forceinline__ static Scales scales(const uint4*, const uint4*) { return {}; }
@@ -29,7 +29,7 @@ struct Bf16Codec {
 };
 
 struct Fp8Codec {
-  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 4;
+  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 3;
   struct Scales {
     float low, high;
   };

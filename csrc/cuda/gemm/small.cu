@@ -1,8 +1,8 @@
 // Products of few rows, bound by reading the weights: y = x W^T for up to 16 rows at a time.
 //
 // A block has one panel of 16 outputs, each of its warps a segment of K. Weights go straight from memory to the registers they are multiplied in: a warp
-// always has 8 to 16 loads of 512 bytes under way (4 to 8 KiB; with M2's shapes and one token that is 31 KiB and more on each of 132 multiprocessors, where
-// 32 hide the latency), and the first of them are asked for before the kernel in front has ended. Rows of x come out of L1, 16 bytes for each lane, and
+// always has 6 (FP8), 8 (int4) or 16 (bf16) loads of 512 bytes under way (3 to 8 KiB; with M2's shapes and one token that is 23, 31 and 46 KiB and more on
+// each of 132 multiprocessors, where 32 hide the latency), and the first of them are asked for before the kernel in front has ended. Rows of x come out of L1, 16 bytes for each lane, and
 // change places among four lanes to be fragments. The segments' sums meet in shared memory and are added in order.
 //
 // Grouped: blockIdx.y counts the groups that have rows, so each weight in use is read once, however many rows (up to 16) use it; a group with more
