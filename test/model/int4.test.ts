@@ -176,6 +176,14 @@ describe('weightDtype', () => {
     expect(await answer(awq, { device: 'cpu', weightDtype: 'int4' })).toEqual(await answer(awq, { device: 'cpu' }))
   })
 
+  it('"int4" quantises all of a weight that is stored in more than one way', async () => {
+    const int4 = { ...AWQ, group: 32 as const, only: /\.w1\.weight$/ }
+    const dir = modelFolder({ geometry: GEOMETRY, seed: 3, int4 })
+    const whole = meaningOf(dir, modelFolder({ geometry: GEOMETRY }))
+    const options = { device: 'cpu', weightDtype: 'int4' } as const
+    expect(await answer(dir, options)).toEqual(await answer(whole, options))
+  })
+
   it('"int4" keeps cached prefixes apart from those of the weights as they are stored', async () => {
     const dir = modelFolder({ geometry: GEOMETRY })
     const file = path.join(temporaryFolder(), 'prefixes')
