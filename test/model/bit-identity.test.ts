@@ -45,7 +45,7 @@ const likeM2: Model = {
 const places = DEVICES.flatMap((device) =>
   device === 'emulated'
     ? [odd, likeM2, withFp8(likeM2)].map((model) => ({ ...model, device, tokens: 160, single: 24 }))
-    : [nano, odd, likeM2, withFp8(odd), withFp8(likeM2)].map((model) => ({
+    : [nano, odd, likeM2, withFp8(odd)].map((model) => ({
         ...model,
         device,
         tokens: 300,
