@@ -23,7 +23,7 @@ export class ProgressFile {
    */
   static async open(folder: string, plan: string): Promise<ProgressFile> {
     await writing(folder, mkdir(folder, { recursive: true }))
-    const present = await writing(folder, readdir(folder))
+    const present = (await writing(folder, readdir(folder))).filter((name) => name !== partialOf(FILE))
     if (!present.includes(FILE)) {
       if (present.length > 0) refuse(folder, `an empty folder, or none, found ${present.sort().slice(0, 3).join(', ')}`)
       const file = new ProgressFile(folder, plan, {})
@@ -67,10 +67,12 @@ function parse(text: string): { plan: string; files: Record<string, number[]> } 
   }
 }
 
+export const partialOf = (file: string): string => `${file}.partial`
+
 /** A file is whole under its name, or it is not there. */
 export async function writeWhole(file: string, text: string): Promise<void> {
-  const partial = `${file}.partial`
-  await writing(file, writeFile(partial, text))
+  const partial = partialOf(file)
+  await writing(file, writeFile(partial, text, { flush: true })) // else the name may outlive a lost machine, and the text not
   await writing(file, rename(partial, file))
 }
 

@@ -7,13 +7,14 @@ import { findModel } from '../hub/find-model'
 import { readCheckpoint } from '../model/checkpoint'
 import { loadConfig } from '../model/config'
 import { fingerprintModel } from '../model/fingerprint'
+import { DTYPE_BYTES } from '../model/safetensors'
 import { planWeights } from '../model/weights'
 import { asM2Error, FORMS, native, type Shard, type TensorTable } from '../native'
 import { checkKeys, optionalFunction } from '../option-values'
 import { packageVersion } from '../package-version'
 import { type LayerLoss, type Loss, Losses, relativeError, sumOf } from './losses'
 import { indexOf, type OutputFile, planOutput, QUANTIZATION_CONFIG } from './output-plan'
-import { ProgressFile, writeWhole, writing } from './progress-file'
+import { ProgressFile, partialOf, writeWhole, writing } from './progress-file'
 
 export interface QuantizeOptions {
   /** Bytes of the source that are done, and in all. */
@@ -88,7 +89,7 @@ export async function quantize(
     signal?.throwIfAborted()
     let columns = progress.of(file.name)
     if (!columns || !(await isWhole(path.join(to, file.name), file.bytes))) {
-      const partial = path.join(to, `${file.name}.partial`)
+      const partial = partialOf(path.join(to, file.name))
       const shard = { ...file.shard, path: partial }
       const written = await writeShard(table, shard, signal, (done) => onProgress?.({ done: before + done, total }))
       await progress.finish(partial, file.name, written)
@@ -122,7 +123,7 @@ export async function quantize(
 }
 
 function refusePacked(directory: string, table: TensorTable): void {
-  const i = table.form.findIndex((form) => FORMS[form]! === 'AWQ' || form > FORMS.indexOf('AWQ'))
+  const i = table.form.findIndex((form) => form >= FORMS.indexOf('AWQ'))
   if (i < 0) return
   const found = `${table.names[i]} in 4 bits already (${FORMS[table.form[i]!]})`
   throw new M2Error('BAD_INPUT', `${directory}: expected weights in bf16, f16, f32 or FP8, found ${found}`)
@@ -136,10 +137,8 @@ function planOf(model: string, files: readonly OutputFile[]): string {
   return hash.digest('hex')
 }
 
-const ELEMENT_BYTES: Record<string, number> = { F32: 4, BF16: 2, F16: 2, F8_E4M3: 1 }
-
 function sourceBytes(table: TensorTable, { tensors }: OutputFile): number {
-  const bytesOf = (i: number) => table.rows[i]! * table.cols[i]! * ELEMENT_BYTES[FORMS[table.form[i]!]!]!
+  const bytesOf = (i: number) => table.rows[i]! * table.cols[i]! * DTYPE_BYTES.get(FORMS[table.form[i]!]!)!
   return tensors.reduce((sum, { source }) => sum + bytesOf(source), 0)
 }
 
@@ -171,7 +170,7 @@ async function copyOthers(from: string, to: string): Promise<void> {
   for (const entry of await readdir(from)) {
     const file = path.join(from, entry)
     if (OWN_FILES.test(entry) || !(await stat(file)).isFile()) continue
-    const partial = path.join(to, `${entry}.partial`)
+    const partial = partialOf(path.join(to, entry))
     await writing(to, copyFile(file, partial))
     await writing(to, rename(partial, path.join(to, entry)))
   }
