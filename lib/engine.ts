@@ -94,6 +94,12 @@ export class Engine implements AsyncDisposable {
     return this.startForkable(options, (own) => prepareChat(this.loaded, messages, own))
   }
 
+  /** How many tokens the prompt of `chat` has for these arguments. @throws {M2Error} as its generation would. */
+  countTokens(messages: readonly ChatMessage[], options: ChatOptions = {}): number {
+    this.runner.checkOpen()
+    return prepareChat(this.loaded, messages, options).prompt.length
+  }
+
   /**
    * A second generation that goes on from what the first has so far, beside it. The pages of both are the same up to there, so next to
    * nothing is computed twice; the stream and the result begin with what there was. It draws otherwise than the first, also with the
@@ -193,7 +199,7 @@ export class Engine implements AsyncDisposable {
     }
     this.runner.submit(request)
     if (lineage) this.origins.set(generation, { ...lineage, samples })
-    generation.start({
+    generation.start(prepared.prompt.length, {
       abort,
       halt: (index) => this.runner.park(samples[index]!.sequence),
       resume: (index) => this.runner.resume(samples[index]!.sequence),

@@ -70,6 +70,8 @@ export interface Result {
  * const { usage } = await generation.result()
  */
 export interface Generation extends AsyncIterable<Chunk> {
+  /** Tokens of the prompt, known from the call on; 0 when it was refused. */
+  readonly promptTokens: number
   /** Resolves when all samples have ended, also by `abort`. @throws {M2Error} for arguments that are not sound, and when the work failed. */
   result(): Promise<Result>
   /** Ends the generation with finishReason "abort" and what there is. Does nothing when it has ended. */
@@ -92,6 +94,7 @@ const NO_CONTROLS: GenerationControls = { abort() {}, halt() {}, resume() {} }
 
 /** A generation as the engine drives it. */
 export class LiveGeneration implements Generation {
+  promptTokens = 0
   private controls = NO_CONTROLS
   /** Samples whose reader has fallen behind. */
   private readonly halted = new Set<number>()
@@ -113,7 +116,8 @@ export class LiveGeneration implements Generation {
   }
 
   /** The generation is accepted. */
-  start(controls: GenerationControls): void {
+  start(promptTokens: number, controls: GenerationControls): void {
+    this.promptTokens = promptTokens
     this.controls = controls
   }
 

@@ -105,7 +105,10 @@ export interface ChatOptions extends GenerateOptions {
   /** Which earlier thinking is rendered. Default "model": what the model's own template renders. */
   keepReasoning?: KeepReasoning
   /** Not available yet. */
-  responseFormat?: { type: 'json_schema'; schema: object } | { type: 'json_object' }
+  responseFormat?:
+    | { type: 'json_schema'; schema: object }
+    | { type: 'json_object' }
+    | { type: 'regex'; pattern: string }
 }
 
 /** Options of `conversation.send`, which hold for that turn: those of a chat that do not belong to the whole conversation. */

@@ -59,6 +59,7 @@ export function fakeShell(fake: FakeOptions = {}) {
   const generation = (): Generation => {
     let aborted = false
     return {
+      promptTokens: RESULT.usage.promptTokens,
       async *[Symbol.asyncIterator]() {
         for (const [i, chunk] of (fake.chunks ?? CHUNKS).entries()) {
           if (i === fake.interruptAfter) interrupt?.()
