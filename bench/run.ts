@@ -1,12 +1,13 @@
 /**
  * `npm run bench [-- ops engine tokenizer scheduler agents loading --write]`: runs the named benches, or all but
- * `quality`, `soak`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
+ * `quality`, `soak`, `clients`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { createOps } from '../lib/ops'
 import { benchAgents } from './agents'
+import { benchClients } from './clients'
 import { benchEngine } from './engine'
 import { benchKernels } from './gpu/kernels'
 import { benchGpuModel } from './gpu/model'
@@ -32,6 +33,7 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
 const NAMED: Record<string, () => Promise<Table[]>> = {
   quality: benchQuality,
   soak: benchSoak,
+  clients: benchClients,
   kernels: benchKernels,
   'gpu-ops': () => benchGpuOps(gpu()),
   'gpu-model': () => benchGpuModel(gpu()),

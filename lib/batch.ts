@@ -161,11 +161,11 @@ function packBias(samples: readonly Sequence[]): Pick<Batch, 'biasOffsets' | 'bi
 
 function packMasks(samples: readonly Sequence[]): Pick<Batch, 'maskSamples' | 'maskBits'> {
   if (!samples.some((sequence) => sequence.constraint)) return { maskSamples: NO_INTS, maskBits: NO_INTS }
-  const masked = [...samples.keys()].filter((n) => samples[n]!.constraint)
-  const masks = masked.map((n) => samples[n]!.constraint!.mask())
-  const words = masks[0]!.length
-  const maskBits = new Int32Array(words * masks.length)
-  for (const [m, mask] of masks.entries()) maskBits.set(mask, m * words)
+  const all = samples.map(({ constraint }) => constraint?.mask() ?? null)
+  const masked = [...samples.keys()].filter((n) => all[n])
+  const words = all[masked[0] ?? 0]?.length ?? 0
+  const maskBits = new Int32Array(words * masked.length)
+  for (const [m, n] of masked.entries()) maskBits.set(all[n]!, m * words)
   return { maskSamples: Int32Array.from(masked), maskBits }
 }
 

@@ -213,7 +213,7 @@ export class Engine implements AsyncDisposable {
     calledAt: number,
     { family, soFar }: Pick<Lineage, 'family' | 'soFar'> = { family: { members: 0 } },
   ): Sample[] {
-    const { prompt, settings, newText, prefill, forced } = prepared
+    const { prompt, settings, newText, prefill, forced, newConstraint } = prepared
     const { sampling, priority, n, cacheSalt } = settings
     const arrival = this.arrivals++
     const maxLength = Math.min(this.loaded.facts.context, prompt.length + settings.maxTokens)
@@ -226,15 +226,18 @@ export class Engine implements AsyncDisposable {
     const deadline = calledAt + settings.deadlineMs
     return Array.from({ length: n }, (_, index) => {
       const sampleIndex = family.members++
+      const constraint = newConstraint?.()
+      const limits = { maxLength, priority, deadline }
       return new Sample({
         index,
-        sequence: new Sequence({ arrival, sampleIndex, prompt, maxLength, priority, deadline, sampling, cacheSalt }),
+        sequence: new Sequence({ arrival, sampleIndex, prompt, ...limits, sampling, cacheSalt, constraint }),
         soFar,
         calledAt,
         stopTokenIds: settings.stopTokenIds,
         text: newText(),
         prefill,
         forced,
+        constraint,
         onChunk: (chunk) => generation.push(chunk),
       })
     })

@@ -1,11 +1,11 @@
 /** Options of a generation with everything checked and every default filled in. */
 import { randomBytes } from 'node:crypto'
 import { M2Error } from './errors'
+import { checkKnownKeys } from './known-keys'
 import type { GenerationDefaults } from './model/generation-config'
 import {
   badOption,
   checkKeys,
-  notYet,
   optionalBoolean,
   optionalChoice,
   optionalInteger,
@@ -48,7 +48,9 @@ export interface GenerateSettings {
 export interface ChatSettings extends GenerateSettings {
   /** Those the model is offered; checked where they are rendered. */
   tools: ChatOptions['tools']
-  mayCallTools: boolean
+  toolChoice: NonNullable<ChatOptions['toolChoice']>
+  parallelToolCalls: boolean
+  responseFormat: ChatOptions['responseFormat']
   reasoning: 'split' | 'inline'
   /** Infinity: no limit. */
   maxReasoningTokens: number
@@ -90,6 +92,7 @@ const CHAT_KEYS: Record<keyof ChatOptions, true> = {
   ...GENERATE_KEYS,
   tools: true,
   toolChoice: true,
+  parallelToolCalls: true,
   reasoning: true,
   maxReasoningTokens: true,
   thinking: true,
@@ -145,23 +148,54 @@ function turnSettings(options: ChatOptions, model: ModelFacts): ChatSettings {
 }
 
 function chatSettings(options: ChatOptions, model: ModelFacts): ChatSettings {
-  const toolChoice = options.toolChoice ?? 'auto'
-  if (toolChoice === 'required' || (typeof toolChoice === 'object' && toolChoice !== null)) {
-    throw notYet('toolChoice', toolChoice === 'required' ? '"required"' : 'a tool by name', '"auto" or "none"')
-  }
-  optionalChoice('toolChoice', toolChoice, ['auto', 'none'])
-  if (options.responseFormat !== undefined) throw notYet('responseFormat', 'a format', 'none')
+  const toolChoice = checkToolChoice(options.toolChoice)
+  const responseFormat = checkResponseFormat(options.responseFormat)
   const maxReasoningTokens = optionalInteger('maxReasoningTokens', options.maxReasoningTokens, { least: 0 }) ?? Infinity
+  if (options.ignoreEos && (responseFormat || (toolChoice !== 'auto' && toolChoice !== 'none'))) {
+    throw badOption('ignoreEos', 'it without responseFormat and without a tool that must be called', true)
+  }
   return {
     ...generateSettings(options, model),
     tools: toolChoice === 'none' ? undefined : options.tools,
-    mayCallTools: toolChoice !== 'none',
+    toolChoice,
+    parallelToolCalls: optionalBoolean('parallelToolCalls', options.parallelToolCalls) ?? true,
+    responseFormat,
     reasoning: optionalChoice('reasoning', options.reasoning, ['split', 'inline']) ?? 'split',
     maxReasoningTokens,
     thinking: (optionalBoolean('thinking', options.thinking) ?? true) && maxReasoningTokens > 0,
     prefill: optionalString('prefill', options.prefill) ?? '',
     keepReasoning: optionalChoice('keepReasoning', options.keepReasoning, ['model', 'always', 'never']) ?? 'model',
   }
+}
+
+function checkToolChoice(option: unknown): ChatSettings['toolChoice'] {
+  if (option === undefined) return 'auto'
+  if (option === 'auto' || option === 'none' || option === 'required') return option
+  const name = (option as { name?: unknown } | null)?.name
+  if (typeof option !== 'object' || typeof name !== 'string') {
+    throw badOption('toolChoice', '"auto", "none", "required" or { name }', option)
+  }
+  checkKnownKeys(option as object, ['name'], 'toolChoice')
+  return { name }
+}
+
+/** Their contents are checked where grammars are made of them. */
+const FORMATS = { json_schema: 'schema', json_object: undefined, regex: 'pattern' } as const
+
+function checkResponseFormat(option: unknown): ChatOptions['responseFormat'] {
+  if (option === undefined) return undefined
+  if (typeof option !== 'object' || option === null) throw badOption('responseFormat', 'an object with a type', option)
+  const { type } = option as { type?: unknown }
+  if (!Object.hasOwn(FORMATS, String(type)))
+    throw badOption('responseFormat.type', '"json_schema", "json_object" or "regex"', type)
+  const content = FORMATS[type as keyof typeof FORMATS]
+  checkKnownKeys(option, content ? ['type', content] : ['type'], 'responseFormat')
+  const found = content && (option as Record<string, unknown>)[content]
+  if (content === 'pattern' && typeof found !== 'string') throw badOption('responseFormat.pattern', 'a string', found)
+  if (content === 'schema' && (typeof found !== 'object' || found === null)) {
+    throw badOption('responseFormat.schema', 'a JSON schema object', found)
+  }
+  return option as ChatOptions['responseFormat']
 }
 
 function generateSettings(options: GenerateOptions, model: ModelFacts): GenerateSettings {

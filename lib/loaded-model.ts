@@ -1,6 +1,7 @@
 /** From a model folder to a model that runs: its files read and checked, its memory planned, its weights in the core. */
 import { createHash } from 'node:crypto'
 import path from 'node:path'
+import { AnswerGrammars } from './answer-grammars'
 import { memoryOf } from './devices'
 import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
@@ -47,6 +48,7 @@ export interface LoadedModel {
   /** Null: the folder has no tokenizer.json, so there is no text. */
   tokenizer: Tokenizer | null
   template: ChatTemplate | null
+  grammars: AnswerGrammars | null
   info: ModelInfo
   facts: ModelFacts
   limits: RunnerLimits
@@ -66,6 +68,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
   const { table, stored, skipped } = planWeights(config, checkpoint)
   const { tokenizer, template } = await loadText(directory, config.vocabSize)
 
+  const eosTokenIds = endsOfTurn(config, tokenizer)
   const rows = batchRows(settings)
   const device = await chooseDevice(settings.device)
   const weights = holdWeights(config, stored, device, settings.weightDtype)
@@ -93,6 +96,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
     core,
     tokenizer,
     template,
+    grammars: tokenizer && new AnswerGrammars(tokenizer, config.vocabSize, eosTokenIds),
     info: {
       directory,
       config,
@@ -107,7 +111,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       vocabSize: config.vocabSize,
       context: fit.maxContext,
       rows,
-      eosTokenIds: endsOfTurn(config, tokenizer),
+      eosTokenIds,
       generation: config.generation,
       hasTokenizer: tokenizer !== null,
     },

@@ -70,11 +70,6 @@ export function checkKeys(call: string, options: unknown, keys: Record<string, t
   checkKnownKeys(options, Object.keys(keys), call)
 }
 
-/** For values of the contract that no code stands behind yet. */
-export function notYet(name: string, found: string, instead: string): M2Error {
-  return new M2Error('BAD_OPTION', `${name}: ${found} is not available yet; expected ${instead}`)
-}
-
 function inRange(value: number, { least = -Infinity, most = Infinity, above = false }: Range): boolean {
   return (above ? value > least : value >= least) && value <= most
 }

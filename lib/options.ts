@@ -92,8 +92,13 @@ export interface GenerateOptions {
 export interface ChatOptions extends GenerateOptions {
   /** Functions that the model may call. */
   tools?: ToolDefinition[]
-  /** "auto" (default): the model decides. "none": it is offered no tools and cannot call any. The others are not available yet. */
+  /**
+   * "auto" (default): the model decides. "none": it is offered no tools and cannot call any. "required": it calls at least one. A name: it calls that
+   * one, once. Where it must call, the arguments follow the tool's schema.
+   */
   toolChoice?: 'auto' | 'none' | 'required' | { name: string }
+  /** Default true. False: the answer ends after the first call. */
+  parallelToolCalls?: boolean
   /** "split" (default): thinking is in `reasoning`. "inline": it stays in `text`, between its tags. */
   reasoning?: 'split' | 'inline'
   /** Thinking is closed by force after so many tokens. */
@@ -104,7 +109,11 @@ export interface ChatOptions extends GenerateOptions {
   prefill?: string
   /** Which earlier thinking is rendered. Default "model": what the model's own template renders. */
   keepReasoning?: KeepReasoning
-  /** Not available yet. */
+  /**
+   * What the text must be: JSON that a schema admits, any JSON object, or what a regular expression (JavaScript's) matches as a whole. It holds after the
+   * thinking, for which `maxReasoningTokens` sets an end. JSON is written without whitespace between its parts. With `tools` the model may call
+   * them instead.
+   */
   responseFormat?:
     | { type: 'json_schema'; schema: object }
     | { type: 'json_object' }

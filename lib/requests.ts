@@ -1,5 +1,7 @@
 /** From what callers ask to what is run: the prompt's ids, and how the sampled ones become text. */
 
+import type { AnswerGrammars } from './answer-grammars'
+import { acceptedIds, GrammarConstraint, maskWithout } from './constraint'
 import { M2Error } from './errors'
 import {
   type ChatSettings,
@@ -8,6 +10,8 @@ import {
   type GenerateSettings,
   type ModelFacts,
 } from './generation-settings'
+import type { CompiledGrammar } from './grammar/compiled-grammar'
+import { badOption } from './option-values'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'
 import { checkLength, promptIds } from './prompt'
@@ -24,6 +28,8 @@ import { joinIds } from './text/transcript'
 export interface TextModel {
   tokenizer: Tokenizer | null
   template: ChatTemplate | null
+  /** Null without a tokenizer. */
+  grammars: AnswerGrammars | null
   facts: ModelFacts
 }
 
@@ -31,6 +37,7 @@ export interface TextModel {
 export interface ChatModel {
   tokenizer: Tokenizer
   template: ChatTemplate
+  grammars: AnswerGrammars
   facts: ModelFacts
 }
 
@@ -43,6 +50,8 @@ export interface Prepared {
   /** The answer's beginning, when it is part of the prompt. */
   prefill?: string
   forced?: ForcedIds
+  /** What each sample's ids must follow. */
+  newConstraint?(): GrammarConstraint
 }
 
 /** @throws {M2Error} BAD_OPTION, BAD_INPUT, CONTEXT_LENGTH_EXCEEDED */
@@ -54,8 +63,8 @@ export function prepareGenerate(model: TextModel, prompt: unknown, options: Gene
 }
 
 /** @throws {M2Error} BAD_INPUT when there is no text. */
-export function chatModel({ tokenizer, template, facts }: TextModel): ChatModel {
-  if (tokenizer && template) return { tokenizer, template, facts }
+export function chatModel({ tokenizer, template, grammars, facts }: TextModel): ChatModel {
+  if (tokenizer && template && grammars) return { tokenizer, template, grammars, facts }
   throw new M2Error('BAD_INPUT', 'chat: expected a model with a tokenizer.json, found none; generate takes token ids')
 }
 
@@ -72,11 +81,12 @@ export function prepareChat(textModel: TextModel, messages: readonly ChatMessage
  * @throws {M2Error} BAD_INPUT, CONTEXT_LENGTH_EXCEEDED
  */
 export function prepareAnswer(
-  { tokenizer, facts }: ChatModel,
+  model: ChatModel,
   ids: ArrayLike<number>,
   rendered: readonly Segment[],
   settings: ChatSettings,
 ): Prepared {
+  const { tokenizer, facts } = model
   const { tools, reasoning, thinking, prefill } = settings
   const segments = [...rendered]
   const opensThinking = joinSegments(segments).endsWith(THINKING_OPEN)
@@ -86,15 +96,47 @@ export function prepareAnswer(
   const [written, forced] = startsIn === 'text' ? [prefill, ''] : ['', prefill]
   const added =
     startsIn === 'text' ? encodeWithAnswer(tokenizer, segments, written) : tokenizer.encodeSegments(segments)
+  const constraint = constraintOf(model, settings, startsIn)
   return {
     prompt: checkLength(joinIds(ids, added), facts.context),
-    settings: settings.mayCallTools
-      ? settings
-      : { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) },
+    settings:
+      settings.toolChoice === 'none'
+        ? { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) }
+        : settings,
     newText: () => new OutputText(tokenizer, settings.stop, new OutputParser({ tools, reasoning, startsIn })),
     prefill: written,
     forced: forcedIds(tokenizer, settings.maxReasoningTokens, forced),
+    ...(constraint && { newConstraint: constraint }),
   }
+}
+
+/** What the answer's ids must follow, from the end of the thinking on; while it thinks it can neither call tools nor end. */
+function constraintOf(
+  { tokenizer, grammars, facts }: ChatModel,
+  settings: ChatSettings,
+  startsIn: 'reasoning' | 'text',
+): (() => GrammarConstraint) | undefined {
+  const [tag, newlines] = [THINK_END, THINKING_CLOSE.slice(THINKING_CLOSE.indexOf(THINK_END) + THINK_END.length)]
+  const before = startsIn === 'reasoning' ? newlines : ''
+  const grammar = grammars.of(settings, before)
+  if (!grammar) return undefined
+  const after = startsIn === 'reasoning' ? tokenizer.idOf(tag) : undefined
+  if (startsIn === 'reasoning' && after === undefined) {
+    throw new M2Error('BAD_OPTION', `responseFormat, toolChoice: expected a model with the token ${tag}, found none`)
+  }
+  checkPrefill(grammar, tokenizer, before, settings.prefill)
+  const mask = maskWithout([...facts.eosTokenIds, ...idsOf(tokenizer, CALLS)], facts.vocabSize)
+  return () => {
+    const constraint = new GrammarConstraint({ grammar, after, before: mask })
+    if (startsIn === 'text') for (const id of plainIds(tokenizer, settings.prefill)) constraint.accept(id)
+    return constraint
+  }
+}
+
+function checkPrefill(grammar: CompiledGrammar, tokenizer: Tokenizer, before: string, prefill: string): void {
+  const ids = plainIds(tokenizer, before + prefill)
+  if (prefill === '' || acceptedIds(grammar, ids) === ids.length) return
+  throw badOption('prefill', 'the beginning of an answer that responseFormat and toolChoice allow', prefill)
 }
 
 function forcedIds(tokenizer: Tokenizer, maxReasoningTokens: number, answer: string): ForcedIds {
@@ -115,6 +157,13 @@ function encodeWithAnswer(tokenizer: Tokenizer, segments: readonly Segment[], an
   // A tokenizer cuts newlines differently before text than at the end, and the model knows those before text. A letter is never of one piece
   // with a newline, and one byte is always one token.
   return tokenizer.encodeSegments([...segments, plain('x')]).subarray(0, -1)
+}
+
+const plainIds = (tokenizer: Tokenizer, text: string): Int32Array => tokenizer.encode(text, { special: false })
+
+function idsOf(tokenizer: Tokenizer, token: string): number[] {
+  const id = tokenizer.idOf(token)
+  return id === undefined ? [] : [id]
 }
 
 /** Far below any logit, and far from overflowing. */

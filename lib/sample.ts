@@ -1,3 +1,4 @@
+import type { GrammarConstraint } from './constraint'
 import type { Chunk, FinishReason, Result, TokenLogprob } from './generation'
 import type { OutputText } from './output-text'
 import type { Sequence } from './sequence'
@@ -37,6 +38,8 @@ export interface SampleOptions {
   /** The answer's beginning, when it is part of the prompt. */
   prefill?: string
   forced?: ForcedIds
+  /** The same as the sequence's. */
+  constraint?: GrammarConstraint
   onChunk(chunk: Chunk): void
 }
 
@@ -75,6 +78,8 @@ export class Sample {
       this.emit({}, [id])
       return stopTokenIds.has(id)
     }
+    // An id that was sampled ahead of the grammar does not count.
+    if (this.options.constraint?.accept(id)) this.sequence.force([])
     const wasReasoning = text.inReasoning
     this.emit(text.push([id]), [id])
     if (text.inReasoning) this.reasoningTokens++
@@ -136,6 +141,7 @@ export class Sample {
     const before = sequence.length
     sequence.force(ids)
     const taken = Array.from(sequence.tokens.subarray(before, sequence.length))
+    for (const id of taken) this.options.constraint?.accept(id)
     if (sequence.sampling.logprobs >= 0) {
       for (const [i, id] of taken.entries()) this.logprobs.push(logprobs[i] ?? { id, logprob: 0, top: [] })
     }

@@ -39,8 +39,13 @@ export interface SequenceOptions {
 
 /** What may come next, where not every id may: a grammar. */
 export interface Constraint {
-  /** [ceil(V / 32)] bit v % 32 of word v / 32: id v may come next. Asked for once before each id, when all before it are known. */
-  mask(): Int32Array
+  /**
+   * The mask hangs on the ids so far: it is asked for when all of them are known. Else ids may be pending. Who turns this on calls
+   * `Sequence.force`, since what is pending was sampled without.
+   */
+  readonly isLive: boolean
+  /** [ceil(V / 32)] bit v % 32 of word v / 32: id v may come next. Asked for once before each id. null: every id may. */
+  mask(): Int32Array | null
 }
 
 /**
@@ -121,7 +126,7 @@ export class Sequence {
 
   /** Tokens that the next steps have to compute: the known ones, then a pending one. */
   get remaining(): number {
-    if (this.end >= this.maxLength || (this.constraint && this.pending > 0)) return 0
+    if (this.end >= this.maxLength || (this.constraint?.isLive && this.pending > 0)) return 0
     return (this.planned < this.length ? this.length : this.end) - this.planned
   }
 

@@ -1,3 +1,4 @@
+import { AnswerGrammars } from '../../lib/answer-grammars'
 import { Engine } from '../../lib/engine'
 import type { LoadedModel } from '../../lib/loaded-model'
 import type { ChatTemplate } from '../../lib/text/template'
@@ -28,6 +29,7 @@ export function fakeEngine(options: FakeEngineOptions = {}) {
     core: model,
     tokenizer,
     template,
+    grammars: tokenizer && new AnswerGrammars(tokenizer, vocabSize, eosTokenIds),
     info: { directory: 'nowhere' } as LoadedModel['info'],
     facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: tokenizer !== null },
     pageFormat: async () => {

@@ -236,8 +236,8 @@ describe('options of a chat', () => {
 
   it('hide the tools when none may be called', () => {
     const tools = [{ name: 'clock' }]
-    expect(chat({ tools, toolChoice: 'auto' })).toMatchObject({ tools, mayCallTools: true })
-    expect(chat({ tools, toolChoice: 'none' })).toMatchObject({ tools: undefined, mayCallTools: false })
+    expect(chat({ tools, toolChoice: 'auto' })).toMatchObject({ tools, toolChoice: 'auto' })
+    expect(chat({ tools, toolChoice: 'none' })).toMatchObject({ tools: undefined, toolChoice: 'none' })
   })
 
   it('take no tokens of thinking for no thinking', () => {
@@ -247,10 +247,29 @@ describe('options of a chat', () => {
 
   it.each([
     [{ tool: [] }, 'chat: unknown option "tool"; did you mean "tools"?'],
-    [{ toolChoice: 'required' }, 'toolChoice: "required" is not available yet; expected "auto" or "none"'],
-    [{ toolChoice: { name: 'f' } }, 'toolChoice: a tool by name is not available yet; expected "auto" or "none"'],
-    [{ toolChoice: 'maybe' }, 'toolChoice: expected "auto" or "none", found "maybe"'],
-    [{ responseFormat: { type: 'json_object' } }, 'responseFormat: a format is not available yet; expected none'],
+    [{ toolChoice: 'maybe' }, 'toolChoice: expected "auto", "none", "required" or { name }, found "maybe"'],
+    [{ toolChoice: { type: 'any' } }, 'toolChoice: expected "auto", "none", "required" or { name }, found an object'],
+    [{ toolChoice: { name: 'f', strict: true } }, 'toolChoice: unknown option "strict"; did you mean "name"?'],
+    [{ parallelToolCalls: 1 }, 'parallelToolCalls: expected true or false, found 1'],
+    [{ responseFormat: 'json' }, 'responseFormat: expected an object with a type, found "json"'],
+    [
+      { responseFormat: { type: 'text' } },
+      'responseFormat.type: expected "json_schema", "json_object" or "regex", found "text"',
+    ],
+    [{ responseFormat: {} }, 'responseFormat.type: expected "json_schema", "json_object" or "regex", found nothing'],
+    [
+      { responseFormat: { type: 'json_schema' } },
+      'responseFormat.schema: expected a JSON schema object, found nothing',
+    ],
+    [{ responseFormat: { type: 'regex', pattern: /a/ } }, 'responseFormat.pattern: expected a string, found an object'],
+    [
+      { responseFormat: { type: 'json_object', schema: {} } },
+      'responseFormat: unknown option "schema"; did you mean "type"?',
+    ],
+    [
+      { responseFormat: { type: 'json_object' }, ignoreEos: true },
+      'ignoreEos: expected it without responseFormat and without a tool that must be called, found true',
+    ],
     [{ reasoning: 'off' }, 'reasoning: expected "split" or "inline", found "off"'],
     [{ maxReasoningTokens: -1 }, 'maxReasoningTokens: expected an integer of at least 0, found -1'],
     [{ thinking: 'no' }, 'thinking: expected true or false, found "no"'],

@@ -32,7 +32,7 @@ describe('a sequence under a constraint', () => {
     const runner = new Runner(new FakeModel({ ...LIMITS, vocabSize: VOCAB }), LIMITS)
     let asked = 0
     const mask = () => new Int32Array(4).fill(++asked < 3 ? -1 : 0)
-    const constrained = run(runner, [1, 2], 9, { mask })
+    const constrained = run(runner, [1, 2], 9, { isLive: true, mask })
     const free = run(runner, [5, 6, 7], 9)
     await expect(constrained).rejects.toMatchObject({
       code: 'DEVICE_ERROR',
@@ -61,7 +61,7 @@ describe('steps', () => {
     expect(await run(runner, [1, 2], 6)).toHaveLength(6)
     expect([seen.length, Math.max(...seen)]).toEqual([6, 2])
     seen.length = 0
-    await run(runner, [3, 4], 6, { mask: () => new Int32Array(4).fill(-1) })
+    await run(runner, [3, 4], 6, { isLive: true, mask: () => new Int32Array(4).fill(-1) })
     expect([seen.length, Math.max(...seen)]).toEqual([6, 1])
   })
 })

@@ -175,6 +175,7 @@ describe('the scheduler', () => {
     const asked: number[] = []
     const [constrained] = simulation.add(ids(3), 4, {
       constraint: {
+        isLive: true,
         mask: () => {
           asked.push(constrained!.pending)
           return new Int32Array(Math.ceil(VOCAB / 32)).fill(-1)
@@ -191,6 +192,7 @@ describe('the scheduler', () => {
     const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 2, stepTokens: 8 })
     const [constrained] = simulation.add(ids(3), 6, {
       constraint: {
+        isLive: true,
         // Only the number of ids so far may come next.
         mask: () => {
           const bits = new Int32Array(Math.ceil(VOCAB / 32))

@@ -51,7 +51,7 @@ function randomTraffic(seed: number): void {
       deadline: next() < 0.1 ? now + between(0, 20) : Infinity,
       sampling,
       cacheSalt: pick(['', '', '', 'one', 'two']),
-      ...(next() < 0.2 && { constraint: { mask } }),
+      ...(next() < 0.2 && { constraint: { isLive: true, mask } }),
     })
     all.push(...samples)
   }
