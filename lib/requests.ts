@@ -15,7 +15,6 @@ import type { ForcedIds } from './sample'
 import type { Sampling } from './sequence'
 import { CALLS, joinSegments, type Segment, THINK_END, THINKING_CLOSE, THINKING_OPEN } from './text/markup'
 import type { ChatMessage } from './text/messages'
-import { OutputParser } from './text/output-parser'
 import type { ChatTemplate } from './text/template'
 import type { Tokenizer } from './text/tokenizer'
 import { joinIds } from './text/transcript'
@@ -91,7 +90,7 @@ export function prepareAnswer(
     settings: settings.mayCallTools
       ? settings
       : { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) },
-    newText: () => new OutputText(tokenizer, settings.stop, new OutputParser({ tools, reasoning, startsIn })),
+    newText: () => new OutputText(tokenizer, settings.stop, { tools, reasoning, startsIn }),
     prefill: written,
     forced: forcedIds(tokenizer, settings.maxReasoningTokens, forced),
   }
