@@ -1,4 +1,5 @@
 import type { Chunk } from './generation'
+import { joinToolCalls } from './text/tool-call'
 
 /** Chunks between a generation and whoever reads it. What has not been read is merged. */
 export class ChunkStream {
@@ -46,5 +47,8 @@ function merge(into: Chunk, chunk: Chunk): void {
   into.text += chunk.text
   for (const id of chunk.tokenIds) into.tokenIds.push(id)
   if (chunk.reasoning !== undefined) into.reasoning = (into.reasoning ?? '') + chunk.reasoning
-  if (chunk.toolCalls) into.toolCalls = [...(into.toolCalls ?? []), ...chunk.toolCalls]
+  if (chunk.toolCalls) {
+    into.toolCalls ??= []
+    joinToolCalls(into.toolCalls, chunk.toolCalls)
+  }
 }

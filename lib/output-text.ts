@@ -1,7 +1,10 @@
-import type { Delta, OutputParser, ToolCall } from './text/output-parser'
+import { type Delta, OutputParser, type OutputParserOptions, type ToolCall } from './text/output-parser'
 import { StopMatcher } from './text/stop-matcher'
 import { StreamDecoder } from './text/stream-decoder'
 import type { Tokenizer } from './text/tokenizer'
+import { joinToolCalls } from './text/tool-call'
+
+const NEWLINE = 0x0a
 
 /**
  * One sample's ids on their way to text: whole characters, then (in a chat) reasoning, content and tool calls, then stop strings in the
@@ -13,15 +16,18 @@ export class OutputText {
   /** The last of the text so far, held back or not, is a newline. */
   endsLine = false
   private readonly decoder: StreamDecoder
+  private readonly parser: OutputParser | undefined
   private readonly stops: StopMatcher
   private calls = 0
 
+  /** `chat`: how the output is parsed; without it all of it is content. */
   constructor(
-    tokenizer: Tokenizer,
+    private readonly tokenizer: Tokenizer,
     stop: readonly string[],
-    private readonly parser?: OutputParser,
+    chat?: Omit<OutputParserOptions, 'tokenizer'>,
   ) {
     this.decoder = new StreamDecoder(tokenizer)
+    this.parser = chat && new OutputParser({ ...chat, tokenizer })
     this.stops = new StopMatcher(stop)
   }
 
@@ -30,28 +36,39 @@ export class OutputText {
     return this.parser?.state === 'reasoning'
   }
 
-  /** The tool calls given out so far, as wholes. */
+  /** Tool calls that have ended. */
+  get completeCalls(): number {
+    return this.parser?.completeCalls ?? 0
+  }
+
+  /** The tool calls given out so far; at the end, as wholes. */
   get toolCalls(): ToolCall[] {
     return this.parser ? this.parser.end().toolCalls.slice(0, this.calls) : []
   }
 
-  /** Text that stands before the ids, such as the beginning of an answer that the caller wrote. */
+  /** Text that stands before the ids, such as the beginning of an answer that the caller wrote: tags in it are content. */
   pushText(text: string): Delta {
-    if (text !== '') this.endsLine = text.endsWith('\n')
-    return this.match(this.parser ? this.parser.push(text) : { text })
+    return this.push(this.tokenizer.encode(text, { special: false }))
   }
 
-  push(ids: readonly number[]): Delta {
-    return this.pushText(this.decoder.push(ids))
+  /** One by one, because nothing counts behind a stop string. */
+  push(ids: ArrayLike<number>): Delta {
+    let delta: Delta = { text: '' }
+    for (let i = 0; i < ids.length && !this.stopped; i++) delta = joined(delta, this.pushId(ids[i]!))
+    return delta
   }
 
   /** What was held back, when no id follows. */
   end(): Delta {
     if (this.stopped) return {}
-    const rest = this.pushText(this.decoder.end())
-    const last = this.parser && !this.stopped ? this.match(this.parser.flush()) : {}
-    const text = this.stopped ? '' : this.stops.end()
-    return joined(joined(rest, last), { text })
+    const last = this.match(this.parser ? this.parser.flush() : { text: this.decoder.end() })
+    return joined(last, { text: this.stopped ? '' : this.stops.end() })
+  }
+
+  private pushId(id: number): Delta {
+    const delta = this.parser ? this.parser.push('', [id]) : { text: this.decoder.push([id]) }
+    this.endsLine = this.tokenizer.bytesOf(id).at(-1) === NEWLINE
+    return this.match(delta)
   }
 
   private match(delta: Delta): Delta {
@@ -64,7 +81,8 @@ export class OutputText {
 }
 
 function joined(a: Delta, b: Delta): Delta {
-  const toolCalls = [...(a.toolCalls ?? []), ...(b.toolCalls ?? [])]
+  const toolCalls = a.toolCalls ?? []
+  if (b.toolCalls) joinToolCalls(toolCalls, b.toolCalls)
   return {
     text: (a.text ?? '') + (b.text ?? ''),
     ...((a.reasoning ?? b.reasoning) !== undefined && { reasoning: (a.reasoning ?? '') + (b.reasoning ?? '') }),

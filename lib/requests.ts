@@ -17,9 +17,8 @@ import { OutputText } from './output-text'
 import { checkLength, promptIds } from './prompt'
 import type { ForcedIds } from './sample'
 import type { Sampling } from './sequence'
-import { CALLS, joinSegments, type Segment, THINK_END, THINKING_CLOSE, THINKING_OPEN } from './text/markup'
+import { CALLS, CALLS_END, joinSegments, type Segment, THINK_END, THINKING_CLOSE, THINKING_OPEN } from './text/markup'
 import type { ChatMessage } from './text/messages'
-import { OutputParser } from './text/output-parser'
 import type { ChatTemplate } from './text/template'
 import type { Tokenizer } from './text/tokenizer'
 import { joinIds } from './text/transcript'
@@ -103,9 +102,9 @@ export function prepareAnswer(
       settings.toolChoice === 'none'
         ? { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) }
         : settings,
-    newText: () => new OutputText(tokenizer, settings.stop, new OutputParser({ tools, reasoning, startsIn })),
+    newText: () => new OutputText(tokenizer, settings.stop, { tools, reasoning, startsIn }),
     prefill: written,
-    forced: forcedIds(tokenizer, settings.maxReasoningTokens, forced),
+    forced: forcedIds(tokenizer, settings, forced, constraint === undefined),
     ...(constraint && { newConstraint: constraint }),
   }
 }
@@ -139,15 +138,17 @@ function checkPrefill(grammar: CompiledGrammar, tokenizer: Tokenizer, before: st
   throw badOption('prefill', 'the beginning of an answer that responseFormat and toolChoice allow', prefill)
 }
 
-function forcedIds(tokenizer: Tokenizer, maxReasoningTokens: number, answer: string): ForcedIds {
+function forcedIds(tokenizer: Tokenizer, settings: ChatSettings, answer: string, isFree: boolean): ForcedIds {
   const tag = THINKING_CLOSE.indexOf(THINK_END)
   const encode = (text: string) => encodeWithAnswer(tokenizer, [markup(text)], answer)
+  const closeCalls = tokenizer.encode(`\n${CALLS_END}`)
   return {
     endOfThinking: tokenizer.idOf(THINK_END),
     answer: answer === '' ? new Int32Array(0) : encode(THINKING_CLOSE.slice(tag + THINK_END.length)),
-    maxReasoningTokens,
+    maxReasoningTokens: settings.maxReasoningTokens,
     close: encode(THINKING_CLOSE),
     closeAfterNewline: encode(THINKING_CLOSE.slice(tag)),
+    ...(isFree && !settings.parallelToolCalls && { closeCalls }),
   }
 }
 

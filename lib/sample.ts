@@ -15,6 +15,8 @@ export interface ForcedIds {
   /** What closes it, and that beginning. The line of thinking is ended first, where it is not. */
   close: Int32Array
   closeAfterNewline: Int32Array
+  /** What stands behind a first call that is to be the last one. */
+  closeCalls?: Int32Array
 }
 
 /** What one sample has generated so far. */
@@ -84,7 +86,10 @@ export class Sample {
     this.emit(text.push([id]), [id])
     if (text.inReasoning) this.reasoningTokens++
     if (wasReasoning) this.force(this.forcedAfter(id, text.inReasoning))
-    return text.stopped
+    const { closeCalls } = this.options.forced ?? {}
+    if (!closeCalls || text.completeCalls === 0) return text.stopped
+    this.force(text.endsLine ? closeCalls.subarray(1) : closeCalls)
+    return true
   }
 
   end(reason: 'stop' | 'length' | 'abort'): void {

@@ -3,43 +3,58 @@
  *
  *   {reasoning}\n</think>\n\n{text}\n<minimax:tool_call>\n<invoke name="N">\n<parameter name="K">V</parameter>\n</invoke>\n</minimax:tool_call>
  *
- * Prose goes on as soon as it cannot be part of a tag any more. What is undecided waits in `pending`, and every decision looks at the same
- * characters however they arrived: any chunking gives the same sum.
+ * All goes on as soon as it cannot be part of a tag any more. What is undecided waits in `pending`, which is never longer than a tag after
+ * a push, and every decision looks at the same characters however they arrived: any chunking gives the same sum, in linear time.
  */
 import { CALLS, CALLS_END, THINK, THINK_END } from './markup'
+import {
+  ALL_SPELLED,
+  BEHIND_VALUE,
+  INVOKE,
+  INVOKE_END,
+  MEANT,
+  PARAMETER,
+  PARAMETER_END,
+  type Quote,
+  type SpelledTags,
+  type State,
+} from './output-tags'
 
 /** Takes the parts in their order. */
 export interface OutputSink {
   reasoning(text: string): void
   text(text: string): void
-  /** A call, whole: its parameters with their texts as written. */
-  call(name: string, parameters: [name: string, text: string][]): void
+  /** The header of a call is complete. */
+  invoke(name: string): void
+  /** The header of one of its parameters is. */
+  parameter(name: string): void
+  /** More of the parameter's text, as written. */
+  value(text: string): void
+  parameterEnd(): void
+  /** The call ends; without `parameterEnd` before it, in the middle of a parameter. */
+  invokeEnd(): void
 }
 
-type State = 'reasoning' | 'text' | 'block' | 'invoke' | 'value'
-
-const INVOKE = '<invoke name='
-const INVOKE_END = '</invoke>'
-const PARAMETER = '<parameter name='
-const PARAMETER_END = '</parameter>'
-
-/** Tags that may come next; one newline before a tag that ends prose belongs to it. */
-const TAGS = {
-  reasoning: [`\n${THINK_END}`, THINK_END, `\n${CALLS}`, CALLS],
-  text: [`\n${CALLS}`, CALLS],
-  block: [INVOKE, INVOKE_END, CALLS, CALLS_END],
-  invoke: [PARAMETER, INVOKE_END],
-  value: [PARAMETER_END],
-} satisfies Record<State, string[]>
+/** Where each tag leads, and how many newlines behind it belong to it. */
+const LEADS: Record<string, [State, number]> = {
+  [THINK]: ['reasoning', 1],
+  [THINK_END]: ['text', 2],
+  [CALLS]: ['block', 0],
+  [CALLS_END]: ['text', 0],
+  [INVOKE]: ['invokeName', 0],
+  [INVOKE_END]: ['block', 0],
+  [PARAMETER]: ['parameterName', 0],
+  [PARAMETER_END]: ['valueEnd', 0],
+}
 
 export class OutputScanner {
+  private tags = ALL_SPELLED // those that are recognised by their characters
   private pending = ''
   private atStart = true // a leading <think> is still possible
   private newlines = 0 // so many newlines to come belong to the tag before them
-  private name = '' // of the invoke being read
-  private parameters: [name: string, text: string][] = []
-  private parameter = '' // name of the parameter being read
-  private value = '' // what is certain of its text
+  private blank = '' // whitespace that is content only if more content follows
+  private name = '' // as far as it has been read
+  private quote: Quote | undefined // around it, once known
 
   constructor(
     private readonly sink: OutputSink,
@@ -50,15 +65,32 @@ export class OutputScanner {
     return this.state === 'reasoning' || this.state === 'text' ? this.state : 'tool'
   }
 
-  push(text: string): void {
+  /** More text, and the tags that are recognised in it. */
+  push(text: string, tags = ALL_SPELLED): void {
+    this.tags = tags
     this.pending += text
     while (this.step(false));
   }
 
-  /** The output ends here: prose held back is prose, markup cut off is dropped, a call keeps its complete parameters. */
+  /** A control tag that is a token of its own, among text in which `tags` are recognised. */
+  control(tag: string, tags: SpelledTags): void {
+    this.swallowNewlines()
+    const leads = tag === THINK && this.atStart && this.pending === ''
+    this.atStart = false
+    if (leads || MEANT[this.state].includes(tag)) {
+      this.settle()
+      this.follow(tag)
+    } else this.push(tag, tags)
+  }
+
+  /** The output ends here: prose held back is prose, markup cut off is dropped, a call in the making ends with what it has. */
   finish(): void {
     while (this.step(true));
-    if (this.state === 'invoke' || this.state === 'value') this.endInvoke()
+    if (this.state === 'valueEnd') this.endParameter()
+    if (this.state === 'invoke' || this.state === 'parameterName' || this.state === 'value') {
+      this.sink.invokeEnd()
+      this.enter('block')
+    }
     this.pending = ''
   }
 
@@ -67,9 +99,10 @@ export class OutputScanner {
     this.swallowNewlines()
     if (this.pending === '') return false
     if (this.atStart) {
-      if (!final && THINK.startsWith(this.pending) && this.pending !== THINK) return false
+      const leads = this.tags.leadingThink(this.pending)
+      if (leads === undefined && !final) return false
       this.atStart = false
-      if (this.pending.startsWith(THINK)) return this.enter('reasoning', THINK.length, 1)
+      if (leads) return this.pass(THINK)
     }
     switch (this.state) {
       case 'reasoning':
@@ -77,88 +110,131 @@ export class OutputScanner {
         return this.prose(this.state, final)
       case 'block':
         return this.block()
+      case 'invokeName':
+      case 'parameterName':
+        return this.header(this.state)
       case 'invoke':
-        return this.invoke()
+        return this.betweenParameters()
       case 'value':
-        return this.valueText(final)
+        return this.value()
+      case 'valueEnd':
+        return this.valueEnd()
     }
   }
 
   private prose(state: 'reasoning' | 'text', final: boolean): boolean {
-    const tag = firstTag(this.pending, TAGS[state])
-    const end = tag?.at ?? this.pending.length - (final ? 0 : heldBack(this.pending, TAGS[state]))
+    const looked = state === 'reasoning' ? this.tags.thinking : this.tags.content
+    const tag = looked.first(this.pending)
+    // A newline at the end belongs to the tag, if one follows, whatever form that has.
+    const held = () => Math.max(looked.heldBack(this.pending), this.pending.endsWith('\n') ? 1 : 0)
+    const end = tag?.at ?? this.pending.length - (final ? 0 : held())
     if (end > 0) this.sink[state](this.take(end))
-    if (!tag) return false
-    return tag.text.endsWith(THINK_END) ? this.enter('text', tag.text.length, 2) : this.enter('block', tag.text.length)
+    return tag !== undefined && this.pass(tag.text)
   }
 
   /** Between invokes. Whitespace around tags is markup; prose has no business here, but is not lost. */
   private block(): boolean {
-    const tag = firstTag(this.pending, TAGS.block)
-    const end = tag?.at ?? this.pending.length - heldBack(this.pending, TAGS.block)
-    const prose = this.pending.slice(0, end).trimEnd()
-    if (prose !== '') this.sink.text(this.take(prose.length))
-    if (!tag) return false
-    this.take(end - prose.length)
-    if (tag.text === CALLS_END) return this.enter('text', tag.text.length)
-    if (tag.text !== INVOKE) return this.enter('block', tag.text.length)
-    const header = readName(this.pending, tag.text.length)
-    if (!header) return false
-    this.name = header.name
-    return this.enter('invoke', header.end)
+    const tag = this.tags.block.first(this.pending)
+    this.blockProse(this.take(tag?.at ?? this.pending.length - this.tags.block.heldBack(this.pending)))
+    return tag !== undefined && this.pass(tag.text)
   }
 
-  /** Between parameters. */
-  private invoke(): boolean {
-    const tag = firstTag(this.pending, TAGS.invoke)
-    this.take(tag?.at ?? this.pending.length - heldBack(this.pending, TAGS.invoke))
-    if (!tag) return false
-    if (tag.text === INVOKE_END) {
-      this.endInvoke()
-      return this.enter('block', tag.text.length)
+  private blockProse(text: string): void {
+    const prose = text.trimEnd()
+    if (prose !== '') this.sink.text(this.takeBlank() + prose)
+    this.blank += text.slice(prose.length)
+  }
+
+  /** In the header of an invoke or a parameter: the name, raw, ends where quote and bracket do. */
+  private header(state: 'invokeName' | 'parameterName'): boolean {
+    if (this.quote === undefined) {
+      const [first] = this.pending
+      this.quote = first === '"' || first === "'" ? first : ''
+      this.take(this.quote.length)
     }
-    const header = readName(this.pending, tag.text.length)
-    if (!header) return false
-    this.parameter = header.name
-    return this.enter('value', header.end)
+    const ends = this.tags.name[this.quote]
+    const tag = ends.first(this.pending)
+    this.name += this.take(tag?.at ?? this.pending.length - ends.heldBack(this.pending))
+    if (!tag) return false
+    if (tag.text === CALLS_END) return this.pass(CALLS_END)
+    this.take(tag.text.length)
+    if (state === 'invokeName') this.sink.invoke(this.name)
+    else this.sink.parameter(this.name)
+    this.enter(state === 'invokeName' ? 'invoke' : 'value')
+    return true
+  }
+
+  private betweenParameters(): boolean {
+    const tag = this.tags.invoke.first(this.pending)
+    this.take(tag?.at ?? this.pending.length - this.tags.invoke.heldBack(this.pending))
+    return tag !== undefined && this.pass(tag.text)
+  }
+
+  private value(): boolean {
+    const tag = this.tags.value.first(this.pending)
+    const end = tag?.at ?? this.pending.length - this.tags.value.heldBack(this.pending)
+    if (end > 0) this.sink.value(this.take(end))
+    return tag !== undefined && this.pass(tag.text)
   }
 
   /** A parameter closes only where the next one or the end of the invoke follows: its text may contain the closing tag. */
-  private valueText(final: boolean): boolean {
-    const at = this.pending.indexOf(PARAMETER_END)
-    this.value += this.take(at < 0 ? this.pending.length - heldBack(this.pending, TAGS.value) : at)
-    if (at < 0) return false
-    const rest = this.pending.slice(PARAMETER_END.length).trimStart()
-    const closed = TAGS.invoke.some((tag) => rest.startsWith(tag))
-    const undecided = !closed && TAGS.invoke.some((tag) => tag.startsWith(rest))
-    if (undecided && !final) return false
-    if (closed || undecided) {
-      this.parameters.push([this.parameter, this.value])
-      this.value = ''
-      return this.enter('invoke', PARAMETER_END.length)
+  private valueEnd(): boolean {
+    const rest = this.pending.trimStart()
+    this.blank += this.take(this.pending.length - rest.length)
+    if (BEHIND_VALUE.some((tag) => rest.startsWith(tag))) this.endParameter()
+    else if (BEHIND_VALUE.some((tag) => tag.startsWith(rest))) return false
+    else {
+      this.sink.value(PARAMETER_END + this.takeBlank())
+      this.enter('value')
     }
-    this.value += this.take(PARAMETER_END.length)
     return true
   }
 
-  private endInvoke(): void {
-    this.sink.call(this.name, this.parameters)
-    this.parameters = []
-    this.value = ''
-    this.state = 'block'
+  private endParameter(): void {
+    this.sink.parameterEnd()
+    this.enter('invoke')
   }
 
-  private enter(state: State, tagLength: number, newlines = 0): true {
-    this.take(tagLength)
+  /** Gives out what is pending before a control tag that is a token. */
+  private settle(): void {
+    const text = this.take(this.pending.length)
+    if (this.state === 'block') this.blockProse(text)
+    const prose = text.endsWith('\n') ? text.slice(0, -1) : text
+    if ((this.state === 'reasoning' || this.state === 'text') && prose !== '') this.sink[this.state](prose)
+  }
+
+  /** Takes a tag, maybe with the newline before it. */
+  private pass(tag: string): true {
+    this.take(tag.length)
+    this.follow(tag.trimStart())
+    return true
+  }
+
+  /** Goes where a tag leads. */
+  private follow(tag: string): void {
+    const inCall = this.state === 'invoke' || this.state === 'parameterName'
+    if (inCall && (tag === INVOKE_END || tag === CALLS_END)) this.sink.invokeEnd()
+    this.enter(...LEADS[tag]!)
+  }
+
+  private enter(state: State, newlines = 0): void {
     this.state = state
     this.newlines = newlines
-    return true
+    this.blank = ''
+    this.name = ''
+    this.quote = undefined
   }
 
   private take(length: number): string {
     const taken = this.pending.slice(0, length)
     this.pending = this.pending.slice(length)
     return taken
+  }
+
+  private takeBlank(): string {
+    const { blank } = this
+    this.blank = ''
+    return blank
   }
 
   private swallowNewlines(): void {
@@ -168,31 +244,4 @@ export class OutputScanner {
     }
     if (this.pending !== '') this.newlines = 0
   }
-}
-
-/** The first tag in `text`; of those that overlap, the one that begins first. */
-function firstTag(text: string, tags: readonly string[]): { at: number; text: string } | undefined {
-  let first: { at: number; text: string } | undefined
-  for (const tag of tags) {
-    const at = text.indexOf(tag)
-    if (at >= 0 && (first === undefined || at < first.at)) first = { at, text: tag }
-  }
-  return first
-}
-
-/** How many characters at the end of `text` may be the beginning of a tag. */
-function heldBack(text: string, tags: readonly string[]): number {
-  for (let length = Math.min(text.length, Math.max(...tags.map((tag) => tag.length)) - 1); length > 0; length--) {
-    const end = text.slice(-length)
-    if (tags.some((tag) => tag.startsWith(end))) return length
-  }
-  return 0
-}
-
-/** The rest of a tag such as `<invoke name="N">` from `from` on: the name, raw, ends where quote and bracket do. */
-function readName(text: string, from: number): { name: string; end: number } | undefined {
-  const quote = text[from] === '"' || text[from] === "'" ? text[from] : ''
-  const end = text.indexOf(`${quote}>`, from + quote.length)
-  if (end < 0) return undefined
-  return { name: text.slice(from + quote.length, end), end: end + quote.length + 1 }
 }

@@ -2,7 +2,9 @@
  * Where thinking stands in the ids of assistant turns, and what stands there once it is dropped: the ids that a template without that thinking
  * gives, with all other ids as they are.
  */
-import { CALLS, THINK, THINK_END, THINKING_CLOSE } from './markup'
+import { THINK, THINK_END, THINKING_CLOSE } from './markup'
+import { OutputScanner, type OutputSink } from './output-scanner'
+import { TokenTags } from './output-tags'
 import type { Tokenizer } from './tokenizer'
 
 /** `ids` stand in the place of those from `start` to `end` (exclusive) when thinking is dropped. */
@@ -14,13 +16,12 @@ export interface Cut {
 
 const NO_IDS = new Int32Array(0)
 
-/**
- * What of the text behind a `<think>` is thinking, as the output parser sees it: up to `</think>` and the newlines around it, or to a tool call,
- * or to the end. Where the prompt has closed the thinking at once, the answer may open it again.
- */
-const SAMPLED_THINKING = new RegExp(
-  `^(?:\\n${THINKING_CLOSE}${THINK})?[^]*?(?:\\n?${THINK_END}\\n{0,2}|(?=\\n?${CALLS})|$)`,
-)
+/** Behind the `<think>` of a prompt: thinking begins, or is closed at once. */
+const OPENED = '\n'
+const CLOSED = `\n${THINKING_CLOSE}`
+/** What the output parser takes as markup around thinking. */
+const LEADING_TAG = /^<think>\n?/
+const ENDING_TAG = new RegExp(`\\n?${THINK_END}\\n{0,2}`, 'y')
 const NEWLINES_OF_TAG = /^\n{0,2}/
 const WHITESPACE = /^[\s\u0085]/
 
@@ -28,12 +29,14 @@ const WHITESPACE = /^[\s\u0085]/
 export class ThinkingFinder {
   private readonly think: number | undefined
   private readonly thinkEnd: number | undefined
+  private readonly tags: TokenTags
   /** The tokenizer splits a text at these, so what is between two of them can be encoded alone. */
   private readonly borders: ReadonlySet<number>
 
   constructor(private readonly tokenizer: Tokenizer) {
     this.think = tokenizer.idOf(THINK)
     this.thinkEnd = tokenizer.idOf(THINK_END)
+    this.tags = new TokenTags(tokenizer)
     this.borders = new Set(tokenizer.addedTokens.map((token) => token.id))
   }
 
@@ -51,12 +54,51 @@ export class ThinkingFinder {
     return cuts
   }
 
-  /** In one sampled answer, from the opening of its turn on, without the end-of-turn token. Tags count however they were sampled. */
-  inSampled(ids: Int32Array): Cut[] {
-    const start = this.think === undefined ? -1 : ids.indexOf(this.think)
-    if (start < 0) return []
-    const [thinking] = SAMPLED_THINKING.exec(this.bytesOf(ids.subarray(start + 1)))!
-    return [this.cut(ids, start, start + 1, thinking.length)]
+  /**
+   * In one sampled answer, from the opening of its turn on, without the end-of-turn token: what the output parser calls reasoning, and its tags.
+   * `from`: where the prompt ends.
+   */
+  inSampled(ids: Int32Array, from: number): Cut[] {
+    const start = this.think === undefined ? -1 : ids.subarray(0, from).lastIndexOf(this.think)
+    const behind = start < 0 ? '' : this.bytesOf(ids.subarray(start + 1, from))
+    const answer = ids.subarray(from)
+    if (behind === OPENED) return [this.cut(ids, start, start + 1, OPENED.length + this.thinkingLength(answer))]
+    const opensItself = this.think !== undefined && answer[0] === this.think
+    if (behind.startsWith(CLOSED)) {
+      const reopened = behind === CLOSED && opensItself ? this.thinkingLength(answer) : 0
+      return [this.cut(ids, start, start + 1, CLOSED.length + reopened)]
+    }
+    return opensItself ? [this.cut(ids, from, from + 1, this.thinkingLength(answer) - THINK.length)] : []
+  }
+
+  /** How many bytes of an answer are thinking, its tags included. The output parser's own scanner says so, reading each byte as a character. */
+  private thinkingLength(answer: Int32Array): number {
+    let thought = 0
+    const ignored = () => {}
+    const sink: OutputSink = {
+      ...{
+        text: ignored,
+        invoke: ignored,
+        parameter: ignored,
+        value: ignored,
+        parameterEnd: ignored,
+        invokeEnd: ignored,
+      },
+      reasoning(text) {
+        thought += text.length
+      },
+    }
+    const scanner = new OutputScanner(sink, 'reasoning')
+    for (let i = 0; i < answer.length && scanner.place === 'reasoning'; i++) {
+      const tag = this.tags.byId.get(answer[i]!)
+      if (tag === undefined) scanner.push(this.bytesOf(answer.subarray(i, i + 1)), this.tags.spelled)
+      else scanner.control(tag, this.tags.spelled)
+    }
+    scanner.finish()
+    const bytes = this.bytesOf(answer)
+    const leading = answer[0] === this.think ? LEADING_TAG.exec(bytes)![0].length : 0
+    ENDING_TAG.lastIndex = leading + thought
+    return leading + thought + (ENDING_TAG.exec(bytes)?.[0].length ?? 0)
   }
 
   /** Takes out the ids from `start` to `rest`, and so many bytes of those behind. */

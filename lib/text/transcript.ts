@@ -38,7 +38,7 @@ export class Transcript {
     const turn = ids.subarray(0, prompt.length).lastIndexOf(this.tokenizer.idOf(ROLE_START) ?? -1)
     const end = this.endsTurn(ids) ? ids.length - 1 : ids.length
     const rendered = this.finder.inRendered(ids.subarray(from, Math.max(from, turn)))
-    const sampled = turn < from ? [] : this.finder.inSampled(ids.subarray(turn, end))
+    const sampled = turn < from ? [] : this.finder.inSampled(ids.subarray(turn, end), prompt.length - turn)
     const cuts = [...this.cuts, ...shifted(rendered, from), ...shifted(sampled, turn)]
     return new Transcript(this.tokenizer, this.finder, ids, cuts)
   }

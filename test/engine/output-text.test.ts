@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { OutputText } from '../../lib/output-text'
-import { type Delta, OutputParser } from '../../lib/text/output-parser'
+import type { Delta } from '../../lib/text/output-parser'
 import { Tokenizer } from '../../lib/text/tokenizer'
 
 let tokenizer: Tokenizer
@@ -49,7 +49,7 @@ describe('output text', () => {
   })
 
   it('looks for stop strings in the content alone', () => {
-    const output = new OutputText(tokenizer, ['five'], new OutputParser())
+    const output = new OutputText(tokenizer, ['five'], {})
     const deltas = deltasOf(output, 'two and three is five\n</think>\n\nIt is five.')
     expect(sum(deltas, 'reasoning')).toBe('two and three is five')
     expect(sum(deltas, 'text')).toBe('It is ')
@@ -57,7 +57,7 @@ describe('output text', () => {
   })
 
   it('looks for them in thinking that is part of the content', () => {
-    const output = new OutputText(tokenizer, ['five'], new OutputParser({ reasoning: 'inline' }))
+    const output = new OutputText(tokenizer, ['five'], { reasoning: 'inline' })
     const deltas = deltasOf(output, 'two and three is five\n</think>\n\nIt is five.')
     expect(sum(deltas, 'text')).toBe('<think>\ntwo and three is ')
   })
@@ -67,18 +67,23 @@ describe('output text', () => {
     '<invoke name="clock">\n<parameter name="place">Rome</parameter>\n</invoke>\n</minimax:tool_call>'
 
   it('takes tool calls out of the content', () => {
-    const output = new OutputText(tokenizer, [], new OutputParser())
+    const output = new OutputText(tokenizer, [], {})
     const deltas = deltasOf(output, CALLS)
     expect(sum(deltas, 'text')).toBe('A moment.')
     expect(output.toolCalls).toMatchObject([
       { name: 'clock', arguments: { place: 'Oslo' } },
       { name: 'clock', arguments: { place: 'Rome' } },
     ])
-    expect(deltas.flatMap((delta) => delta.toolCalls ?? []).map((call) => call.index)).toEqual([0, 1])
+    const calls = deltas.flatMap((delta) => delta.toolCalls ?? [])
+    expect(calls.filter((call) => call.id !== undefined).map((call) => call.index)).toEqual([0, 1])
+    for (const [index, place] of ['Oslo', 'Rome'].entries()) {
+      const json = calls.filter((call) => call.index === index).map((call) => call.arguments)
+      expect(json.join('')).toBe(JSON.stringify({ place }))
+    }
   })
 
   it('has no call that a stop string cut off', () => {
-    const output = new OutputText(tokenizer, ['moment'], new OutputParser())
+    const output = new OutputText(tokenizer, ['moment'], {})
     expect(output.push(Array.from(tokenizer.encode(CALLS.slice(0, CALLS.indexOf('Oslo')))))).toMatchObject({
       text: 'A ',
     })
@@ -87,13 +92,13 @@ describe('output text', () => {
   })
 
   it('keeps what is complete of a call that is cut off', () => {
-    const output = new OutputText(tokenizer, [], new OutputParser())
+    const output = new OutputText(tokenizer, [], {})
     deltasOf(output, CALLS.slice(0, CALLS.indexOf('Rome')))
     expect(output.toolCalls).toMatchObject([{ name: 'clock', arguments: { place: 'Oslo' } }, { name: 'clock' }])
   })
 
   it('knows whether it is in the thinking, and at the end of a line', () => {
-    const output = new OutputText(tokenizer, [], new OutputParser())
+    const output = new OutputText(tokenizer, [], {})
     expect([output.inReasoning, output.endsLine]).toEqual([true, false])
     output.push(Array.from(tokenizer.encode('hm\n')))
     expect([output.inReasoning, output.endsLine]).toEqual([true, true])

@@ -207,13 +207,16 @@ describe('OutputParser', () => {
     expect(parser.flush()).toEqual({})
   })
 
-  it('gives a call once, when its invoke closes, with an id of its own', () => {
+  it('gives id and name once, when the header of a call is complete, and then its arguments', () => {
     const parser = new OutputParser({ startsIn: 'text' })
-    expect(parser.push(block(invoke('f', ['a', '1']), invoke('f')).slice(0, -30))).toMatchObject({
-      toolCalls: [{ index: 0, name: 'f', arguments: '{"a":1}' }],
-    })
-    expect(parser.push(block(invoke('f', ['a', '1']), invoke('f')).slice(-30))).toMatchObject({
-      toolCalls: [{ index: 1, name: 'f', arguments: '{}' }],
+    expect(parser.push('<minimax:tool_call>\n<invoke name="f"')).toEqual({})
+    expect(parser.push('>')).toEqual({ toolCalls: [{ index: 0, id: expect.any(String), name: 'f', arguments: '' }] })
+    expect(parser.push('\n<parameter name="a">1</parameter>\n')).toEqual({})
+    expect(parser.push('<parameter')).toEqual({})
+    expect(parser.push(' name=')).toEqual({ toolCalls: [{ index: 0, arguments: '{"a":1' }] })
+    expect(parser.push('"b">x</parameter>\n</invoke>')).toEqual({ toolCalls: [{ index: 0, arguments: ',"b":"x"}' }] })
+    expect(parser.push('<invoke name="f"></invoke>')).toEqual({
+      toolCalls: [{ index: 1, id: expect.any(String), name: 'f', arguments: '{}' }],
     })
     const { toolCalls } = parser.end()
     expect(new Set(toolCalls.map(({ id }) => id)).size).toBe(2)

@@ -47,22 +47,41 @@ describe('thinking of a sampled answer', () => {
     ['ends at a tool call on its line', ['R', '<minimax:tool_call>', '\n'], ['\n', '<minimax:tool_call>', '\n']],
     ['ends where the output does', ['R', 'R', '\n'], ['\n']],
     ['may be nothing', [], ['\n']],
-    ['ends at a tag that is spelled out', ['R', '</', 'th', 'ink', '>', 'H', 'e'], ['\n', 'H', 'e']],
-    ['ends in a token', ['R', '</', 'th', 'ink', '>{"', 'a'], ['\n', '{"', 'a']],
+    ['goes on at a tag that is spelled out', ['R', '</', 'th', 'ink', '>', 'H', '</think>', 'e'], ['\n', 'e']],
+    ['goes on at a call that is spelled out', ['R', ...'<minimax:tool_call>', '</think>'], ['\n']],
     [
       'ends once',
       ['R', '</think>', '\n\n', 'H', '<think>', 'e', '</think>', 'l'],
       ['\n', 'H', '<think>', 'e', '</think>', 'l'],
     ],
-    ['may be closed by the prompt', ['\n', '</think>', '\n\n', 'H'], ['\n', 'H']],
-    ['may be opened again', ['\n', '</think>', '\n\n', '<think>', '\n', 'R', '</think>', '\n\n', 'H'], ['\n', 'H']],
+    ['may be opened twice', ['<think>', '\n', 'R', '</think>', '\n\n', 'H'], ['\n', 'H']],
+    ['is not opened again', ['\n', '</think>', '\n\n', '<think>', 'R', '</think>'], ['\n', '<think>', 'R', '</think>']],
   ])('%s', (_, answer, left) => {
     const ids = idsOf(...OPENING, ...answer)
-    expect(after(ids, finder.inSampled(ids))).toEqual([']~b]', 'ai', ...left])
+    expect(after(ids, finder.inSampled(ids, OPENING.length))).toEqual([']~b]', 'ai', ...left])
+  })
+
+  const CLOSED = [...OPENING, '\n', '</think>', '\n\n']
+  const BARE = [']~b]', 'ai', '\n']
+  it.each<[what: string, prompt: string[], answer: string[], left: string[]]>([
+    ['may be closed by the prompt', CLOSED, ['H'], ['\n', 'H']],
+    ['may be opened again', CLOSED, ['<think>', '\n', 'R', '</think>', '\n\n', 'H'], ['\n', 'H']],
+    [
+      'is not opened behind a beginning',
+      [...CLOSED, 'H'],
+      ['<think>', 'R', '</think>'],
+      ['\n', 'H', '<think>', 'R', '</think>'],
+    ],
+    ['may be opened by the model', BARE, ['<think>', '\n', 'R', '</think>', '\n', 'H'], ['\n', 'H']],
+    ['is not opened later on', BARE, ['H', '<think>', 'R', '</think>'], ['\n', 'H', '<think>', 'R', '</think>']],
+    ['is not that of another format', [...BARE, '<think>'], ['R', '</think>'], ['\n', '<think>', 'R', '</think>']],
+  ])('%s', (_, prompt, answer, left) => {
+    const ids = idsOf(...prompt, ...answer)
+    expect(after(ids, finder.inSampled(ids, prompt.length))).toEqual([']~b]', 'ai', ...left])
   })
 
   it('is nowhere without its tag', () => {
-    expect(finder.inSampled(idsOf(']~b]', 'ai', '\n', 'H', '</think>'))).toEqual([])
+    expect(finder.inSampled(idsOf(']~b]', 'ai', '\n', 'H', '</think>'), 3)).toEqual([])
   })
 })
 
