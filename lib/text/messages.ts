@@ -29,7 +29,7 @@ export interface TextPart {
   text: string
 }
 
-/** A call in OpenAI's shape, or the bare function as `Result.toolCalls` has it. `arguments`: an object, or its JSON. */
+/** A call in OpenAI's shape, or the bare function as `Result.toolCalls` has it. `arguments`: an object, or its JSON, or '' for none. */
 export type ChatToolCall =
   | { id?: string; type?: 'function'; function: { name: string; arguments: object | string } }
   | { id?: string; name: string; arguments: object | string }
@@ -206,7 +206,7 @@ function checkCalls(calls: unknown, where: string): AssistantTurn['toolCalls'] {
 }
 
 function callArguments(given: unknown, where: string): JsonObject {
-  const value = typeof given === 'string' ? parsedJson(given, where) : given
+  const value = typeof given === 'string' ? parsedJson(given || '{}', where) : given
   if (!isObject(value)) throw badInput(where, 'an object, or a string with the JSON of one', given)
   checkJson(value, where)
   return value

@@ -232,6 +232,7 @@ describe('checkMessages', () => {
         tool_calls: [
           { id: '1', type: 'function', function: { name: 'f', arguments: '{"a": [1]}' } },
           { name: 'g', arguments: { b: null } },
+          { name: 'h', arguments: '' },
         ],
       }),
     ])
@@ -240,6 +241,7 @@ describe('checkMessages', () => {
         toolCalls: [
           { id: '1', name: 'f', arguments: { a: [1] } },
           { name: 'g', arguments: { b: null } },
+          { name: 'h', arguments: {} },
         ],
       },
     ])
