@@ -9,11 +9,13 @@ export interface Chunk {
   /** New thinking; only there when there is some. */
   reasoning?: string
   tokenIds: number[]
+  /** What is new of tool calls: id and name when one begins, then fragments that join to the JSON of its arguments. */
   toolCalls?: ToolCallDelta[]
   /** Which of n samples. */
   index: number
 }
 
+/** `tool_calls`: the model ended its turn, in which it called tools. */
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'abort'
 
 export interface TokenLogprob {
@@ -26,6 +28,7 @@ export interface Result {
   text: string
   /** The thinking. Empty for `generate`, and where it is inline. */
   reasoning: string
+  /** The last may have been cut off, as `finishReason` tells: it then has its complete arguments, and what there is of a string. */
   toolCalls: ToolCall[]
   /** All generated ids, the one that ended it included. */
   tokenIds: number[]

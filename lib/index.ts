@@ -27,7 +27,7 @@ export type { PrefixCounts } from './prefixes/prefixes'
 export type { LayerLoss } from './quantize/losses'
 export { type QuantizedModel, type QuantizeOptions, quantizeModel } from './quantize/quantize'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'
-export type { ChatMessage, ChatToolCall, TextPart } from './text/messages'
+export type { ChatMessage, ChatToolCall, ReasoningDetail, TextPart, ThinkingPart } from './text/messages'
 export {
   type Delta,
   OutputParser,

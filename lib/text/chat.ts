@@ -70,7 +70,8 @@ export interface RenderOptions {
 }
 
 /**
- * Renders a conversation as MiniMax-M2's chat template does, ready for `engine.generate` or a tokenizer.
+ * Renders a conversation as MiniMax-M2's chat template does, ready for `engine.generate` or a tokenizer. In one text what is written by users and
+ * tools cannot be told from control tokens any more: texts that are not trusted are safe with `engine.chat`, which encodes them apart.
  * @throws M2Error BAD_INPUT naming the message or tool that is not sound; BAD_OPTION for options.
  * @example renderChat([{ role: 'user', content: 'Hello!' }])
  */

@@ -38,10 +38,13 @@ export function object(value: unknown, where: string, expected = 'an object'): J
   return value
 }
 
-export function optionalString(value: unknown, where: string): string | undefined {
-  if (value === undefined || value === null) return undefined
+export function string(value: unknown, where: string): string {
   if (typeof value !== 'string') throw badInput(where, 'a string', value)
   return value
+}
+
+export function optionalString(value: unknown, where: string): string | undefined {
+  return value === undefined || value === null ? undefined : string(value, where)
 }
 
 export function nonEmptyString(value: unknown, where: string): string {

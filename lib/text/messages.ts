@@ -12,15 +12,24 @@ import {
   object,
   optionalString,
   reasonOf,
+  string,
 } from './input'
-import { THINK, THINK_END } from './markup'
+import {
+  givenThinking,
+  type ReasoningDetail,
+  splitThinking,
+  type ThinkingPart,
+  thinkingOfPart,
+} from './message-thinking'
+
+export type { ReasoningDetail, ThinkingPart }
 
 export interface TextPart {
   type: 'text'
   text: string
 }
 
-/** A call in OpenAI's shape, or the bare function as `Result.toolCalls` has it. `arguments`: an object, or its JSON. */
+/** A call in OpenAI's shape, or the bare function as `Result.toolCalls` has it. `arguments`: an object, or its JSON, or '' for none. */
 export type ChatToolCall =
   | { id?: string; type?: 'function'; function: { name: string; arguments: object | string } }
   | { id?: string; name: string; arguments: object | string }
@@ -28,12 +37,21 @@ export type ChatToolCall =
 export interface ChatMessage {
   /** `developer` is taken as another name of `system`; either may only come first. */
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool'
-  /** Text parts are concatenated (tool: each is a response of its own where the model's format has it so). null or missing: empty. */
-  content?: string | readonly TextPart[] | null
-  /** assistant: the thinking of that turn. If missing, what stands before `</think>` in the content. */
+  /**
+   * Text parts are concatenated (tool: each is a response of its own where the model's format has it so). null or missing: empty.
+   * assistant: parts of thinking among them are its thinking, and no content.
+   */
+  content?: string | readonly (TextPart | ThinkingPart)[] | null
+  /**
+   * assistant: the thinking of that turn, in one of the spellings that clients keep it in. Of several the first that has text counts: this one,
+   * `reasoning`, `reasoning_details`, the parts of the content. Where none is there (null counts as missing, '' does not), it is what stands
+   * before `</think>` in the content.
+   */
   reasoning_content?: string | null
-  /** assistant: another name of `reasoning_content`, which wins. */
+  /** assistant: another name of `reasoning_content`. */
   reasoning?: string | null
+  /** assistant: its thinking in pieces: their texts, or where there are none their summaries, joined. What is encrypted is another model's, and left out. */
+  reasoning_details?: readonly ReasoningDetail[] | null
   /** assistant: the calls it made. */
   tool_calls?: readonly ChatToolCall[] | null
   /** tool: which of the preceding calls this is the result of. */
@@ -117,10 +135,13 @@ function systemTurn(message: JsonObject, where: string): SystemTurn {
 }
 
 function assistantTurn(message: JsonObject, where: string): AssistantTurn {
-  const content = contentText(message, where)
-  const reasoning =
-    optionalString(message.reasoning_content, `${where}.reasoning_content`) ??
-    optionalString(message.reasoning, `${where}.reasoning`)
+  const thoughts: string[] = []
+  const content = contentParts(message, where, (part, at) => {
+    const thought = thinkingOfPart(part, at)
+    if (thought !== undefined) thoughts.push(thought)
+    return thought !== undefined
+  }).join('')
+  const reasoning = givenThinking(message, thoughts, where)
   const thought = reasoning === undefined ? splitThinking(content) : { reasoning, content }
   return { role: 'assistant', ...thought, toolCalls: checkCalls(message.tool_calls, `${where}.tool_calls`) }
 }
@@ -151,38 +172,22 @@ function contentText(message: JsonObject, where: string): string {
   return contentParts(message, where).join('')
 }
 
-function contentParts({ content }: JsonObject, where: string): string[] {
+/** The texts of the content. `isOther`: takes a part that is none. */
+function contentParts(
+  { content }: JsonObject,
+  where: string,
+  isOther: (part: JsonObject, at: string) => boolean = () => false,
+): string[] {
   if (content === undefined || content === null) return []
   if (typeof content === 'string') return [content]
   if (!Array.isArray(content)) throw badInput(`${where}.content`, 'a string or an array of text parts', content)
-  return content.map((part, i) => {
+  return content.flatMap((given, i) => {
     const at = `${where}.content[${i}]`
-    const { type, text } = object(part, at, 'a text part')
-    if (type !== 'text') throw badInput(`${at}.type`, '"text" (this model reads nothing else)', type)
-    if (typeof text !== 'string') throw badInput(`${at}.text`, 'a string', text)
-    return text
+    const part = object(given, at, 'a text part')
+    if (isOther(part, at)) return []
+    if (part.type !== 'text') throw badInput(`${at}.type`, '"text" (this model reads nothing else)', part.type)
+    return string(part.text, `${at}.text`)
   })
-}
-
-/**
- * Thinking inside the content: what stands before `</think>`, without its opening tag and the newlines that rendering puts around it.
- * Later `</think>` are content.
- */
-function splitThinking(content: string): { reasoning: string; content: string } {
-  const end = content.indexOf(THINK_END)
-  if (end < 0) return { reasoning: '', content }
-  const before = stripNewlines(content.slice(0, end))
-  return {
-    reasoning: stripNewlines(before.startsWith(THINK) ? before.slice(THINK.length) : before),
-    content: stripNewlines(content.slice(end + THINK_END.length)),
-  }
-}
-
-function stripNewlines(text: string): string {
-  let [start, end] = [0, text.length]
-  while (text[start] === '\n') start++
-  while (end > start && text[end - 1] === '\n') end--
-  return text.slice(start, end)
 }
 
 function checkCalls(calls: unknown, where: string): AssistantTurn['toolCalls'] {
@@ -201,7 +206,7 @@ function checkCalls(calls: unknown, where: string): AssistantTurn['toolCalls'] {
 }
 
 function callArguments(given: unknown, where: string): JsonObject {
-  const value = typeof given === 'string' ? parsedJson(given, where) : given
+  const value = typeof given === 'string' ? parsedJson(given || '{}', where) : given
   if (!isObject(value)) throw badInput(where, 'an object, or a string with the JSON of one', given)
   checkJson(value, where)
   return value

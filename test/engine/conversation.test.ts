@@ -9,6 +9,7 @@ import { type ChatTemplate, chooseTemplate, loadChatTemplate } from '../../lib/t
 import { Tokenizer } from '../../lib/text/tokenizer'
 import type { ToolDefinition } from '../../lib/text/tools'
 import { fakeEngine } from './fake-engine'
+import { toldEngine as newToldEngine } from './told-engine'
 
 const TURN_END = 3
 const user = (content: string): ChatMessage => ({ role: 'user', content })
@@ -46,24 +47,7 @@ const errorOf = (work: Promise<unknown>) =>
   )
 const thrownBy = (work: () => unknown) => errorOf((async () => work())())
 
-/** An engine whose model says the texts it is told, one for each prompt. */
-function toldEngine(template: ChatTemplate, context = 2000) {
-  const sizes = { vocabSize: 1536, context, pages: 2000, stepTokens: 512, eosTokenIds: [TURN_END] }
-  const { engine, model } = fakeEngine({ ...sizes, tokenizer, template })
-  let script: number[] = []
-  let start = -1
-  model.nextId = (tokens) => {
-    if (start < 0) start = tokens.length
-    return script[tokens.length - start]
-  }
-  /** What the model says next: a text, or its ids. */
-  const say = (said: string | readonly number[]) => {
-    script = typeof said === 'string' ? [...tokenizer.encode(said)] : [...said]
-    start = -1
-  }
-  const begin = (options: ConversationOptions = {}) => engine.conversation({ temperature: 0, ...options })
-  return { engine, model, say, begin }
-}
+const toldEngine = (template: ChatTemplate, context?: number) => newToldEngine(tokenizer, template, context)
 
 const THOUGHT = 'R\n</think>\n\nHello.[e~['
 

@@ -37,6 +37,12 @@ describe('checkMessages behind checked turns', () => {
   })
 })
 
+const text = (given: unknown) => ({ type: 'reasoning.text', text: given })
+const summary = (given: string) => ({ type: 'reasoning.summary', summary: given })
+const ENCRYPTED = { type: 'reasoning.encrypted', data: 'x' }
+const thinking = (given: string) => ({ type: 'thinking', thinking: given, signature: 's' })
+const part = (given: string) => ({ type: 'text', text: given })
+
 describe('checkMessages', () => {
   const circular: Record<string, unknown> = {}
   circular.self = circular
@@ -82,6 +88,58 @@ describe('checkMessages', () => {
       'reasoning of a wrong type',
       [assistant({ reasoning_content: {} })],
       'messages[0].reasoning_content: expected a string, found an object',
+    ],
+    [
+      'other reasoning of a wrong type',
+      [assistant({ reasoning: 1 })],
+      'messages[0].reasoning: expected a string, found 1',
+    ],
+    [
+      'details of a wrong type',
+      [user, assistant({ reasoning_details: 'R' })],
+      'messages[1].reasoning_details: expected an array, found "R"',
+    ],
+    [
+      'a detail of a wrong type',
+      [assistant({ reasoning_details: ['R'] })],
+      'messages[0].reasoning_details[0]: expected a piece of reasoning, found "R"',
+    ],
+    [
+      'an unknown detail',
+      [assistant({ reasoning_details: [{ type: 'reasoning.text' }, { type: 'reasoning.image' }] })],
+      'messages[0].reasoning_details[1].type: expected "reasoning.text", "reasoning.summary" or "reasoning.encrypted", found "reasoning.image"',
+    ],
+    [
+      'a detail with a wrong text',
+      [assistant({ reasoning_details: [{ type: 'reasoning.text', text: 7 }] })],
+      'messages[0].reasoning_details[0].text: expected a string, found 7',
+    ],
+    [
+      'a detail without its summary',
+      [assistant({ reasoning_details: [{ type: 'reasoning.summary', text: 'R' }] })],
+      'messages[0].reasoning_details[0].summary: expected a string, found nothing',
+    ],
+    [
+      'a thinking part without thinking',
+      [
+        assistant({
+          content: [
+            { type: 'text', text: 'C' },
+            { type: 'thinking', text: 'R' },
+          ],
+        }),
+      ],
+      'messages[0].content[1].thinking: expected a string, found nothing',
+    ],
+    [
+      'a reasoning part without text',
+      [assistant({ content: [{ type: 'reasoning' }] })],
+      'messages[0].content[0].text: expected a string, found nothing',
+    ],
+    [
+      'thinking of a user',
+      [{ role: 'user', content: [{ type: 'thinking', thinking: 'R' }] }],
+      'messages[0].content[0].type: expected "text" (this model reads nothing else), found "thinking"',
     ],
     [
       'a date of a wrong type',
@@ -174,6 +232,7 @@ describe('checkMessages', () => {
         tool_calls: [
           { id: '1', type: 'function', function: { name: 'f', arguments: '{"a": [1]}' } },
           { name: 'g', arguments: { b: null } },
+          { name: 'h', arguments: '' },
         ],
       }),
     ])
@@ -182,6 +241,7 @@ describe('checkMessages', () => {
         toolCalls: [
           { id: '1', name: 'f', arguments: { a: [1] } },
           { name: 'g', arguments: { b: null } },
+          { name: 'h', arguments: {} },
         ],
       },
     ])
@@ -195,6 +255,35 @@ describe('checkMessages', () => {
   it.each([
     ['reasoning_content', { reasoning_content: 'R', reasoning: 'no', content: 'C' }, 'R', 'C'],
     ['reasoning', { reasoning: 'R', content: 'C' }, 'R', 'C'],
+    [
+      'reasoning_content beside its equals',
+      { reasoning_content: 'R', reasoning: 'R', reasoning_details: [text('R')] },
+      'R',
+      '',
+    ],
+    ['reasoning, where reasoning_content is empty', { reasoning_content: '', reasoning: 'R' }, 'R', ''],
+    ['reasoning_details', { reasoning_details: [text('R'), text('S')], content: 'C' }, 'RS', 'C'],
+    ['those without their ends', { reasoning_details: [text('R'), { ...text(null), signature: 's' }] }, 'R', ''],
+    ['those, and not their summary', { reasoning_details: [summary('no'), text('R')] }, 'R', ''],
+    ['their summary alone', { reasoning_details: [summary('R'), summary('S'), ENCRYPTED] }, 'RS', ''],
+    ['nothing where all is encrypted', { reasoning_details: [ENCRYPTED], content: 'R</think>C' }, '', 'R</think>C'],
+    ['reasoning before reasoning_details', { reasoning: 'R', reasoning_details: [text('no')] }, 'R', ''],
+    [
+      'reasoning_details before parts',
+      { reasoning_details: [text('R')], content: [thinking('no'), part('C')] },
+      'R',
+      'C',
+    ],
+    ['no details', { reasoning_details: [], content: 'R</think>C' }, 'R', 'C'],
+    ['thinking blocks', { content: [thinking('R'), part('C'), thinking('S'), part('D')] }, 'RS', 'CD'],
+    ['reasoning parts', { content: [{ type: 'reasoning', text: 'R' }, part('C')] }, 'R', 'C'],
+    ['blocks, where the text has tags', { content: [thinking('R'), part('no</think>C')] }, 'R', 'no</think>C'],
+    [
+      'nothing where it is redacted',
+      { content: [{ type: 'redacted_thinking', data: 'x' }, part('R</think>C')] },
+      '',
+      'R</think>C',
+    ],
     ['null, then reasoning', { reasoning_content: null, reasoning: 'R', content: 'C' }, 'R', 'C'],
     ['what stands before </think>', { content: '<think>\nR\n\nR2\n</think>\n\nC' }, 'R\n\nR2', 'C'],
     ['that without an opening tag', { content: 'R</think>C' }, 'R', 'C'],

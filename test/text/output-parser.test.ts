@@ -1,28 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { renderChat } from '../../lib/text/chat'
-import { type Delta, OutputParser, type OutputParserOptions, type ParsedOutput } from '../../lib/text/output-parser'
+import { OutputParser, type OutputParserOptions } from '../../lib/text/output-parser'
 import { randomJson, randomText, TOOLS } from './conversations'
+import { type Parsed, sumOf, withoutIds } from './output-sums'
 import { Random } from './random'
-
-interface Parsed {
-  reasoning: string
-  text: string
-  toolCalls: { name: string; arguments: unknown }[]
-}
-
-/** What the deltas add up to, with the arguments parsed. */
-function sumOf(deltas: Delta[]): ParsedOutput {
-  const calls: { id: string; name: string; json: string }[] = []
-  for (const { index, id, name, arguments: json } of deltas.flatMap((delta) => delta.toolCalls ?? [])) {
-    if (id !== undefined) calls[index] = { id, name: name!, json: '' }
-    calls[index]!.json += json
-  }
-  return {
-    reasoning: deltas.map((delta) => delta.reasoning ?? '').join(''),
-    text: deltas.map((delta) => delta.text ?? '').join(''),
-    toolCalls: calls.map(({ id, name, json }) => ({ id, name, arguments: JSON.parse(json) })),
-  }
-}
 
 /** Parses chunks, checks that the deltas add up to the end, and leaves out the ids. */
 function parse(chunks: string | string[], options: OutputParserOptions = {}): Parsed {
@@ -31,7 +12,7 @@ function parse(chunks: string | string[], options: OutputParserOptions = {}): Pa
   deltas.push(parser.flush())
   const end = parser.end()
   expect(sumOf(deltas)).toEqual(end)
-  return { ...end, toolCalls: end.toolCalls.map(({ name, arguments: given }) => ({ name, arguments: given })) }
+  return withoutIds(end)
 }
 
 const call = (name: string, given: object = {}) => ({ name, arguments: given })
