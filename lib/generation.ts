@@ -33,6 +33,8 @@ export interface Result {
   /** One entry for each of `tokenIds`. A token that was forced, not sampled, has logprob 0 and no alternatives. */
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
   finishReason: FinishReason
+  /** The stop string that ended it, where one did. */
+  stopSequence?: string
   usage: {
     promptTokens: number
     /** Prompt tokens whose KV pages were reused. */

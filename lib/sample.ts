@@ -101,6 +101,7 @@ export class Sample {
       promptTokenIds,
       ...(this.sequence.sampling.logprobs >= 0 && { logprobs: this.logprobs }),
       finishReason: this.reason,
+      ...(text?.stopSequence !== undefined && { stopSequence: text.stopSequence }),
       usage: {
         promptTokens: promptTokenIds.length,
         cachedTokens: this.sequence.cachedTokens,

@@ -1,0 +1,71 @@
+/** What a face makes of bodies. */
+import type { Engine } from '../../lib/engine'
+import { M2Error } from '../../lib/errors'
+import type { ChatOptions } from '../../lib/options'
+import type { Exchange, Face } from '../../lib/server/face'
+import type { JsonObject } from '../../lib/text/input'
+import type { ChatMessage } from '../../lib/text/messages'
+import type { Random } from '../text/random'
+
+export const CONTEXT = { id: 'one', created: 1_700_000_000, model: 'some-model' }
+
+export function exchangeOf(face: Face, body: JsonObject): Exchange {
+  return face.read(body, CONTEXT)
+}
+
+/** What the engine is asked for. */
+export function asked(face: Face, body: JsonObject): { messages: ChatMessage[]; options: ChatOptions } {
+  let found: { messages: ChatMessage[]; options: ChatOptions } | undefined
+  const chat = (messages: ChatMessage[], { signal: _, ...options }: ChatOptions) => {
+    found = { messages, options: JSON.parse(JSON.stringify(options)) as ChatOptions }
+  }
+  exchangeOf(face, body).start({ chat } as unknown as Engine, new AbortController().signal)
+  return found!
+}
+
+/** The message of the refusal. Anything else that is thrown comes through. */
+export function refusal(face: Face, body: JsonObject): string {
+  try {
+    asked(face, body)
+  } catch (error) {
+    if (error instanceof M2Error && ['BAD_INPUT', 'BAD_OPTION'].includes(error.code)) return error.message
+    throw error
+  }
+  return 'accepted'
+}
+
+const STRANGE = [
+  null,
+  0,
+  -1,
+  1.5,
+  '',
+  'x',
+  true,
+  [],
+  {},
+  [null],
+  [{}],
+  { type: 'x' },
+  { type: 'text' },
+  [[]],
+  '__proto__',
+]
+
+/** A copy of a body with one value of it replaced, removed or repeated. */
+export function mutated(body: JsonObject, random: Random): JsonObject {
+  const copy = structuredClone(body)
+  const places: [holder: JsonObject, key: string][] = []
+  const visit = (value: unknown) => {
+    if (typeof value !== 'object' || value === null) return
+    for (const [key, inner] of Object.entries(value)) {
+      places.push([value as JsonObject, key])
+      visit(inner)
+    }
+  }
+  visit(copy)
+  const [holder, key] = random.pick(places)
+  if (random.below(5) === 0 && !Array.isArray(holder)) delete holder[key]
+  else holder[key] = random.pick([...STRANGE, ...places.map(([from, name]) => structuredClone(from[name]))])
+  return copy
+}
