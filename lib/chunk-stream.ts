@@ -46,5 +46,6 @@ function merge(into: Chunk, chunk: Chunk): void {
   into.text += chunk.text
   for (const id of chunk.tokenIds) into.tokenIds.push(id)
   if (chunk.reasoning !== undefined) into.reasoning = (into.reasoning ?? '') + chunk.reasoning
+  if (chunk.logprobs) into.logprobs = [...(into.logprobs ?? []), ...chunk.logprobs]
   if (chunk.toolCalls) into.toolCalls = [...(into.toolCalls ?? []), ...chunk.toolCalls]
 }

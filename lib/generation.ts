@@ -9,6 +9,8 @@ export interface Chunk {
   /** New thinking; only there when there is some. */
   reasoning?: string
   tokenIds: number[]
+  /** Those of `tokenIds`, where they were asked for, as in the result. */
+  logprobs?: Result['logprobs']
   toolCalls?: ToolCallDelta[]
   /** Which of n samples. */
   index: number
