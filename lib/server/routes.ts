@@ -1,10 +1,12 @@
 /** What is where. */
 import type { Engine } from '../engine'
 import type { JsonObject } from '../text/input'
+import { countTokens, messagesFace } from './anthropic/messages'
 import type { Face } from './face'
 import { HttpError } from './failure'
 import { chatCompletions } from './openai/chat'
 import { completions } from './openai/completions'
+import { responsesFace } from './openai/responses'
 import { detokenize, tokenize } from './tokens'
 
 /** `face`: its generations. `answer`: a body for a body. `page`: something to read. */
@@ -16,6 +18,9 @@ export type Route =
 const ROUTES: Record<string, Route> = {
   '/v1/chat/completions': { method: 'POST', face: chatCompletions },
   '/v1/completions': { method: 'POST', face: completions },
+  '/v1/responses': { method: 'POST', face: responsesFace },
+  '/v1/messages': { method: 'POST', face: messagesFace },
+  '/v1/messages/count_tokens': { method: 'POST', answer: countTokens, shape: messagesFace },
   '/tokenize': { method: 'POST', answer: tokenize, shape: completions },
   '/detokenize': { method: 'POST', answer: detokenize, shape: completions },
   '/v1/models': { method: 'GET', page: 'models' },

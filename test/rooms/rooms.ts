@@ -84,20 +84,6 @@ const LIB_ROOMS: Record<string, LibRoom> = {
     own: ['errors', 'option-values', 'package-version', 'hub/find-model', 'model/*', 'quantize/*'],
     native: ['FORMS', 'SHARD_ACTIONS', 'Shard', 'ShardAction', 'TENSOR_KINDS', 'TensorTable', 'asM2Error', 'native'],
   },
-  // How APIs speak is translated to the engine's own words, which are types here; what runs is handed in.
-  'lib/server/': {
-    own: [
-      'engine',
-      'errors',
-      'generation',
-      'options',
-      'text/input',
-      'text/messages',
-      'text/output-parser',
-      'text/tools',
-      'server/*',
-    ],
-  },
   'lib/cli/': {
     own: ['index', 'package-version', 'model/byte-size', 'hub/download', 'cli/*'],
     packages: ['commander'],

@@ -329,6 +329,18 @@ describe('whole answers', () => {
   })
 })
 
+describe('clients that take one call', () => {
+  it('are given the first, whole and streamed', () => {
+    const body = { messages: [HI], tool_choice: { type: 'auto', disable_parallel_tool_use: true } }
+    const exchange = exchangeOf(messagesFace, body)
+    const result = resultOf({ text: 'a', toolCalls: [TOOL_CALL, { ...TOOL_CALL, id: 'call_2' }] })
+    const events = exchange.events()
+    const told = [...events.begin(50), ...randomChunks(result, new Random(1)).flatMap((one) => events.chunk(one))]
+    expect(exchange.body(result).content).toMatchObject([{ text: 'a' }, { id: 'call_1' }])
+    expect(messageOf([...told, ...events.end(result)])).toEqual(exchange.body(result))
+  })
+})
+
 describe('streamed answers', () => {
   it('are blocks one after the other', () => {
     const chunks = [
@@ -452,10 +464,19 @@ describe('errors', () => {
   })
 
   it.each([
+    ['topP: expected a number', 'top_p: expected a number'],
+    ['toolChoice: "required" is not available', 'tool_choice: "required" is not available'],
+    ['messages.0: expected an object', 'messages.0: expected an object'],
+  ])('name the field: %s', (message, expected) => {
+    expect(messagesFace.errorBody(new M2Error('BAD_OPTION', message), 400).error).toMatchObject({ message: expected })
+  })
+
+  it.each([
     ['CONTEXT_LENGTH_EXCEEDED', 'invalid_request_error'],
     ['QUEUE_FULL', 'rate_limit_error'],
     ['CLOSED', 'overloaded_error'],
-    ['DEVICE_ERROR', 'api_error'],
+    ['DEVICE_ERROR', 'overloaded_error'],
+    ['BAD_CHECKPOINT', 'api_error'],
   ] as const)('with the code %s are events of type %s', (code, type) => {
     const [event, ...rest] = exchangeOf(messagesFace, { messages: [HI] })
       .events()

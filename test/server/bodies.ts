@@ -7,7 +7,7 @@ import type { JsonObject } from '../../lib/text/input'
 import type { ChatMessage } from '../../lib/text/messages'
 import type { Random } from '../text/random'
 
-export const CONTEXT = { id: 'one', created: 1_700_000_000, model: 'some-model' }
+export const CONTEXT = { id: 'one', created: 1_700_000_000, model: 'some-model', tokenizer: null }
 
 export function exchangeOf(face: Face, body: JsonObject): Exchange {
   return face.read(body, CONTEXT)

@@ -289,6 +289,12 @@ describe('whole responses', () => {
     })
   })
 
+  it('have one call where the client takes one', () => {
+    const result = resultOf({ toolCalls: [TOOL_CALL, { ...TOOL_CALL, id: 'call_2' }] })
+    const { output } = exchangeOf(responsesFace, { input: 'Hi', parallel_tool_calls: false }).body(result)
+    expect(output).toMatchObject([{ call_id: 'call_1' }])
+  })
+
   it('repeat what they were asked', () => {
     const { input: _, stream: __, include: ___, user: ____, ...asked } = RICH
     expect(exchangeOf(responsesFace, RICH).body(resultOf({ text: 'a' }))).toMatchObject(asked)
@@ -396,5 +402,19 @@ describe('streamed responses', () => {
         },
       },
     ])
+  })
+})
+
+describe('errors', () => {
+  it('are in the shape of OpenAI, and name the field', () => {
+    const error = new M2Error('BAD_OPTION', 'responseFormat: expected another')
+    expect(responsesFace.errorBody(error, 400)).toEqual({
+      error: {
+        message: 'text.format: expected another',
+        type: 'invalid_request_error',
+        param: 'text.format',
+        code: null,
+      },
+    })
   })
 })

@@ -1,8 +1,8 @@
-import type { M2Error, M2ErrorCode } from '../../errors'
+import type { M2Error } from '../../errors'
 import type { JsonObject } from '../../text/input'
+import { failureOf } from '../failure'
 
 const TYPE_OF_STATUS: Record<number, string> = {
-  400: 'invalid_request_error',
   401: 'authentication_error',
   403: 'permission_error',
   404: 'not_found_error',
@@ -11,21 +11,24 @@ const TYPE_OF_STATUS: Record<number, string> = {
   503: 'overloaded_error',
 }
 
-/** The status that an error in the middle of a stream would have had. */
-const STATUS_OF_CODE: Partial<Record<M2ErrorCode, number>> = {
-  BAD_OPTION: 400,
-  BAD_INPUT: 400,
-  CONTEXT_LENGTH_EXCEEDED: 400,
-  QUEUE_FULL: 429,
-  CLOSED: 503,
+/** What the engine's errors begin with, and the fields that it comes from. */
+const FIELDS: Record<string, string> = {
+  maxReasoningTokens: 'thinking.budget_tokens',
+  prompt: 'messages',
+  responseFormat: 'output_config.format',
+  stop: 'stop_sequences',
+  toolChoice: 'tool_choice',
+  topP: 'top_p',
 }
 
 /** An error in Anthropic's shape. */
 export function errorBody({ message }: Pick<M2Error, 'message'>, status: number): JsonObject {
-  const other = status < 500 ? 'invalid_request_error' : 'api_error'
-  return { type: 'error', error: { type: TYPE_OF_STATUS[status] ?? other, message } }
+  const type = TYPE_OF_STATUS[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
+  const named = message.replace(/^\w+(?=:)/, (name) => (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : name))
+  return { type: 'error', error: { type, message: named } }
 }
 
+/** One in the middle of a stream, as if it had come before. */
 export function streamErrorBody(error: M2Error): JsonObject {
-  return errorBody(error, STATUS_OF_CODE[error.code] ?? 500)
+  return errorBody(error, failureOf(error).status)
 }

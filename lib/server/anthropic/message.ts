@@ -2,15 +2,15 @@
 import type { M2Error } from '../../errors'
 import type { Chunk, Result } from '../../generation'
 import type { JsonObject } from '../../text/input'
-import { type Part, type PartEvents, PartStream, partsOf } from '../answer-parts'
+import { type Part, type PartEvents, type PartOptions, PartStream, partsOf } from '../answer-parts'
 import type { EventWriter, RequestContext, ServerEvent } from '../face'
 import { streamErrorBody } from './errors'
 
-/** The body of a whole answer. @param prefill what the client has of it already */
-export function messageBody(result: Result, context: RequestContext, prefill: string): JsonObject {
+/** The body of a whole answer. */
+export function messageBody(result: Result, context: RequestContext, options: PartOptions): JsonObject {
   return {
     ...messageHead(context),
-    content: partsOf(result, prefill.length).map((part) => blockOf(part, context)),
+    content: partsOf(result, options).map((part) => blockOf(part, context)),
     ...stopOf(result),
     usage: usageOf(result),
   }
@@ -59,9 +59,9 @@ export class MessageEvents implements EventWriter, PartEvents {
 
   constructor(
     private readonly context: RequestContext,
-    prefill: string,
+    options: PartOptions,
   ) {
-    this.parts = new PartStream(this, prefill.length)
+    this.parts = new PartStream(this, options)
   }
 
   /** How much of the prompt is cached is not known yet. */

@@ -9,12 +9,12 @@ import { readRequest } from './request'
 /** `POST /v1/messages`. */
 export const messagesFace: Face = {
   read(body, context) {
-    const { messages, options, prefill, stream } = readRequest(body)
+    const { messages, options, parts, stream } = readRequest(body)
     return {
       stream,
       start: (engine, signal) => engine.chat(messages, { ...options, signal }),
-      body: (result) => messageBody(result, context, prefill),
-      events: () => new MessageEvents(context, prefill),
+      body: (result) => messageBody(result, context, parts),
+      events: () => new MessageEvents(context, parts),
     }
   },
   errorBody,

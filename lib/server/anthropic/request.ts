@@ -1,13 +1,17 @@
 import type { ChatOptions } from '../../options'
 import { checkJson, type JsonObject } from '../../text/input'
+import type { ChatMessage } from '../../text/messages'
+import type { PartOptions } from '../answer-parts'
 import { Fields } from '../fields'
-import { readTools } from './tools'
-import { readTurns, type Turns } from './turns'
+import { readTools, wantsOneCall } from './tools'
+import { readTurns } from './turns'
 
-export interface MessagesRequest extends Turns {
-  /** `prefill` is among them. */
+export interface MessagesRequest {
+  messages: ChatMessage[]
   options: ChatOptions
   stream: boolean
+  /** What of the answer the client is given. */
+  parts: PartOptions
 }
 
 /**
@@ -16,15 +20,16 @@ export interface MessagesRequest extends Turns {
  */
 export function readRequest(body: JsonObject): MessagesRequest {
   const fields = new Fields(body)
-  const turns = readTurns(fields)
+  const { messages, prefill } = readTurns(fields)
   const options: ChatOptions = {
     ...readSampling(fields),
     ...readTools(fields),
     ...readThinking(fields),
     ...readFormat(fields),
-    ...(turns.prefill !== '' && { prefill: turns.prefill }),
+    ...(prefill !== '' && { prefill }),
   }
-  return { ...turns, options, stream: fields.boolean('stream') ?? false }
+  const parts = { skipped: prefill.length, oneCall: wantsOneCall(fields) }
+  return { messages, options, stream: fields.boolean('stream') ?? false, parts }
 }
 
 function readSampling(fields: Fields): ChatOptions {

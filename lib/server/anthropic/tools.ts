@@ -13,6 +13,10 @@ export function readTools(body: Fields): Pick<ChatOptions, 'tools' | 'toolChoice
   return { ...(tools.length > 0 && { tools }), ...(choice && { toolChoice: readChoice(choice, tools) }) }
 }
 
+export function wantsOneCall(body: Fields): boolean {
+  return body.fields('tool_choice')?.boolean('disable_parallel_tool_use') ?? false
+}
+
 function readTool(tool: Fields): FunctionDefinition {
   const type = tool.value('type')
   if (type !== undefined && type !== 'custom') throw tool.unexpected('type', '"custom" (no other tools run here)')
@@ -23,7 +27,6 @@ function readTool(tool: Fields): FunctionDefinition {
   return { name: tool.name('name'), ...(description !== undefined && { description }), parameters }
 }
 
-/** `disable_parallel_tool_use` is not looked at: how many calls a turn has is the model's choice. */
 function readChoice(choice: Fields, tools: readonly FunctionDefinition[]): NonNullable<ChatOptions['toolChoice']> {
   const type = choice.choice('type', CHOICES)
   switch (type) {

@@ -3,6 +3,7 @@ import type { ChatOptions } from '../../options'
 import { checkJson, type JsonObject } from '../../text/input'
 import type { ChatMessage } from '../../text/messages'
 import type { FunctionDefinition } from '../../text/tools'
+import type { PartOptions } from '../answer-parts'
 import { Fields } from '../fields'
 import { readInput } from './responses-input'
 
@@ -12,6 +13,8 @@ export interface ResponsesRequest {
   stream: boolean
   /** The client wants thinking in a form that it can send back without reading it. */
   sealed: boolean
+  /** What of the answer the client is given. */
+  parts: PartOptions
   /** What the response repeats of the request. */
   echo: JsonObject
 }
@@ -34,7 +37,8 @@ export function readRequest(body: JsonObject): ResponsesRequest {
     responseFormat: readFormat(fields),
   }
   const sealed = fields.list('include')?.includes('reasoning.encrypted_content') ?? false
-  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, echo: echoOf(fields) }
+  const parts = { oneCall: fields.boolean('parallel_tool_calls') === false }
+  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, parts, echo: echoOf(fields) }
 }
 
 /** What needs a memory of earlier responses, or is not had here. */
@@ -66,7 +70,6 @@ function readTool(tool: Fields): FunctionDefinition {
   }
 }
 
-/** `parallel_tool_calls` is repeated, but not looked at: how many calls a turn has is the model's choice. */
 function readChoice(fields: Fields, tools: readonly FunctionDefinition[]): ChatOptions['toolChoice'] {
   if (typeof fields.value('tool_choice') !== 'object') {
     const choice = fields.choice('tool_choice', ['auto', 'none', 'required'])
@@ -99,7 +102,7 @@ function echoOf(fields: Fields): JsonObject {
     instructions: fields.value('instructions') ?? null,
     max_output_tokens: fields.value('max_output_tokens') ?? null,
     metadata: fields.object('metadata') ?? {},
-    parallel_tool_calls: fields.boolean('parallel_tool_calls') ?? true,
+    parallel_tool_calls: fields.value('parallel_tool_calls') ?? true,
     previous_response_id: null,
     reasoning: { effort: null, summary: null, ...fields.object('reasoning') },
     store: false,
