@@ -480,8 +480,9 @@ describe('errors', () => {
   ] as const)('with the code %s are events of type %s', (code, type) => {
     const [event, ...rest] = exchangeOf(messagesFace, { messages: [HI] })
       .events()
-      .error(new M2Error(code, 'why'))
-    expect(event).toEqual({ event: 'error', data: { type: 'error', error: { type, message: 'why' } } })
+      .error(new M2Error(code, 'it: why'))
+    const message = code === 'CONTEXT_LENGTH_EXCEEDED' ? 'prompt is too long: why' : 'it: why'
+    expect(event).toEqual({ event: 'error', data: { type: 'error', error: { type, message } } })
     expect(rest).toEqual([])
   })
 })

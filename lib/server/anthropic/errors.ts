@@ -14,18 +14,25 @@ const TYPE_OF_STATUS: Record<number, string> = {
 /** What the engine's errors begin with, and the fields that it comes from. */
 const FIELDS: Record<string, string> = {
   maxReasoningTokens: 'thinking.budget_tokens',
-  prompt: 'messages',
   responseFormat: 'output_config.format',
   stop: 'stop_sequences',
   toolChoice: 'tool_choice',
   topP: 'top_p',
 }
 
-/** An error in Anthropic's shape. */
-export function errorBody({ message }: Pick<M2Error, 'message'>, status: number): JsonObject {
+/** An error in Anthropic's shape. Clients know by its first words that a conversation has become too long, and shorten it. */
+export function errorBody({ code, message }: Pick<M2Error, 'code' | 'message'>, status: number): JsonObject {
   const type = TYPE_OF_STATUS[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
-  const named = message.replace(/^\w+(?=:)/, (name) => (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : name))
-  return { type: 'error', error: { type, message: named } }
+  const text = code === 'CONTEXT_LENGTH_EXCEEDED' ? tooLong(message) : inFieldNames(message)
+  return { type: 'error', error: { type, message: text } }
+}
+
+function inFieldNames(message: string): string {
+  return message.replace(/^\w+(?=:)/, (name) => (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : name))
+}
+
+function tooLong(message: string): string {
+  return `prompt is too long: ${message.replace(/^\w+: /, '')}`
 }
 
 /** One in the middle of a stream, as if it had come before. */
