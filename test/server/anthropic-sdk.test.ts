@@ -2,7 +2,9 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Engine } from '../../lib/engine'
-import { serve } from './http'
+import { Random } from '../text/random'
+import { answersToMutants } from './bodies'
+import { idle, serve } from './http'
 
 const SUM = [{ role: 'user' as const, content: 'What is 47 + 38?' }]
 const TOOLS: Anthropic.Tool[] = [
@@ -144,6 +146,28 @@ describe('messages', () => {
 })
 
 describe('errors', () => {
+  it('are of the request, whatever is sent', async () => {
+    const result = { type: 'tool_result', tool_use_id: 'a', content: [{ type: 'text', text: '14:05' }] }
+    const call = { type: 'tool_use', id: 'a', name: 'clock', input: { city: 'Zurich' } }
+    const answer = [{ type: 'thinking', thinking: 'I will.' }, call]
+    const messages = [...LOOK_UP, { role: 'assistant', content: answer }, { role: 'user', content: [result] }]
+    const thinking = { type: 'enabled', budget_tokens: 2 }
+    const body = {
+      messages,
+      system: 'Be brief.',
+      tools: TOOLS,
+      tool_choice: { type: 'auto' },
+      thinking,
+      top_k: 5,
+      stream: true,
+    }
+    const post = (mutant: object) => server.post('/v1/messages', mutant, { 'x-api-key': 'secret' })
+    const { statuses, wrong } = await answersToMutants(post, body, { max_tokens: 4 }, new Random(3))
+    expect(wrong).toEqual([])
+    expect(Math.min(statuses[200]!, statuses[400]!)).toBeGreaterThan(20)
+    await idle(engine)
+  })
+
   it('name the field', async () => {
     const image = { type: 'image' as const, source: { type: 'url' as const, url: 'http://x' } }
     const asked = client.messages.create({

@@ -52,6 +52,28 @@ const STRANGE = [
   '__proto__',
 ]
 
+/** What is answered to bodies that came from one by `mutated`, and have few tokens to generate: how often which status, and what is wrong. */
+export async function answersToMutants(
+  post: (body: JsonObject) => Promise<Response>,
+  body: JsonObject,
+  limit: JsonObject,
+  random: Random,
+): Promise<{ statuses: Record<number, number>; wrong: string[] }> {
+  const statuses: Record<number, number> = {}
+  const wrong: string[] = []
+  for (let i = 0; i < 200; i++) {
+    const mutant = { ...mutated(body, random), ...limit }
+    const answer = await post(mutant)
+    const text = await answer.text()
+    statuses[answer.status] = (statuses[answer.status] ?? 0) + 1
+    // "messages[0]" is how the engine names what the API calls "messages.0".
+    const isRefusal = answer.status === 400 && !/\w\[\d/.test(text)
+    const isSound = isRefusal || (answer.status === 200 && !/event: (error|response.failed)/.test(text))
+    if (!isSound) wrong.push(`${answer.status} ${text} for ${JSON.stringify(mutant)}`)
+  }
+  return { statuses, wrong }
+}
+
 /** A copy of a body with one value of it replaced, removed or repeated. */
 export function mutated(body: JsonObject, random: Random): JsonObject {
   const copy = structuredClone(body)

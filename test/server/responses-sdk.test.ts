@@ -9,7 +9,9 @@ import type {
 } from 'openai/resources/responses/responses'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Engine } from '../../lib/engine'
-import { serve } from './http'
+import { Random } from '../text/random'
+import { answersToMutants } from './bodies'
+import { idle, serve } from './http'
 
 const SUM = 'What is 47 + 38?'
 const tool = (name: string, description: string, parameter: string): FunctionTool => ({
@@ -133,6 +135,29 @@ function cachedTokens(usage: ResponseUsage | undefined): number {
 }
 
 describe('errors', () => {
+  it('are of the request, whatever is sent', async () => {
+    const input = [
+      LOOK_UP,
+      { type: 'reasoning', summary: [], content: [{ type: 'reasoning_text', text: 'I will.' }] },
+      { type: 'function_call', call_id: 'a', name: 'clock', arguments: '{"city":"Zurich"}' },
+      { type: 'function_call_output', call_id: 'a', output: [{ type: 'input_text', text: '14:05' }] },
+    ]
+    const body = {
+      input,
+      instructions: 'Be brief.',
+      tools: TOOLS,
+      tool_choice: 'auto',
+      top_p: 0.5,
+      stream: true,
+      text: {},
+    }
+    const post = (mutant: object) => server.post('/v1/responses', mutant, { authorization: 'Bearer secret' })
+    const { statuses, wrong } = await answersToMutants(post, body, { max_output_tokens: 4 }, new Random(4))
+    expect(wrong).toEqual([])
+    expect(Math.min(statuses[200]!, statuses[400]!)).toBeGreaterThan(20)
+    await idle(engine)
+  })
+
   it('name the field', async () => {
     const asked = client.responses.create({ model: 'any', input: SUM, store: true })
     await expect(asked).rejects.toThrow(OpenAI.BadRequestError)
