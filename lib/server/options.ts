@@ -1,7 +1,7 @@
 import { M2Error } from '../errors'
 import { checkKeys, optionalFunction, optionalInteger, optionalString } from '../option-values'
 
-/** One request, for a log. It says nothing of what was asked or answered. */
+/** One request, for a log. Only `error` may quote what was asked. */
 export interface RequestLog {
   /** The client's `x-request-id`, or one that was made. It is in the answer's headers. */
   id: string

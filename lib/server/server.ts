@@ -44,17 +44,14 @@ class ApiServer extends Server {
     private readonly settings: ServerSettings,
   ) {
     super({ ...TIMEOUTS, keepAliveTimeout: KEEP_ALIVE_MS })
-    if (!(engine instanceof Promise)) this.engine = engine
-    else {
-      engine.then(
-        (loaded) => {
-          this.engine = loaded
-        },
-        (error) => {
-          this.loadError = error
-        },
-      )
-    }
+    Promise.resolve(engine).then(
+      (loaded) => {
+        this.engine = loaded
+      },
+      (error) => {
+        this.loadError = error
+      },
+    )
     const listener = (req: IncomingMessage, res: ServerResponse) => void this.serve(req, res)
     this.on('request', listener)
     this.on('checkContinue', listener) // the body is asked for once the head has been found good
