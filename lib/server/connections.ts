@@ -1,9 +1,6 @@
 import { type Server, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Reply } from './reply'
-
-/** Milliseconds from the last word on a connection to its end, whatever the client still sends. */
-const LINGER = 2000
+import { LINGER, type Reply } from './reply'
 
 const STATUS_OF: Record<string, number> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }
 

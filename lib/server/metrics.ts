@@ -1,37 +1,42 @@
 /** GET /metrics: what the server and its engine count, in Prometheus' text format. */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type * as Prometheus from 'prom-client'
 import type { Engine, EngineStats } from '../engine'
 import type { Result } from '../generation'
 
 /** Seconds: from one token of a small model to an agent's long answer. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800]
 
+/** Loaded with the first server: that takes as long as all of the library. */
+function prometheus(): typeof Prometheus {
+  return require('prom-client')
+}
+
 export class Metrics {
-  private readonly registry = new Registry()
-  private readonly requests = new Counter({
-    name: 'm2_requests_total',
-    help: 'Requests by route and HTTP status; 499: the client left.',
-    labelNames: ['route', 'status'],
-    registers: [this.registry],
-  })
-  private readonly duration = this.histogram(
-    'm2_request_duration_seconds',
-    'From the arrival of a request to the end of its answer.',
-    ['route'],
-  )
-  private readonly firstToken = this.histogram('m2_time_to_first_token_seconds', 'Of generations.')
-  private readonly queueTime = this.histogram('m2_queue_time_seconds', 'From a generation to its first step.')
+  private readonly registry: Prometheus.Registry
+  private readonly requests: Prometheus.Counter
+  private readonly duration: Prometheus.Histogram
+  private readonly firstToken: Prometheus.Histogram
+  private readonly queueTime: Prometheus.Histogram
 
   /** @param engine undefined until it is loaded. */
   constructor(engine: () => Engine | undefined) {
-    const stats = () => engine()?.stats()
+    const { Counter, Gauge, Histogram, Registry } = prometheus()
+    this.registry = new Registry()
     const registers = [this.registry]
-    for (const [name, help, value] of GAUGES) {
-      new Gauge({ name, help, registers, collect: set(stats, value) })
-    }
-    for (const [name, help, value] of COUNTERS) {
-      new Counter({ name, help, registers, collect: raise(stats, value) })
-    }
+    const histogram = (name: string, help: string, labelNames: string[] = []) =>
+      new Histogram({ name, help, labelNames, buckets: BUCKETS, registers })
+    this.requests = new Counter({
+      name: 'm2_requests_total',
+      help: 'Requests by route and HTTP status; 499: the client left.',
+      labelNames: ['route', 'status'],
+      registers,
+    })
+    this.duration = histogram('m2_request_duration_seconds', 'From request to the end of its answer.', ['route'])
+    this.firstToken = histogram('m2_time_to_first_token_seconds', 'Of generations.')
+    this.queueTime = histogram('m2_queue_time_seconds', 'From the start of a generation to its first step.')
+    const stats = () => engine()?.stats()
+    for (const [name, help, value] of GAUGES) new Gauge({ name, help, registers, collect: set(stats, value) })
+    for (const [name, help, value] of COUNTERS) new Counter({ name, help, registers, collect: raise(stats, value) })
   }
 
   get contentType(): string {
@@ -48,10 +53,6 @@ export class Metrics {
     if (!result) return
     this.queueTime.observe(result.timing.queueMs / 1000)
     if (result.usage.completionTokens > 0) this.firstToken.observe(result.timing.firstTokenMs / 1000)
-  }
-
-  private histogram(name: string, help: string, labelNames: string[] = []): Histogram {
-    return new Histogram({ name, help, labelNames, buckets: BUCKETS, registers: [this.registry] })
   }
 }
 
@@ -74,7 +75,7 @@ const COUNTERS: Series[] = [
 ]
 
 function set(stats: () => EngineStats | undefined, value: Series[2]) {
-  return function (this: Gauge): void {
+  return function (this: Prometheus.Gauge): void {
     const now = stats()
     if (now) this.set(value(now))
   }
@@ -82,7 +83,7 @@ function set(stats: () => EngineStats | undefined, value: Series[2]) {
 
 /** The engine counts; the counter follows. */
 function raise(stats: () => EngineStats | undefined, value: Series[2]) {
-  return function (this: Counter): void {
+  return function (this: Prometheus.Counter): void {
     const now = stats()
     if (!now) return
     this.reset()

@@ -1,6 +1,7 @@
-import { badOption, checkKeys, optionalFunction, optionalInteger, optionalString } from '../option-values'
+import { M2Error } from '../errors'
+import { checkKeys, optionalFunction, optionalInteger, optionalString } from '../option-values'
 
-/** One request, for a log. It says nothing of what was asked or answered. */
+/** One request, for a log. Only `error` may quote what was asked. */
 export interface RequestLog {
   /** The client's `x-request-id`, or one that was made. It is in the answer's headers. */
   id: string
@@ -68,5 +69,8 @@ export function checkServerOptions(options: ServerOptions): ServerSettings {
 function optionalText(name: string, value: unknown): string | undefined {
   const text = optionalString(name, value)
   if (text === undefined || /^[\x20-\x7e]+$/.test(text)) return text
-  throw badOption(name, 'printable ASCII', text)
+  throw new M2Error(
+    'BAD_OPTION',
+    `${name}: expected printable ASCII, found ${text === '' ? 'none' : 'other characters'}`,
+  )
 }

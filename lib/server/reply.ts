@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ServerEvent } from './face'
 
-/** Milliseconds for which a client that was answered may go on sending its body: closed at once, it might miss the answer. */
-const LINGER = 2000
+/** Milliseconds for which a client that was answered may go on sending: a connection that is closed at once may take the answer with it. */
+export const LINGER = 1000
 
 /** An answer to one request, and whether anybody still waits for it. */
 export class Reply {

@@ -44,17 +44,14 @@ class ApiServer extends Server {
     private readonly settings: ServerSettings,
   ) {
     super({ ...TIMEOUTS, keepAliveTimeout: KEEP_ALIVE_MS })
-    if (!(engine instanceof Promise)) this.engine = engine
-    else {
-      engine.then(
-        (loaded) => {
-          this.engine = loaded
-        },
-        (error) => {
-          this.loadError = error
-        },
-      )
-    }
+    Promise.resolve(engine).then(
+      (loaded) => {
+        this.engine = loaded
+      },
+      (error) => {
+        this.loadError = error
+      },
+    )
     const listener = (req: IncomingMessage, res: ServerResponse) => void this.serve(req, res)
     this.on('request', listener)
     this.on('checkContinue', listener) // the body is asked for once the head has been found good
@@ -103,8 +100,8 @@ class ApiServer extends Server {
   private async take(route: Route, request: Request, reply: Reply): Promise<Outcome | undefined> {
     if ('page' in route) return this.show(route.page, request, reply)
     const { req, res } = reply
-    const body = await readJson(req, res, this.settings.maxBodyBytes)
     const engine = this.readyEngine()
+    const body = await readJson(req, res, this.settings.maxBodyBytes)
     if ('answer' in route) {
       reply.json(200, route.answer(engine, body))
       return undefined
@@ -115,8 +112,7 @@ class ApiServer extends Server {
 
   private async show(page: (Route & { page: unknown })['page'], request: Request, reply: Reply): Promise<undefined> {
     if (page === 'health') {
-      const { status, ...body } = this.health()
-      reply.json(status, body)
+      reply.json(...this.health())
     } else if (page === 'metrics') {
       reply.send(200, this.metrics.contentType, await this.metrics.text())
     } else {
@@ -129,13 +125,12 @@ class ApiServer extends Server {
     }
   }
 
-  private health(): { status: number; state: string; error?: string } {
-    if (!this.listening) return { status: 503, state: 'draining' }
-    if (this.loadError !== undefined)
-      return { status: 503, state: 'failed', error: failureOf(this.loadError).error.message }
-    if (!this.engine) return { status: 503, state: 'loading' }
-    const { refusal } = this.engine
-    return refusal ? { status: 503, state: 'failed', error: refusal.message } : { status: 200, state: 'ok' }
+  /** The HTTP status, and what is said beside it. */
+  private health(): [number, { status: string; error?: string }] {
+    if (!this.listening) return [503, { status: 'draining' }]
+    const failure = this.loadError ?? this.engine?.refusal
+    if (failure !== undefined) return [503, { status: 'failed', error: failureOf(failure).error.message }]
+    return this.engine ? [200, { status: 'ok' }] : [503, { status: 'loading' }]
   }
 
   /** @throws {HttpError} 503 */
