@@ -47,6 +47,7 @@ function merge(into: Chunk, chunk: Chunk): void {
   into.text += chunk.text
   for (const id of chunk.tokenIds) into.tokenIds.push(id)
   if (chunk.reasoning !== undefined) into.reasoning = (into.reasoning ?? '') + chunk.reasoning
+  if (chunk.logprobs) into.logprobs = [...(into.logprobs ?? []), ...chunk.logprobs]
   if (chunk.toolCalls) {
     into.toolCalls ??= []
     joinToolCalls(into.toolCalls, chunk.toolCalls)

@@ -94,10 +94,15 @@ export class Engine implements AsyncDisposable {
     return this.startForkable(options, (own) => prepareChat(this.loaded, messages, own))
   }
 
+  /** The prompt of `chat` for these arguments. @throws {M2Error} as its generation would. */
+  encodeChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Int32Array {
+    this.runner.checkOpen()
+    return prepareChat(this.loaded, messages, options).prompt
+  }
+
   /** How many tokens the prompt of `chat` has for these arguments. @throws {M2Error} as its generation would. */
   countTokens(messages: readonly ChatMessage[], options: ChatOptions = {}): number {
-    this.runner.checkOpen()
-    return prepareChat(this.loaded, messages, options).prompt.length
+    return this.encodeChat(messages, options).length
   }
 
   /**
@@ -150,6 +155,11 @@ export class Engine implements AsyncDisposable {
    */
   conversation(options: ConversationOptions = {}): Conversation {
     return Conversation.begin(this.loaded, options, (prepare) => this.start(prepare))
+  }
+
+  /** What calls are answered with once the engine is closed, or its device has failed; undefined while it takes them. */
+  get refusal(): M2Error | undefined {
+    return this.runner.refusal
   }
 
   stats(): EngineStats {

@@ -9,6 +9,8 @@ export interface Chunk {
   /** New thinking; only there when there is some. */
   reasoning?: string
   tokenIds: number[]
+  /** Those of `tokenIds`, where they were asked for, as in the result. */
+  logprobs?: Result['logprobs']
   /** What is new of tool calls: id and name when one begins, then fragments that join to the JSON of its arguments. */
   toolCalls?: ToolCallDelta[]
   /** Which of n samples. */
@@ -36,6 +38,8 @@ export interface Result {
   /** One entry for each of `tokenIds`. A token that was forced, not sampled, has logprob 0 and no alternatives. */
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[]
   finishReason: FinishReason
+  /** The stop string that ended it, where one did. */
+  stopSequence?: string
   usage: {
     promptTokens: number
     /** Prompt tokens whose KV pages were reused. */

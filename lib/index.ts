@@ -26,6 +26,8 @@ export type {
 export type { PrefixCounts } from './prefixes/prefixes'
 export type { LayerLoss } from './quantize/losses'
 export { type QuantizedModel, type QuantizeOptions, quantizeModel } from './quantize/quantize'
+export type { RequestLog, ServerOptions } from './server/options'
+export { createServer } from './server/server'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'
 export type { ChatMessage, ChatToolCall, ReasoningDetail, TextPart, ThinkingPart } from './text/messages'
 export {

@@ -11,8 +11,8 @@ const NEWLINE = 0x0a
  * content. Everything else is held back as long as it must be.
  */
 export class OutputText {
-  /** A stop string is complete: nothing comes after it. */
-  stopped = false
+  /** The stop string that is complete: nothing comes after it. */
+  stopSequence: string | undefined
   /** The last of the text so far, held back or not, is a newline. */
   endsLine = false
   private readonly decoder: StreamDecoder
@@ -29,6 +29,11 @@ export class OutputText {
     this.decoder = new StreamDecoder(tokenizer)
     this.parser = chat && new OutputParser({ ...chat, tokenizer })
     this.stops = new StopMatcher(stop)
+  }
+
+  /** A stop string is complete. */
+  get stopped(): boolean {
+    return this.stopSequence !== undefined
   }
 
   /** The model is in its thinking. */
@@ -75,7 +80,7 @@ export class OutputText {
     for (const { index } of delta.toolCalls ?? []) this.calls = Math.max(this.calls, index + 1)
     if (delta.text === undefined) return delta
     const { text, stopped } = this.stops.push(delta.text)
-    this.stopped = stopped !== undefined
+    this.stopSequence = stopped
     return { ...delta, text }
   }
 }

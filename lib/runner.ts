@@ -81,7 +81,7 @@ export class Runner implements PageDoor {
   private alarm: NodeJS.Timeout | undefined
   private closing: Promise<void> | undefined
   /** What submissions are answered with, once the engine is closed. */
-  private refusal: M2Error | undefined
+  refusal: M2Error | undefined
 
   constructor(
     private readonly model: NativeModel,

@@ -111,6 +111,7 @@ export class Sample {
       promptTokenIds,
       ...(this.sequence.sampling.logprobs >= 0 && { logprobs: this.logprobs }),
       finishReason: this.reason,
+      ...(text?.stopSequence !== undefined && { stopSequence: text.stopSequence }),
       usage: {
         promptTokens: promptTokenIds.length,
         cachedTokens: this.sequence.cachedTokens,
@@ -162,12 +163,14 @@ export class Sample {
   }
 
   private emit(delta: Delta, ids: number[]): void {
+    const before = this.tokenIds.length
     for (const id of ids) this.tokenIds.push(id)
     this.output.text += delta.text ?? ''
     this.output.reasoning += delta.reasoning ?? ''
     if (ids.length === 0 && !delta.text && !delta.reasoning && !delta.toolCalls) return
     const chunk: Chunk = { text: delta.text ?? '', tokenIds: ids, index: this.options.index }
     if (delta.reasoning) chunk.reasoning = delta.reasoning
+    if (this.sequence.sampling.logprobs >= 0) chunk.logprobs = this.logprobs.slice(before, before + ids.length)
     if (delta.toolCalls) chunk.toolCalls = delta.toolCalls
     this.options.onChunk(chunk)
   }

@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 /** The process around the program: its streams, its signals, its exit status. */
 import { diagnose, Engine, inspectModel, quantizeModel } from '../index'
-import { INTERRUPTED } from './exit-status'
+import { INTERRUPTED, TERMINATED } from './exit-status'
 import { run } from './program'
 
 let interrupt: (() => void) | undefined
-process.on('SIGINT', () => {
+const onSignal = (status: number) => () => {
   const handler = interrupt
   interrupt = undefined
   if (handler) handler()
-  else process.exit(INTERRUPTED)
-})
+  else process.exit(status)
+}
+process.on('SIGINT', onSignal(INTERRUPTED))
 
 // A reader that has seen enough (`| head`) is no error; an output that cannot be written is one.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -27,6 +28,10 @@ async function main(): Promise<void> {
     env: process.env,
     onInterrupt: (handler) => {
       interrupt = handler
+    },
+    onTerminate: (handler) => {
+      interrupt = handler
+      process.on('SIGTERM', onSignal(TERMINATED))
     },
     load: Engine.load,
     inspect: inspectModel,

@@ -8,6 +8,7 @@ import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
 import { addInfo } from './info'
 import { addQuantize } from './quantize'
+import { addServe } from './serve'
 import type { Shell } from './shell'
 
 const NO_COMMAND = 'no command was given: try m2 generate "What is 47 + 38?", or m2 --help'
@@ -23,7 +24,7 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
   const done = (result: number) => {
     status = result
   }
-  for (const add of [addGenerate, addInfo, addDoctor, addDownload, addQuantize]) add(program, shell, done)
+  for (const add of [addGenerate, addInfo, addDoctor, addDownload, addQuantize, addServe]) add(program, shell, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return status

@@ -14,6 +14,8 @@ export interface Shell {
   env: Record<string, string | undefined>
   /** The first Ctrl-C from now on calls `handler` instead of ending the process; the next one ends it. */
   onInterrupt(handler: () => void): void
+  /** The same of Ctrl-C and of SIGTERM. */
+  onTerminate(handler: () => void): void
   load: typeof Engine.load
   inspect: typeof inspectModel
   diagnose: typeof diagnose

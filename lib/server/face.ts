@@ -6,6 +6,7 @@ import type { Engine } from '../engine'
 import type { M2Error } from '../errors'
 import type { Chunk, Generation, Result } from '../generation'
 import type { JsonObject } from '../text/input'
+import type { Tokenizer } from '../text/tokenizer'
 
 /** What a face knows of a request besides its body. */
 export interface RequestContext {
@@ -15,6 +16,8 @@ export interface RequestContext {
   created: number
   /** What the request's `model` says, else the name that the server serves its model as. */
   model: string
+  /** Null where the model has none. */
+  tokenizer: Tokenizer | null
 }
 
 /** One server-sent event. */

@@ -55,6 +55,7 @@ export interface Call {
 export function fakeShell(fake: FakeOptions = {}) {
   const seen = { stdout: '', stderr: '', loads: [] as unknown[], calls: [] as Call[], closed: 0 }
   let interrupt: (() => void) | undefined
+  let terminate: (() => void) | undefined
 
   const generation = (): Generation => {
     let aborted = false
@@ -107,6 +108,9 @@ export function fakeShell(fake: FakeOptions = {}) {
     onInterrupt: (handler) => {
       interrupt = handler
     },
+    onTerminate: (handler) => {
+      terminate = handler
+    },
     load: async (dir?: string, options?: EngineOptions) => {
       const { onProgress: _, ...given } = options ?? {}
       seen.loads.push([dir, given])
@@ -119,5 +123,5 @@ export function fakeShell(fake: FakeOptions = {}) {
     inspect: (dir = EMBEDDED_MODEL, options) =>
       reportModel(dir, checkEngineOptions(options), async () => fake.devices ?? []),
   }
-  return { shell, seen }
+  return { shell, seen, terminate: () => terminate?.() }
 }

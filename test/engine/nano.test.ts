@@ -128,7 +128,7 @@ describe('the embedded model', () => {
     const generation = engine.chat(SUM, { stop: ['85', 'nothing'] })
     const chunks = await read(generation)
     const result = await generation.result()
-    expect(result).toMatchObject({ text: '47 + 38 = ', finishReason: 'stop' })
+    expect(result).toMatchObject({ text: '47 + 38 = ', finishReason: 'stop', stopSequence: '85' })
     expect(result.reasoning).toContain('85')
     expect(chunks.map((chunk) => chunk.text).join('')).toBe(result.text)
   })

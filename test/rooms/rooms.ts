@@ -88,6 +88,24 @@ const LIB_ROOMS: Record<string, LibRoom> = {
     own: ['index', 'package-version', 'model/byte-size', 'hub/download', 'cli/*'],
     packages: ['commander'],
   },
+  'lib/server/': {
+    own: [
+      'engine',
+      'errors',
+      'generation',
+      'option-values',
+      'options',
+      'text/input',
+      'text/messages',
+      'text/output-parser',
+      'text/tokenizer',
+      'text/tools',
+      'server/*',
+    ],
+    packages: ['prom-client'],
+  },
+  // The public face alone enters the server's.
+  'lib/index': { own: ['*', 'hub/*', 'text/*', 'model/*', 'prefixes/*', 'quantize/*', 'server/*'] },
   // The engine: it enters every room but those of the faces in front of it.
   'lib/': { own: ['*', 'cache/*', 'hub/*', 'text/*', 'model/*', 'prefixes/*', 'quantize/*'] },
 }

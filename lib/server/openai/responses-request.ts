@@ -1,0 +1,116 @@
+import { M2Error } from '../../errors'
+import type { ChatOptions } from '../../options'
+import { checkJson, type JsonObject } from '../../text/input'
+import type { ChatMessage } from '../../text/messages'
+import type { FunctionDefinition } from '../../text/tools'
+import type { PartOptions } from '../answer-parts'
+import { Fields } from '../fields'
+import { readInput } from './responses-input'
+
+export interface ResponsesRequest {
+  messages: ChatMessage[]
+  options: ChatOptions
+  stream: boolean
+  /** The client wants thinking in a form that it can send back without reading it. */
+  sealed: boolean
+  /** What of the answer the client is given. */
+  parts: PartOptions
+  /** What the response repeats of the request. */
+  echo: JsonObject
+}
+
+/**
+ * A body of `POST /v1/responses`. What does not concern us, such as `user` and `service_tier`, is not looked at.
+ * @throws {M2Error} BAD_INPUT naming the field.
+ */
+export function readRequest(body: JsonObject): ResponsesRequest {
+  const fields = new Fields(body)
+  refuseUnavailable(fields)
+  const messages = readInput(fields)
+  const tools = fields.fieldsList('tools').map(readTool)
+  const options: ChatOptions = {
+    maxTokens: fields.integer('max_output_tokens', { least: 1 }),
+    temperature: fields.number('temperature', { least: 0 }),
+    topP: fields.number('top_p', { least: 0, most: 1, above: true }),
+    ...(tools.length > 0 && { tools }),
+    toolChoice: readChoice(fields, tools),
+    responseFormat: readFormat(fields),
+  }
+  const sealed = fields.list('include')?.includes('reasoning.encrypted_content') ?? false
+  const parts = { oneCall: fields.boolean('parallel_tool_calls') === false }
+  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, parts, echo: echoOf(fields) }
+}
+
+/** What needs a memory of earlier responses, or is not had here. */
+const UNAVAILABLE = ['previous_response_id', 'conversation', 'prompt', 'context_management']
+
+function refuseUnavailable(fields: Fields): void {
+  for (const name of UNAVAILABLE) {
+    if (fields.value(name) !== undefined) throw fields.unexpected(name, 'nothing, as no response is kept')
+  }
+  for (const name of ['store', 'background']) {
+    if (fields.boolean(name)) throw fields.unexpected(name, 'false, as no response is kept')
+  }
+  fields.choice('truncation', ['disabled'])
+  const include = fields.list('include') ?? []
+  if (fields.integer('top_logprobs', { least: 0 }) || include.includes('message.output_text.logprobs')) {
+    throw new M2Error('BAD_INPUT', 'top_logprobs: expected none (chat completions have them), found them asked for')
+  }
+}
+
+function readTool(tool: Fields): FunctionDefinition {
+  if (tool.value('type') !== 'function') throw tool.unexpected('type', '"function" (no other tools run here)')
+  const description = tool.string('description')
+  const parameters = tool.object('parameters')
+  checkJson(parameters ?? {}, tool.where('parameters'))
+  return {
+    name: tool.name('name'),
+    ...(description !== undefined && { description }),
+    ...(parameters && { parameters }),
+  }
+}
+
+function readChoice(fields: Fields, tools: readonly FunctionDefinition[]): ChatOptions['toolChoice'] {
+  if (typeof fields.value('tool_choice') !== 'object') {
+    const choice = fields.choice('tool_choice', ['auto', 'none', 'required'])
+    if (choice !== 'required' || tools.length > 0) return choice
+    throw new M2Error('BAD_INPUT', 'tool_choice: expected tools to choose from, found none')
+  }
+  const choice = fields.fields('tool_choice')!
+  if (choice.value('type') !== 'function') throw choice.unexpected('type', '"function"')
+  const name = choice.name('name')
+  if (tools.some((tool) => tool.name === name)) return { name }
+  throw choice.unexpected('name', 'the name of one of the tools')
+}
+
+function readFormat(fields: Fields): ChatOptions['responseFormat'] {
+  const format = fields.fields('text')?.fields('format')
+  if (!format) return undefined
+  const type = format.choice('type', ['text', 'json_object', 'json_schema'])
+  if (type === undefined) throw format.unexpected('type', '"text", "json_object" or "json_schema"')
+  if (type === 'text') return undefined
+  if (type === 'json_object') return { type }
+  const schema = format.object('schema')
+  if (!schema) throw format.unexpected('schema', 'a JSON schema object')
+  checkJson(schema, format.where('schema'))
+  return { type, schema }
+}
+
+function echoOf(fields: Fields): JsonObject {
+  return {
+    background: false,
+    instructions: fields.value('instructions') ?? null,
+    max_output_tokens: fields.value('max_output_tokens') ?? null,
+    metadata: fields.object('metadata') ?? {},
+    parallel_tool_calls: fields.value('parallel_tool_calls') ?? true,
+    previous_response_id: null,
+    reasoning: { effort: null, summary: null, ...fields.object('reasoning') },
+    store: false,
+    temperature: fields.value('temperature') ?? null,
+    text: { format: { type: 'text' }, ...fields.object('text') },
+    tool_choice: fields.value('tool_choice') ?? 'auto',
+    tools: fields.list('tools') ?? [],
+    top_p: fields.value('top_p') ?? null,
+    truncation: 'disabled',
+  }
+}

@@ -1,0 +1,62 @@
+/** What is where. */
+import type { Engine } from '../engine'
+import type { JsonObject } from '../text/input'
+import { countTokens, messagesFace } from './anthropic/messages'
+import type { Face } from './face'
+import { HttpError } from './failure'
+import { chatCompletions } from './openai/chat'
+import { completions } from './openai/completions'
+import { responsesFace } from './openai/responses'
+import { detokenize, tokenize } from './tokens'
+
+/** `face`: its generations. `answer`: a body for a body. `page`: something to read. */
+export type Route =
+  | { method: 'POST'; face: Face }
+  | { method: 'POST'; answer: (engine: Engine, body: JsonObject) => JsonObject; shape: Pick<Face, 'errorBody'> }
+  | { method: 'GET'; page: 'health' | 'metrics' | 'models' | 'model' }
+
+const ROUTES: Record<string, Route> = {
+  '/v1/chat/completions': { method: 'POST', face: chatCompletions },
+  '/v1/completions': { method: 'POST', face: completions },
+  '/v1/responses': { method: 'POST', face: responsesFace },
+  '/v1/messages': { method: 'POST', face: messagesFace },
+  '/v1/messages/count_tokens': { method: 'POST', answer: countTokens, shape: messagesFace },
+  '/tokenize': { method: 'POST', answer: tokenize, shape: completions },
+  '/detokenize': { method: 'POST', answer: detokenize, shape: completions },
+  '/v1/models': { method: 'GET', page: 'models' },
+  '/v1/models/{id}': { method: 'GET', page: 'model' },
+  '/health': { method: 'GET', page: 'health' },
+  '/metrics': { method: 'GET', page: 'metrics' },
+}
+
+const MODEL = '/v1/models/'
+
+/** The name of the route that a path belongs to; "other" where there is none. */
+export function routeName(path: string): string {
+  if (Object.hasOwn(ROUTES, path) && !path.includes('{')) return path
+  return path.startsWith(MODEL) && path.length > MODEL.length ? `${MODEL}{id}` : 'other'
+}
+
+/** @throws {HttpError} 404, 405 */
+export function findRoute(name: string, method: string): Route {
+  const route = ROUTES[name]
+  if (!route) throw new HttpError(404, `path: expected one of ${Object.keys(ROUTES).join(', ')}, found another`)
+  if (method === route.method || (method === 'HEAD' && route.method === 'GET')) return route
+  throw new HttpError(405, `method: expected ${route.method}, found ${method}`, { allow: route.method })
+}
+
+/** The name in a path of a model: it may have slashes, escaped or not. */
+export function modelOf(path: string): string {
+  try {
+    return decodeURIComponent(path.slice(MODEL.length))
+  } catch {
+    return path.slice(MODEL.length)
+  }
+}
+
+/** In whose shape errors at a path are. */
+export function shapeAt(name: string): Pick<Face, 'errorBody'> {
+  const route = ROUTES[name]
+  if (!route || !('method' in route)) return completions
+  return 'face' in route ? route.face : 'shape' in route ? route.shape : completions
+}

@@ -1,0 +1,75 @@
+import type { JsonObject } from '../text/input'
+import type { ChatMessage } from '../text/messages'
+
+/** The model's own turn. */
+export interface Answer {
+  role: 'assistant'
+  content: string
+  reasoning_content?: string
+  tool_calls: { id: string; name: string; arguments: JsonObject }[]
+}
+
+/** A conversation while it is put together from the pieces that an API has it in. What the model said piece by piece is one turn. */
+export class TurnList {
+  private readonly turns: ChatMessage[] = []
+  private system = ''
+  /** The model's last turn. */
+  private answer: Answer | undefined
+
+  get messages(): ChatMessage[] {
+    return this.system === '' ? this.turns : [{ role: 'system', content: this.system }, ...this.turns]
+  }
+
+  /** Nobody has said anything yet, so system text may come. */
+  get isEmpty(): boolean {
+    return this.turns.length === 0
+  }
+
+  /** The ids of the calls that results can be of. */
+  get callIds(): string[] {
+    return this.answer?.tool_calls.map((call) => call.id) ?? []
+  }
+
+  /** The model's turn, where it is the last one. */
+  get unanswered(): Answer | undefined {
+    return this.turns.at(-1) === this.answer ? this.answer : undefined
+  }
+
+  /** Texts from different places are paragraphs of one. */
+  addSystem(text: string): void {
+    this.system += (this.system && text && '\n\n') + text
+  }
+
+  addUser(content: string): void {
+    this.turns.push({ role: 'user', content })
+  }
+
+  addResult(tool_call_id: string, content: string): void {
+    this.turns.push({ role: 'tool', tool_call_id, content })
+  }
+
+  /** The model's turn that pieces belong to now. */
+  openAnswer(): Answer {
+    if (this.unanswered) return this.unanswered
+    this.answer = { role: 'assistant', content: '', tool_calls: [] }
+    this.turns.push(this.answer)
+    return this.answer
+  }
+
+  addThinking(text: string): void {
+    const answer = this.openAnswer()
+    answer.reasoning_content = (answer.reasoning_content ?? '') + text
+  }
+
+  addAnswerText(text: string): void {
+    this.openAnswer().content += text
+  }
+
+  addCall(id: string, name: string, args: JsonObject): void {
+    this.openAnswer().tool_calls.push({ id, name, arguments: args })
+  }
+
+  removeUnanswered(): void {
+    if (this.unanswered) this.turns.pop()
+  }
+}
