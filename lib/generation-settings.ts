@@ -98,7 +98,7 @@ const CHAT_KEYS: Record<keyof ChatOptions, true> = {
   responseFormat: true,
 }
 
-const CONVERSATION_KEYS: Record<keyof ConversationOptions | 'n', true> = { ...CHAT_KEYS, messages: true }
+export const CONVERSATION_KEYS: Record<keyof ConversationOptions | 'n', true> = { ...CHAT_KEYS, messages: true }
 /** What is rendered once, at the beginning of a conversation, or decides how everything in it is. */
 const OF_ALL_TURNS = ['tools', 'keepReasoning'] as const
 

@@ -26,6 +26,14 @@ export type {
 export type { PrefixCounts } from './prefixes/prefixes'
 export type { LayerLoss } from './quantize/losses'
 export { type QuantizedModel, type QuantizeOptions, quantizeModel } from './quantize/quantize'
+export {
+  type RunnableTool,
+  type RunToolsOptions,
+  runTools,
+  type ToolResult,
+  type ToolRun,
+  type ToolStep,
+} from './run-tools'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'
 export type { ChatMessage, ChatToolCall, TextPart } from './text/messages'
 export {
