@@ -21,6 +21,7 @@ export type {
   EngineOptions,
   GenerateOptions,
   LoadProgress,
+  ScoreOptions,
   SendOptions,
 } from './options'
 export type { PrefixCounts } from './prefixes/prefixes'
