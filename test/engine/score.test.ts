@@ -148,42 +148,39 @@ describe('errors of score', () => {
   })
 })
 
+const GEOMETRY = {
+  ...{ vocabSize: 700, hiddenSize: 64, layers: 2, heads: 6, kvHeads: 1, headDim: 64, rotaryDim: 32 },
+  ...{ ropeTheta: 10_000, experts: 16, expertsPerToken: 2, expertHidden: 32, rmsNormEps: 1e-6 },
+}
+
 describe.each(DEVICES)('on %s', (device) => {
-  const load = async (model?: string, options: EngineOptions = {}) => {
-    const engine = await Engine.load(model, { device: device as EngineOptions['device'], ...options })
+  const load = async (dir: string, options: EngineOptions = {}) => {
+    const engine = await Engine.load(dir, { device: device as EngineOptions['device'], pageSize: 16, ...options })
     onTestFinished(() => engine.close())
     return engine
   }
 
   it('scores have the bits of the logprobs that a generation gave, however steps are cut and what else runs', async () => {
-    const engine = await load()
-    const generated = await Promise.all(
-      [1, 2, 3].map((seed) =>
-        engine
-          .chat([{ role: 'user', content: `What is ${seed}7 + 38?` }], { logprobs: 0, temperature: 1.5, seed })
-          .result(),
-      ),
-    )
+    const dir = modelFolder({ geometry: GEOMETRY, seed: 5 })
+    const engine = await load(dir)
+    const options = (seed: number) => ({ logprobs: 0, temperature: 1.5, seed, maxTokens: 20, ignoreEos: true })
+    const generations = [1, 2, 3].map((seed) => engine.generate(ids(30 * seed, seed), options(seed)).result())
+    const generated = await Promise.all(generations)
     const texts = generated.map(({ promptTokenIds, tokenIds }) => [...promptTokenIds, ...tokenIds])
-    const logprobs = generated.map((result) => result.logprobs!.map(({ logprob }) => logprob))
     const whole = await Promise.all(texts.map((text) => engine.score(text)))
-    for (const [i, { promptTokenIds }] of generated.entries()) {
-      expect([...whole[i]!.subarray(promptTokenIds.length)]).toEqual(logprobs[i])
+    for (const [i, { promptTokenIds, logprobs }] of generated.entries()) {
+      expect([...whole[i]!.subarray(promptTokenIds.length)]).toEqual(logprobs!.map(({ logprob }) => logprob))
     }
-    const cut = await load(undefined, { pageSize: 16, maxSequences: 3, maxStepTokens: 31 })
-    const beside = cut.chat([{ role: 'user', content: 'What is 9 + 8?' }], { temperature: 0 }).result()
+    const cut = await load(dir, { pageSize: 8, maxSequences: 3, maxStepTokens: 29 })
+    const beside = cut.generate(ids(30), options(1)).result()
     expect(await Promise.all(texts.map((text) => cut.score(text)))).toEqual(whole)
     expect(await cut.score(texts[0]!)).toEqual(whole[0])
-    expect((await beside).text).toBe('9 + 8 = 17.')
+    expect((await beside).tokenIds).toEqual(generated[0]!.tokenIds)
     expect(cut.stats()).toMatchObject(IDLE)
   })
 
   it('scores are those of the float64 reference, within twice the error of naive bf16', async () => {
-    const geometry = {
-      ...{ vocabSize: 700, hiddenSize: 64, layers: 2, heads: 6, kvHeads: 1, headDim: 64, rotaryDim: 32 },
-      ...{ ropeTheta: 10_000, experts: 16, expertsPerToken: 2, expertHidden: 32, rmsNormEps: 1e-6 },
-    }
-    const dir = modelFolder({ geometry, seed: 7 })
+    const dir = modelFolder({ geometry: GEOMETRY, seed: 7 })
     const exact = new ReferenceModel(readCheckpoint(dir))
     const text = growPrompt(exact, 70, 0.008, 1)
     const scoresOf = (model: ReferenceModel) =>
@@ -194,11 +191,9 @@ describe.each(DEVICES)('on %s', (device) => {
     const truth = scoresOf(exact)
     const rms = (scores: ArrayLike<number>) =>
       Math.sqrt(truth.reduce((sum, score, i) => sum + (scores[i]! - score) ** 2, 0) / truth.length)
-    const engine = await load(dir, { maxStepTokens: 32, maxSequences: 5, pageSize: 16 })
-    const scores = await engine.score(text)
+    const naive = scoresOf(new ReferenceModel(readCheckpoint(dir), 'naive bf16'))
+    const scores = await (await load(dir, { maxStepTokens: 32, maxSequences: 5 })).score(text)
     expect(scores).toHaveLength(text.length)
-    expect(rms(scores.subarray(1))).toBeLessThan(
-      2 * rms(scoresOf(new ReferenceModel(readCheckpoint(dir), 'naive bf16'))),
-    )
+    expect(rms(scores.subarray(1))).toBeLessThan(2 * rms(naive))
   })
 })
