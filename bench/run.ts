@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- ops engine tokenizer scheduler agents loading --write]`: runs the named benches, or all but
- * `quality`, `soak`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
+ * `quality`, `soak`, `thinking`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -18,6 +18,7 @@ import { benchQuality } from './quality'
 import { benchScheduler } from './scheduler'
 import { benchSoak } from './soak'
 import { markdown, type Table } from './tables'
+import { benchThinking } from './thinking'
 import { benchTokenizer } from './tokenizer'
 
 const BENCHES: Record<string, () => Promise<Table[]>> = {
@@ -32,6 +33,7 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
 const NAMED: Record<string, () => Promise<Table[]>> = {
   quality: benchQuality,
   soak: benchSoak,
+  thinking: benchThinking,
   kernels: benchKernels,
   'gpu-ops': () => benchGpuOps(gpu()),
   'gpu-model': () => benchGpuModel(gpu()),
