@@ -117,16 +117,9 @@ function answerIn(engine: Engine, { tokenIds }: Result): string {
   return text.replace(/^.*?<\/think>\n\n/s, '').split('[e~[')[0]!
 }
 
-/** Every id is made to be sampled by a bias, which its logprob does not see. */
 async function meanLogprob(engine: Engine, prompt: readonly number[], text: Int32Array): Promise<number> {
-  const results = await Promise.all(
-    Array.from(text, (id, i) => {
-      const ids = [...prompt, ...text.subarray(0, i)]
-      return engine.generate(ids, { temperature: 0, maxTokens: 1, logitBias: { [id]: 1e4 }, logprobs: 0 }).result()
-    }),
-  )
-  const logprobs = results.map(({ logprobs }) => logprobs![0]!.logprob)
-  return logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length
+  const scores = (await engine.score([...prompt, ...text])).subarray(prompt.length)
+  return scores.reduce((sum, value) => sum + value, 0) / scores.length
 }
 
 /** A copy of the embedded model whose projections and experts are FP8. */

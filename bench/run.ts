@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- ops engine tokenizer scheduler agents loading --write]`: runs the named benches, or all but
- * `quality`, `soak`, `clients`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
+ * `quality`, `soak`, `clients`, `thinking`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -19,6 +19,7 @@ import { benchQuality } from './quality'
 import { benchScheduler } from './scheduler'
 import { benchSoak } from './soak'
 import { markdown, type Table } from './tables'
+import { benchThinking } from './thinking'
 import { benchTokenizer } from './tokenizer'
 
 const BENCHES: Record<string, () => Promise<Table[]>> = {
@@ -34,6 +35,7 @@ const NAMED: Record<string, () => Promise<Table[]>> = {
   quality: benchQuality,
   soak: benchSoak,
   clients: benchClients,
+  thinking: benchThinking,
   kernels: benchKernels,
   'gpu-ops': () => benchGpuOps(gpu()),
   'gpu-model': () => benchGpuModel(gpu()),

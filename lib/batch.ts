@@ -31,6 +31,8 @@ export class BatchPacker {
   private readonly sampleRow: Int32Array
   private readonly samplingFloats: Float32Array
   private readonly samplingInts: Int32Array
+  private readonly scoreAt: Int32Array
+  private readonly scoreIds: Int32Array
 
   constructor(limits: BatchLimits) {
     const { rows, stepTokens } = limits
@@ -45,6 +47,8 @@ export class BatchPacker {
     this.sampleRow = new Int32Array(rows)
     this.samplingFloats = new Float32Array(rows * F)
     this.samplingInts = new Int32Array(rows * I)
+    this.scoreAt = new Int32Array(stepTokens)
+    this.scoreIds = new Int32Array(stepTokens)
   }
 
   pack(plan: StepPlan): Batch {
@@ -52,8 +56,13 @@ export class BatchPacker {
     const B = sequences.length
     const N = samples.length
     let t = 0
+    let scores = 0
     for (const [b, sequence] of sequences.entries()) {
       this.packTokens(plan, b, t)
+      if (sequence.scores) {
+        this.packScores(plan, b, t, scores)
+        scores += counts[b]!
+      }
       t += counts[b]!
       this.cuSeqlensQ[b + 1] = t
       this.contextLens[b] = plan.starts[b]! + counts[b]!
@@ -80,6 +89,8 @@ export class BatchPacker {
       ...packBias(samples),
       ...packMasks(samples),
       ...packHistory(samples),
+      scoreAt: this.scoreAt.subarray(0, scores),
+      scoreIds: this.scoreIds.subarray(0, scores),
     }
   }
 
@@ -102,6 +113,13 @@ export class BatchPacker {
         index++
       }
     }
+  }
+
+  /** Behind each token the next one, from the step's m-th score on. */
+  private packScores({ sequences, starts, counts }: StepPlan, b: number, t: number, m: number): void {
+    const next = starts[b]! + 1
+    this.scoreIds.set(sequences[b]!.tokens.subarray(next, next + counts[b]!), m)
+    for (let i = 0; i < counts[b]!; i++) this.scoreAt[m + i] = t + i
   }
 
   private packSampling(sequence: Sequence, n: number, position: number): void {

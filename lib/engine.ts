@@ -4,12 +4,15 @@ import { EMBEDDED_MODEL } from './embedded-model'
 import { checkEngineOptions } from './engine-settings'
 import { M2Error } from './errors'
 import { type Generation, LiveGeneration, type Result } from './generation'
+import { checkScoreOptions } from './generation-settings'
 import { type LoadedModel, loadModel, type ModelInfo } from './loaded-model'
-import type { ChatOptions, ConversationOptions, EngineOptions, GenerateOptions } from './options'
+import type { ChatOptions, ConversationOptions, EngineOptions, GenerateOptions, ScoreOptions } from './options'
 import { loadPrefixes, type PrefixCounts, savePrefixes } from './prefixes/prefixes'
+import { idsToScore } from './prompt'
 import { type Prepared, prepareChat, prepareGenerate } from './requests'
 import { type Request, Runner } from './runner'
 import { Sample, type SampleSoFar } from './sample'
+import { runScore } from './score'
 import { Sequence } from './sequence'
 import { SignalHub } from './signal-hub'
 import type { ChatMessage } from './text/messages'
@@ -160,6 +163,23 @@ export class Engine implements AsyncDisposable {
   /** What calls are answered with once the engine is closed, or its device has failed; undefined while it takes them. */
   get refusal(): M2Error | undefined {
     return this.runner.refusal
+  }
+
+  /**
+   * How probable the model finds text that is given: of each id the log probability behind those before it, from the raw logits, with the bits that
+   * `logprobs` of a generation have. Every token is computed, cached or not, beside whatever else runs; what is computed is cached for others.
+   * @param ids at most as many as the context
+   * @returns one for each of `ids`; the first is NaN, as nothing comes before it: skip it in a sum
+   * @throws {M2Error} BAD_INPUT, BAD_OPTION, CONTEXT_LENGTH_EXCEEDED, QUEUE_FULL, DEVICE_ERROR, CLOSED; the signal's reason when it fires
+   * @example
+   * const { promptTokenIds, tokenIds } = await engine.chat(messages).result()
+   * const logprobs = (await engine.score([...promptTokenIds, ...tokenIds])).subarray(promptTokenIds.length)
+   */
+  async score(ids: ArrayLike<number>, options: ScoreOptions = {}): Promise<Float32Array> {
+    this.runner.checkOpen()
+    const settings = checkScoreOptions(options)
+    const checked = idsToScore(ids, this.loaded.facts)
+    return runScore(this.arrivals++, checked, settings, this.runner, this.signals)
   }
 
   stats(): EngineStats {

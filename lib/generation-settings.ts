@@ -12,7 +12,7 @@ import {
   optionalNumber,
   optionalString,
 } from './option-values'
-import type { ChatOptions, ConversationOptions, GenerateOptions, SendOptions } from './options'
+import type { ChatOptions, ConversationOptions, GenerateOptions, ScoreOptions, SendOptions } from './options'
 import type { Sampling } from './sequence'
 import type { KeepReasoning } from './text/chat'
 
@@ -101,7 +101,8 @@ const CHAT_KEYS: Record<keyof ChatOptions, true> = {
   responseFormat: true,
 }
 
-const CONVERSATION_KEYS: Record<keyof ConversationOptions | 'n', true> = { ...CHAT_KEYS, messages: true }
+export const CONVERSATION_KEYS: Record<keyof ConversationOptions | 'n', true> = { ...CHAT_KEYS, messages: true }
+const SCORE_KEYS: Record<keyof ScoreOptions, true> = { priority: true, cacheSalt: true, signal: true }
 /** What is rendered once, at the beginning of a conversation, or decides how everything in it is. */
 const OF_ALL_TURNS = ['tools', 'keepReasoning'] as const
 
@@ -109,6 +110,15 @@ const OF_ALL_TURNS = ['tools', 'keepReasoning'] as const
 export function checkGenerateOptions(options: GenerateOptions, model: ModelFacts): GenerateSettings {
   checkKeys('generate', options, GENERATE_KEYS)
   return generateSettings(options, model)
+}
+
+/** What decides whose turn it is, and who may share. */
+export type SharedSettings = Pick<GenerateSettings, 'priority' | 'cacheSalt' | 'signal'>
+
+/** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found. */
+export function checkScoreOptions(options: ScoreOptions): SharedSettings {
+  checkKeys('score', options, SCORE_KEYS)
+  return sharedSettings(options)
 }
 
 /** @throws {M2Error} BAD_OPTION naming the option, what was expected and what was found; BAD_INPUT for tools. */
@@ -208,6 +218,12 @@ function generateSettings(options: GenerateOptions, model: ModelFacts): Generate
     stopTokenIds: new Set(ignoreEos ? stopTokenIds : [...model.eosTokenIds, ...stopTokenIds]),
     n: checkSamples(options.n, model.rows),
     deadlineMs: optionalNumber('deadlineMs', options.deadlineMs, { least: 0 }) ?? Infinity,
+    ...sharedSettings(options),
+  }
+}
+
+function sharedSettings(options: ScoreOptions): SharedSettings {
+  return {
     priority: optionalNumber('priority', options.priority) ?? 0,
     cacheSalt: optionalString('cacheSalt', options.cacheSalt) ?? '',
     signal: checkSignal(options.signal),

@@ -21,11 +21,20 @@ export type {
   EngineOptions,
   GenerateOptions,
   LoadProgress,
+  ScoreOptions,
   SendOptions,
 } from './options'
 export type { PrefixCounts } from './prefixes/prefixes'
 export type { LayerLoss } from './quantize/losses'
 export { type QuantizedModel, type QuantizeOptions, quantizeModel } from './quantize/quantize'
+export {
+  type RunnableTool,
+  type RunToolsOptions,
+  runTools,
+  type ToolResult,
+  type ToolRun,
+  type ToolStep,
+} from './run-tools'
 export type { RequestLog, ServerOptions } from './server/options'
 export { createServer } from './server/server'
 export { type KeepReasoning, type RenderOptions, renderChat } from './text/chat'

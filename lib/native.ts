@@ -127,6 +127,8 @@ export interface Batch {
   historyOffsets: Int32Array // [H+1] or [0]: ids of the row, prompt first
   historyGenerated: Int32Array // [H]   how many of the row's ids, at the end, were generated
   historyIds: Int32Array
+  scoreAt: Int32Array // [M]    token index in this step behind which an id is given, to be scored
+  scoreIds: Int32Array // [M]    that id
 }
 
 /** Columns of `samplingFloats`. */
@@ -154,6 +156,8 @@ export interface StepResult {
   /** [N, K], K the largest `logprobs` of the step: the most probable ids and their logprobs; empty when K is 0. */
   topIds: Int32Array
   topLogprobs: Float32Array
+  /** [M] logprob of each id to be scored, from the raw logits; NaN where those hold a NaN or an infinity. */
+  scores: Float32Array
   /** [L, T, A]: the experts of each token in each layer, best first; empty unless the model keeps routes. */
   routes: Int32Array
   /** When the native step began and ended, in microseconds of one steady clock: what lies between two steps is time that the device waited. */

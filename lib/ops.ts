@@ -127,7 +127,7 @@ export interface Ops {
   startHistories(args: { rows: I32; offsets: I32; generated: I32; ids: I32; history: I32 }): number
   /**
    * `samplingFloats` and `samplingInts`: the columns SAMPLING_FLOATS and SAMPLING_INTS of lib/native, a row per row of logits. `rows`: who gets the
-   * ids; -1: nobody, nothing is drawn.
+   * ids; -1: nobody, nothing is drawn. `targets`: the ids, which nobody gets, for their logprobs.
    */
   sample(args: {
     logits: F32
@@ -142,6 +142,7 @@ export interface Ops {
     biasValues?: F32
     maskIndex?: I32
     maskBits?: I32
+    targets?: I32
     ids: I32
     logprobs?: F32
     topIds?: I32

@@ -88,6 +88,16 @@ export interface GenerateOptions {
   signal?: AbortSignal
 }
 
+/** Options of `engine.score`. */
+export interface ScoreOptions {
+  /** Higher goes first. Default 0. */
+  priority?: number
+  /** What is computed is shared only with requests of equal salt. */
+  cacheSalt?: string
+  /** The promise rejects with the signal's reason. */
+  signal?: AbortSignal
+}
+
 /** Options of `engine.chat`. */
 export interface ChatOptions extends GenerateOptions {
   /** Functions that the model may call. */

@@ -9,13 +9,28 @@ import type { Tokenizer } from './text/tokenizer'
 export function promptIds(prompt: unknown, tokenizer: Tokenizer | null, model: ModelFacts): Int32Array {
   if (typeof prompt === 'string') return checkLength(encode(prompt, tokenizer), model.context)
   if (!isArrayLike(prompt)) throw badPrompt('a string or an array of token ids', shown(prompt))
-  checkLength(prompt, model.context)
-  const ids = new Int32Array(prompt.length)
+  return checkedIds('prompt', checkLength(prompt, model.context), model.vocabSize)
+}
+
+/** @throws {M2Error} BAD_INPUT naming the ids or the one that is not sound; CONTEXT_LENGTH_EXCEEDED. */
+export function idsToScore(given: unknown, { context, vocabSize }: ModelFacts): Int32Array {
+  if (!isArrayLike(given) || given.length === 0) {
+    throw new M2Error('BAD_INPUT', `ids: expected an array of at least one token id, found ${shown(given)}`)
+  }
+  if (given.length > context) {
+    const expected = `expected at most ${context} tokens, the context`
+    throw new M2Error('CONTEXT_LENGTH_EXCEEDED', `ids: ${expected}, found ${given.length}`)
+  }
+  return checkedIds('ids', given, vocabSize)
+}
+
+function checkedIds(name: string, given: ArrayLike<unknown>, vocabSize: number): Int32Array {
+  const ids = new Int32Array(given.length)
   for (let i = 0; i < ids.length; i++) {
-    const id = prompt[i]
-    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= model.vocabSize) {
-      const expected = `a token id from 0 to ${model.vocabSize - 1}`
-      throw new M2Error('BAD_INPUT', `prompt[${i}]: expected ${expected}, found ${shown(id)}`)
+    const id = given[i]
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize) {
+      const expected = `a token id from 0 to ${vocabSize - 1}`
+      throw new M2Error('BAD_INPUT', `${name}[${i}]: expected ${expected}, found ${shown(id)}`)
     }
     ids[i] = id as number
   }

@@ -224,6 +224,14 @@ export class Runner implements PageDoor {
       const entry = this.live.get(sequence)
       if (entry) this.give(entry, result, n) // else it ended while the step ran
     }
+    let first = 0
+    for (const [b, sequence] of plan.sequences.entries()) {
+      if (!sequence.scores) continue
+      const scores = result.scores.subarray(first, first + plan.counts[b]!)
+      first += scores.length
+      const entry = this.live.get(sequence)
+      if (entry) this.giveScores(entry, plan.starts[b]! + 1, scores)
+    }
   }
 
   private setAlarm(): void {
@@ -239,7 +247,7 @@ export class Runner implements PageDoor {
     const { sequence } = owner
     const id = result.ids[n]!
     if (id < 0) {
-      this.fail(request, withoutId(sequence, id))
+      this.fail(request, withoutId(sequence, id, sequence.length))
       return
     }
     if (!this.scheduler.commit(sequence, id)) return
@@ -249,6 +257,18 @@ export class Runner implements PageDoor {
       if (isLast) this.end(sequence, 'stop')
       else if (sequence.isFull) this.end(sequence, 'length')
     })
+  }
+
+  /** Gives a step's scores to their sequence: of its tokens from `first` on. */
+  private giveScores({ owner, request }: Entry, first: number, scores: Float32Array): void {
+    const { sequence } = owner
+    const broken = scores.findIndex(Number.isNaN)
+    if (broken >= 0) {
+      this.fail(request, withoutId(sequence, NOT_FINITE, first + broken))
+      return
+    }
+    sequence.scores!.set(scores, first)
+    if (first + scores.length === sequence.length) this.end(sequence, 'stop')
   }
 
   private end(sequence: Sequence, reason: 'stop' | 'length' | 'abort'): void {
@@ -289,11 +309,11 @@ export class Runner implements PageDoor {
   }
 }
 
-function withoutId({ arrival, sampleIndex, length }: Sequence, id: number): M2Error {
+function withoutId({ arrival, sampleIndex }: Sequence, id: number, position: number): M2Error {
   const sequence = `sequence ${arrival}${sampleIndex > 0 ? `, sample ${sampleIndex}` : ''}`
   const [expected, found] =
     id === NOT_FINITE ? ['finite logits', 'NaN or infinity'] : ['an id that its constraint allows', 'none']
-  return new M2Error('DEVICE_ERROR', `${sequence}: expected ${expected}, found ${found} at position ${length}`)
+  return new M2Error('DEVICE_ERROR', `${sequence}: expected ${expected}, found ${found} at position ${position}`)
 }
 
 function alternatives({ sampling }: Sequence, { ids, topIds, topLogprobs }: StepResult, n: number): TokenLogprob[] {

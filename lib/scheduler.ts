@@ -223,7 +223,7 @@ export class Scheduler {
   private adopt(sequence: Sequence): void {
     const { table, tokens, length } = sequence
     const before = table.shared
-    this.cache.adopt(table, tokens, length)
+    this.cache.adopt(table, tokens, sequence.reusable)
     if (table.shared === before) return
     const planned = Math.min(table.shared * this.cache.pageSize, length - 1)
     if (!sequence.prefilled) {
@@ -254,6 +254,7 @@ export class Scheduler {
     step.counts[at]! += count
     step.tokens += count
     sequence.planned += count
+    sequence.scored = Math.max(sequence.scored, sequence.planned)
     this.cache.publish(sequence.table, sequence.tokens, Math.min(sequence.planned, sequence.length))
     if (Number.isNaN(sequence.startedAt)) for (const sample of [sequence, ...sequence.followers]) sample.startedAt = now
     if (sequence.planned < sequence.end) return

@@ -35,6 +35,8 @@ export interface SequenceOptions {
   /** Prefixes are shared only among sequences of equal salt. Default: none. */
   cacheSalt?: string
   constraint?: Constraint
+  /** The prompt is scored, and not continued. It has two tokens at least. Default false. */
+  isScored?: boolean
 }
 
 /** What may come next, where not every id may: a grammar. */
@@ -73,6 +75,8 @@ export class Sequence {
   /** Penalties look at the ids so far, so the row on the device keeps them. */
   readonly keepsHistory: boolean
   readonly constraint: Constraint | undefined
+  /** [length] of a sequence that is scored: the log probability of each token behind those before it. NaN for the first, and until it is known. */
+  readonly scores: Float32Array | undefined
 
   state: SequenceState = 'waiting'
   /** [capacity] the first `length` are the prompt and what was generated. */
@@ -94,6 +98,8 @@ export class Sequence {
   cachedTokens = 0
   /** The prompt has been planned to its end. */
   prefilled = false
+  /** Tokens behind which a score is planned. Those of pages that are taken over later need no computing any more. */
+  scored = 0
   /** When the sequence first got into a step, on the clock of `Scheduler.plan`; NaN before. */
   startedAt = Number.NaN
 
@@ -109,6 +115,7 @@ export class Sequence {
     this.keepsHistory =
       sampling.repetitionPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0
     this.constraint = options.constraint
+    if (options.isScored) this.scores = new Float32Array(prompt.length).fill(Number.NaN)
     this.table = new PageTable(options.cacheSalt)
     this.tokens = new Int32Array(prompt.length + 64)
     this.tokens.set(prompt)
@@ -126,8 +133,14 @@ export class Sequence {
 
   /** Tokens that the next steps have to compute: the known ones, then a pending one. */
   get remaining(): number {
+    if (this.scores) return this.length - 1 - this.planned
     if (this.end >= this.maxLength || (this.constraint?.isLive && this.pending > 0)) return 0
     return (this.planned < this.length ? this.length : this.end) - this.planned
+  }
+
+  /** The beginning that cached pages may stand for: they have keys and values, but no logits to score with. */
+  get reusable(): number {
+    return this.scores ? this.scored : this.length
   }
 
   /** A step has sampled the oldest pending id. True when it counts, and is appended. */

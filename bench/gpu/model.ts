@@ -177,6 +177,7 @@ class Runs {
       samplingInts: Int32Array.from({ length: 6 * N }, (_, i) => [40, -1, 1, 0, i, 0][i % 6]!),
       ...{ biasOffsets: none, biasIds: none, biasValues: new Float32Array(), maskSamples: none, maskBits: none },
       ...{ historyRows: none, historyOffsets: none, historyGenerated: none, historyIds: none },
+      ...{ scoreAt: none, scoreIds: none },
     }
   }
 }

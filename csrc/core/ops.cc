@@ -250,6 +250,10 @@ void Backend::sample(const SampleArgs& a) {
     check.view(a.mask_bits, "mask_bits", DType::kI32, {a.mask_bits.size(0), (vocab + 31) / 32});
     check.values(a.mask_index, "mask_index", -1, a.mask_bits.size(0) - 1);
   }
+  if (a.targets) {
+    check.view(a.targets, "targets", DType::kI32, {rows});
+    check.values(a.targets, "targets", 0, vocab - 1);
+  }
   check.view(a.ids, "ids", DType::kI32, {rows});
   if (a.logprobs) check.view(a.logprobs, "logprobs", DType::kF32, {rows});
   if (a.top_ids) {

@@ -176,6 +176,8 @@ struct SampleArgs {
   View bias_values;                           // [..] f32
   View mask_index;                            // [N] i32 or empty: which of the masks is the row's; -1: none
   View mask_bits;                             // [M, ceil(V/32)] i32 bitsets: the ids that may be sampled; bits beyond V are not looked at
+  View targets;                               // [N] i32 or empty. If given nothing is drawn: these are the ids, for the sake of their logprobs; last_ids and
+                                              // history stay as they are, and rows may be alike
   View ids;                                   // out [N] i32; -1: the row's logits hold a NaN or an infinity of the wrong sign (+inf, or all -inf);
                                               // -2: the mask allows no id that can come. Such a row writes no logprobs.
   View logprobs;                              // out [N] f32, of the sampled id, where options.logprobs >= 0

@@ -274,6 +274,15 @@ int32_t sample_row(const SampleArgs& a, int64_t n, const Row& raw, float* scores
   return id;
 }
 
+// The row's target, with its logprob.
+int32_t score_row(const SampleArgs& a, int64_t n, const Row& raw) {
+  const RowFacts facts = raw.facts();
+  if (!raw.usable(facts) || facts.largest == kInfinity) return -1;
+  const int32_t id = a.targets.as<int32_t>()[n];
+  if (a.options[n].logprobs >= 0) write_logprobs(a, n, raw, facts.largest, id);
+  return id;
+}
+
 }  // namespace
 
 void sample(Machine& m, const SampleArgs& a) {
@@ -282,8 +291,10 @@ void sample(Machine& m, const SampleArgs& a) {
   float* scores = m.shared(m.pool.threads() * vocab);
   m.pool.run(rows, rows * vocab, [&](int64_t n, int worker) {
     if (a.rows.as<int32_t>()[n] < 0) return;
-    const int32_t id = sample_row(a, n, {m.kernels, logits + n * vocab, vocab}, scores + worker * vocab);
+    const Row raw{m.kernels, logits + n * vocab, vocab};
+    const int32_t id = a.targets ? score_row(a, n, raw) : sample_row(a, n, raw, scores + worker * vocab);
     a.ids.as<int32_t>()[n] = id;
+    if (a.targets) return;
     a.last_ids.as<int32_t>()[a.rows.as<int32_t>()[n]] = std::max(id, 0);
     if (id >= 0 && a.options[n].has_penalties()) history_of(a, n)[id] += 2;
   });

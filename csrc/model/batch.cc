@@ -72,6 +72,11 @@ void check(const Batch& b, const Geometry& g, const Capacity& c) {
     if (b.mask_samples[m] <= b.mask_samples[m - 1]) fail("DEVICE_ERROR", "batch: maskSamples[", m, "] is ", b.mask_samples[m], " after ", b.mask_samples[m - 1]);
   sized("maskBits", b.mask_bits.size(), static_cast<int64_t>(b.mask_samples.size()) * g.vocab_words());
 
+  at_most("scores", b.scores(), c.max_step_tokens);
+  within("scoreAt", b.score_at, 0, T);
+  sized("scoreIds", b.score_ids.size(), b.scores());
+  within("scoreIds", b.score_ids, 0, g.vocab);
+
   const int64_t H = static_cast<int64_t>(b.history_rows.size());
   within("historyRows", b.history_rows, 0, c.max_sequences);
   within("historyIds", b.history_ids, 0, g.vocab);

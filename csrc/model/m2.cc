@@ -62,7 +62,7 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
   Backend& ops = *ops_;
   constexpr DType kF32 = DType::kF32, kBf16 = DType::kBf16, kI32 = DType::kI32;
   const DType act = ops.activations();
-  const int64_t T = s.tokens(), N = s.samples(), C = g_.hidden, E = g_.experts, A = g_.experts_per_token;
+  const int64_t T = s.tokens(), C = g_.hidden, E = g_.experts, A = g_.experts_per_token;
   const float eps = g_.rms_norm_eps, scale = static_cast<float>(1 / std::sqrt(static_cast<double>(g_.head_dim)));
   const auto f32 = [](const Buffer& b, std::initializer_list<int64_t> shape) { return b.view(DType::kF32, shape); };
 
@@ -89,10 +89,17 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
     ops.grouped_linear({swiglu, offsets, &w.w2, y});
     ops.unpermute({y, target, expert_weights, x});
   }
-  if (N == 0) return;
-  const View last = act == kF32 ? f32(w_.h_f32, {N, C}) : w_.h_bf16.view(kBf16, {N, C});
-  ops.rms_norm({x, s.sample_at, f32(weights_.final_norm, {C}), eps, last, {}});
-  ops.linear({last, &weights_.lm_head, f32(w_.logits, {N, g_.vocab})});
+  if (s.samples() > 0) run_head(T, s.sample_at);
+}
+
+// The logits behind some of the step's T tokens.
+View Model::run_head(int64_t T, const View& at) {
+  const int64_t N = at.size(0), C = g_.hidden;
+  const View x = w_.x.view(DType::kF32, {T, C}), logits = w_.logits.view(DType::kF32, {N, g_.vocab});
+  const View last = ops_->activations() == DType::kF32 ? w_.h_f32.view(DType::kF32, {N, C}) : w_.h_bf16.view(DType::kBf16, {N, C});
+  ops_->rms_norm({x, at, weights_.final_norm.view(DType::kF32, {C}), g_.rms_norm_eps, last, {}});
+  ops_->linear({last, &weights_.lm_head, logits});
+  return logits;
 }
 
 void Model::sample(const Step& s, int slot) {
@@ -111,6 +118,27 @@ void Model::sample(const Step& s, int slot) {
   a.mask_bits = s.mask_bits;
   outputs_.place(s, slot, a);
   ops_->sample(a);
+}
+
+// Logits take much memory: at a time those of as many tokens as a step samples at most.
+void Model::score(const Step& s, int slot) {
+  if (s.scores() == 0) return;
+  SampleArgs all;
+  outputs_.place_scores(s, slot, all);
+  const int64_t most = ops_->padded_sequences(c_.max_sequences);
+  for (int64_t first = 0; first < s.scores(); first += most) {
+    const int64_t count = std::min(most, s.scores() - first);
+    const auto part = [&](const View& view) { return View::of(view.as<int32_t>() + first, {count}); };
+    SampleArgs a;
+    a.logits = run_head(s.tokens(), part(s.score_at));
+    a.options = s.score_options + first;
+    a.rows = part(s.score_rows);
+    a.last_ids = rows_.last_ids();
+    a.targets = part(s.score_ids);
+    a.ids = part(all.ids);
+    a.logprobs = View::of(all.logprobs.as<float>() + first, {count});
+    ops_->sample(a);
+  }
 }
 
 void Model::set_pages(Step& s) {
@@ -134,6 +162,7 @@ void Model::run(Step& s, int slot) {
   if (s.is_decode) ops_->replay(static_cast<uint64_t>(s.tokens()) << 1 | plain, body);
   else body();
   if (!plain) sample(s, slot);
+  score(s, slot);
 }
 
 void Model::start(const Batch& batch) {

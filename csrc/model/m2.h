@@ -63,7 +63,9 @@ class Model {
   void run(Step&, int slot);
   void set_pages(Step&);
   void run_layers(const Step&, const KvCache&);
+  View run_head(int64_t tokens, const View& at);
   void sample(const Step&, int slot);
+  void score(const Step&, int slot);
 
   std::unique_ptr<Backend> ops_;
   Geometry g_;

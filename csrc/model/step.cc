@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "model/row_state.h"
 
@@ -10,6 +11,12 @@ namespace {
 
 constexpr SamplingOptions kNoOptions{.temperature = 0, .top_p = 1, .min_p = 0, .repetition_penalty = 1, .presence_penalty = 0, .frequency_penalty = 0, .top_k = 0,
                                      .logprobs = -1, .seed = 0, .position = 0, .sample_index = 0};
+
+constexpr SamplingOptions kScored = [] {
+  SamplingOptions options = kNoOptions;
+  options.logprobs = 0;
+  return options;
+}();
 
 template <class T>
 std::vector<T> padded(std::vector<T> values, int64_t size, const T& with) {
@@ -28,6 +35,7 @@ size_t extra_bytes(const Batch& b, int64_t samples) {
   size_t bytes = StepBlock::bytes_of<int32_t>(samples + 1) + StepBlock::bytes_of<int32_t>(samples);  // where biases begin, which mask
   for (const auto* ints : {&b.page_updates, &b.history_rows, &b.history_offsets, &b.history_generated, &b.history_ids, &b.bias_ids, &b.mask_bits})
     bytes += StepBlock::bytes_of<int32_t>(ints->size());
+  bytes += 3 * StepBlock::bytes_of<int32_t>(b.scores()) + StepBlock::bytes_of<SamplingOptions>(b.scores());
   return bytes + StepBlock::bytes_of<float>(b.bias_values.size());
 }
 
@@ -98,7 +106,7 @@ Step StepInputs::send(const Batch& b, int slot) {
 void StepInputs::send_extras(const Batch& b, int slot, Step& s) {
   const int64_t N = s.samples(), masks = static_cast<int64_t>(b.mask_samples.size()), biases = static_cast<int64_t>(b.bias_ids.size());
   const int64_t updates = static_cast<int64_t>(b.page_updates.size()) / 3, histories = static_cast<int64_t>(b.history_rows.size());
-  if (masks + biases + updates + histories == 0) return;
+  if (masks + biases + updates + histories + b.scores() == 0) return;
   extras_.begin(slot, extra_bytes(b, N));
   if (updates > 0) s.pages.updates = View::of(extras_.put(b.page_updates), {updates, 3});
   if (histories > 0) {
@@ -116,10 +124,16 @@ void StepInputs::send_extras(const Batch& b, int slot, Step& s) {
     s.mask_index = extras_.ints(index);
     s.mask_bits = View::of(extras_.put(b.mask_bits), {masks, vocab_words_});
   }
+  if (b.scores() > 0) {
+    s.score_at = extras_.ints(b.score_at);
+    s.score_ids = extras_.ints(b.score_ids);
+    s.score_rows = extras_.ints(std::vector<int32_t>(b.scores(), 0));
+    s.score_options = extras_.put(std::vector<SamplingOptions>(b.scores(), kScored));
+  }
   extras_.upload();
 }
 
-StepOutputs::StepOutputs(Backend& ops, const Capacity& c) : ops_(ops), block_(ops, 2 * ops.padded_sequences(c.max_sequences) * sizeof(float)), top_(ops, 1 << 12) {}
+StepOutputs::StepOutputs(Backend& ops, const Capacity& c) : ops_(ops), block_(ops, 2 * ops.padded_sequences(c.max_sequences) * sizeof(float)), top_(ops, 1 << 12), scores_(ops, 1 << 12) {}
 
 void StepOutputs::place(const Step& s, int slot, SampleArgs& a) {
   const int64_t N = s.samples(), K = s.alternatives;
@@ -133,21 +147,35 @@ void StepOutputs::place(const Step& s, int slot, SampleArgs& a) {
   a.top_logprobs = View::of(top + N * K, {N, K});
 }
 
+void StepOutputs::place_scores(const Step& s, int slot, SampleArgs& a) {
+  const int64_t M = s.scores();
+  scores_.begin(slot, 2 * M * sizeof(float));
+  float* block = static_cast<float*>(scores_.device());
+  a.ids = View::of(reinterpret_cast<int32_t*>(block), {M});
+  a.logprobs = View::of(block + M, {M});
+}
+
 void StepOutputs::fetch(const Step& s, int slot) {
-  const int64_t N = s.samples(), K = s.alternatives;
-  fetched_[slot] = {N, K};
+  const int64_t N = s.samples(), K = s.alternatives, M = s.scores();
+  fetched_[slot] = {N, K, M};
   if (N > 0) ops_.download_later(block_.host(slot), block_.device(), 2 * N * sizeof(float));
   if (K > 0) ops_.download_later(top_.host(slot), top_.device(), 2 * N * K * sizeof(float));
+  if (M > 0) ops_.download_later(scores_.host(slot), scores_.device(), 2 * M * sizeof(float));
 }
 
 StepResult StepOutputs::read(int slot, int64_t samples, bool wants_logprobs) const {
-  const auto [N, K] = fetched_[slot];
+  const auto [N, K, M] = fetched_[slot];
   const float *block = static_cast<const float*>(block_.host(slot)), *top = static_cast<const float*>(top_.host(slot));
+  const float* scores = static_cast<const float*>(scores_.host(slot));
   StepResult result;
   result.ids = copied<int32_t>(block, samples);
   if (wants_logprobs) result.logprobs = copied<float>(block + N, samples);
   result.top_ids = copied<int32_t>(top, samples * K);
   result.top_logprobs = copied<float>(top + N * K, samples * K);
+  const std::vector<int32_t> scored = copied<int32_t>(scores, M);
+  result.scores = copied<float>(scores + M, M);
+  for (int64_t m = 0; m < M; m++)
+    if (scored[m] < 0) result.scores[m] = std::numeric_limits<float>::quiet_NaN();
   return result;
 }
 

@@ -26,10 +26,13 @@ struct Step {
   SetPagesArgs pages;                         // their targets are the caller's
   StartHistoriesArgs histories;
   View bias_offsets, bias_ids, bias_values, mask_index, mask_bits;  // as SampleArgs has them; empty where no sample has any
+  View score_at, score_ids, score_rows;             // [M], empty in most steps; all rows are 0, and nothing is written for them
+  const SamplingOptions* score_options = nullptr;   // [M]
   bool is_decode = false;                     // one token of each sequence: the same ops on the same views at every step of that size
 
   int64_t tokens() const { return token_ids.size(0); }
   int64_t samples() const { return sample_row.size(0); }
+  int64_t scores() const { return score_at ? score_at.size(0) : 0; }
   bool plain_samples() const { return alternatives == 0 && !bias_offsets && !mask_index; }
 };
 
@@ -86,12 +89,14 @@ class StepInputs {
   StepBlock extras_;  // what few steps bring
 };
 
-// What the samples of a step give: ids, logprobs and alternatives, on the device and, a block for each step in flight, on the host.
+// What the samples of a step give (ids, logprobs and alternatives) and its scores, on the device and, a block for each step in flight, on the host.
 class StepOutputs {
  public:
   StepOutputs(Backend&, const Capacity&);
   // Names the device's places in the arguments of a step's sample op.
   void place(const Step&, int slot, SampleArgs&);
+  // The same for the step's scores, all of them.
+  void place_scores(const Step&, int slot, SampleArgs&);
   // Has the results fetched to the host; `read` gives them once that is done. `samples`: without padding.
   void fetch(const Step&, int slot);
   StepResult read(int slot, int64_t samples, bool wants_logprobs) const;
@@ -101,11 +106,12 @@ class StepOutputs {
 
  private:
   struct Sizes {
-    int64_t samples, alternatives;  // with padding
+    int64_t samples, alternatives, scores;  // with padding
   };
   Backend& ops_;
   StepBlock block_;  // [N] ids, [N] logprobs; it never grows
   StepBlock top_;    // [N, K] ids, [N, K] logprobs
+  StepBlock scores_; // [M] ids, [M] logprobs
   std::array<Sizes, kStepsInFlight> fetched_{};
   std::array<Buffer, kStepsInFlight> routes_;  // where steps give them
 };

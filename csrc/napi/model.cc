@@ -32,7 +32,7 @@ Batch batch_of(const Napi::Object& o) {
           .context_lens = ints("contextLens"), .rows = ints("rows"), .page_updates = ints("pageUpdates"), .sample_at = ints("sampleAt"), .sample_row = ints("sampleRow"),
           .sampling = sampling_options(span_of<float>(o, "samplingFloats"), span_of<int32_t>(o, "samplingInts")), .bias_offsets = ints("biasOffsets"),
           .bias_ids = ints("biasIds"), .bias_values = copied<float>(o, "biasValues"), .mask_samples = ints("maskSamples"), .mask_bits = ints("maskBits"), .history_rows = ints("historyRows"), .history_offsets = ints("historyOffsets"),
-          .history_generated = ints("historyGenerated"), .history_ids = ints("historyIds")};
+          .history_generated = ints("historyGenerated"), .history_ids = ints("historyIds"), .score_at = ints("scoreAt"), .score_ids = ints("scoreIds")};
 }
 
 Worker::Result step_result(StepResult result) {
@@ -42,6 +42,7 @@ Worker::Result step_result(StepResult result) {
     o.Set("logprobs", typed_array(env, result.logprobs));
     o.Set("topIds", typed_array(env, result.top_ids));
     o.Set("topLogprobs", typed_array(env, result.top_logprobs));
+    o.Set("scores", typed_array(env, result.scores));
     o.Set("routes", typed_array(env, result.routes));
     o.Set("startedAt", result.started_at);
     o.Set("endedAt", result.ended_at);

@@ -257,6 +257,7 @@ Op sample(Backend& backend, Call& call) {
                      .bias_values = call.optional_input("biasValues"),
                      .mask_index = call.optional_input("maskIndex"),
                      .mask_bits = call.optional_input("maskBits"),
+                     .targets = call.optional_input("targets"),
                      .ids = call.output("ids"),
                      .logprobs = call.optional_output("logprobs"),
                      .top_ids = call.optional_output("topIds"),

@@ -18,7 +18,7 @@ export function checkTools(tools: unknown): FunctionDefinition[] {
   return tools.map((tool, i) => checkTool(tool, `tools[${i}]`))
 }
 
-function checkTool(tool: unknown, where: string): FunctionDefinition {
+export function checkTool(tool: unknown, where: string): FunctionDefinition {
   const given = object(tool, where, 'a function tool')
   if (given.type !== undefined && given.type !== 'function') throw badInput(`${where}.type`, '"function"', given.type)
   const wrapped = given.function !== undefined

@@ -36,6 +36,11 @@ export function nextId(tokens: ArrayLike<number>, vocabSize: number, sampling: F
   return (mix(hash, tokens.length) >>> 0) % vocabSize
 }
 
+/** The score of an id behind these tokens. */
+export function scoreOf(tokens: readonly number[], id: number, vocabSize: number): number {
+  return -nextId([...tokens, id], vocabSize, { temperature: 0, seedLow: 0, sampleIndex: 0 })
+}
+
 interface Slot {
   token: number
   position: number
@@ -146,6 +151,7 @@ export class FakeModel implements NativeModel {
     equal('sampleRow', batch.sampleRow.length, N)
     equal('samplingFloats', batch.samplingFloats.length, N * SAMPLING_FLOATS.length)
     equal('samplingInts', batch.samplingInts.length, N * SAMPLING_INTS.length)
+    equal('scoreIds', batch.scoreIds.length, batch.scoreAt.length)
     equal('the last of cuSeqlensQ', batch.cuSeqlensQ[B]!, T)
     equal('distinct rows', new Set(batch.rows).size, B)
     equal('distinct sampled rows', new Set(batch.sampleRow).size, N)
@@ -224,10 +230,20 @@ export class FakeModel implements NativeModel {
       logprobs,
       topIds,
       topLogprobs: new Float32Array(topIds).map((id) => -id),
+      scores: this.score(batch),
       routes: new Int32Array(),
       startedAt: 0,
       endedAt: 0,
     }
+  }
+
+  private score(batch: Batch): Float32Array {
+    return Float32Array.from(batch.scoreAt, (t, m) => {
+      const b = batch.cuSeqlensQ.findIndex((end) => end > t) - 1
+      const id = batch.scoreIds[m]!
+      if (this.brokenIds.has(id)) return Number.NaN
+      return scoreOf(this.readContext(batch, b, t), id, this.options.vocabSize)
+    })
   }
 
   /** The id, or the next one that the sample's mask allows; -2 where it allows none. */

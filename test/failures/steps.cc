@@ -110,6 +110,8 @@ Batch prompts() {
   b.bias_values = {2};
   b.mask_samples = {1};
   b.mask_bits = {-1, 0xffff, 0};
+  b.score_at = {0, 7, 3, 20};  // more than are sampled at most
+  b.score_ids = {9, 1, 68, 9};
   return b;
 }
 
@@ -134,7 +136,8 @@ std::vector<int32_t> load_and_step() {
     }
     const StepResult result = model.finish();
     for (const std::vector<int32_t>* ids : {&result.ids, &result.top_ids, &result.routes}) said.insert(said.end(), ids->begin(), ids->end());
-    for (float p : result.logprobs) said.push_back(static_cast<int32_t>(p * 1e4f));
+    for (const std::vector<float>* logprobs : {&result.logprobs, &result.scores})
+      for (float p : *logprobs) said.push_back(static_cast<int32_t>(p * 1e4f));
   };
   std::vector<float> sizes = model.measure_kv({3, 1, 4, 1, 5});
   for (float& size : sizes) {

@@ -191,6 +191,8 @@ export class Driver {
       historyOffsets: none,
       historyGenerated: none,
       historyIds: none,
+      scoreAt: none,
+      scoreIds: none,
     }
   }
 }

@@ -76,6 +76,7 @@ describe('an FP8 cache', () => {
             ...{ sampleRow: none, samplingFloats: new Float32Array(), samplingInts: none, biasOffsets: none },
             ...{ biasIds: none, biasValues: new Float32Array(), maskSamples: none, maskBits: none },
             ...{ historyRows: none, historyOffsets: none, historyGenerated: none, historyIds: none },
+            ...{ scoreAt: none, scoreIds: none },
           }),
         )
         return kvScales(fp8)

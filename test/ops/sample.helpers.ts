@@ -51,7 +51,14 @@ function masksOf(masks: readonly RowOptions['mask'][], vocab: number) {
   return { maskIndex: i32([index.length], index), maskBits: i32([bits.length / words, words], bits) }
 }
 
-export function run(device: string, given: Row[], { ban = [] as number[], threads = 2 } = {}) {
+interface RunOptions {
+  ban?: number[]
+  threads?: number
+  /** The ids, which are then not drawn. */
+  targets?: number[]
+}
+
+export function run(device: string, given: Row[], { ban = [], threads = 2, targets }: RunOptions = {}) {
   const rows = given.map((row) => ({ ...NEUTRAL, ...row }))
   const vocab = rows[0]!.logits.length
   const logits = new Float32Array(rows.length * vocab)
@@ -97,6 +104,7 @@ export function run(device: string, given: Row[], { ban = [] as number[], thread
       rows.map((row) => row.mask),
       vocab,
     ),
+    targets: targets && i32([rows.length], targets),
     ...out,
   })
   const top = (n: number) => ({
@@ -105,7 +113,12 @@ export function run(device: string, given: Row[], { ban = [] as number[], thread
       out.topLogprobs.data.subarray(n * alternatives, n * alternatives + Math.max(0, rows[n]!.logprobs)),
     ),
   })
-  return { ids: Array.from(out.ids.data), logprobs: Array.from(out.logprobs.data), top: rows.map((_, n) => top(n)) }
+  return {
+    ids: Array.from(out.ids.data),
+    logprobs: Array.from(out.logprobs.data),
+    top: rows.map((_, n) => top(n)),
+    lastIds: Array.from(lastIds.data),
+  }
 }
 
 /** `count` rows that differ only in their position. */

@@ -42,6 +42,35 @@ describe.each(DEVICES)('sample on %s', (device) => {
     })
   })
 
+  describe('with targets', () => {
+    const random = new Random(12)
+    const logits = Array.from({ length: 9 }, () => random.normals(1000, 3))
+    const wanting = logits.map((one) => ({ logits: one, logprobs: 0, temperature: 0 }))
+
+    it('draws nothing and gives their logprobs, with the bits that drawn ids have', () => {
+      const drawn = run(device, wanting)
+      const targets = run(device, wanting, { targets: drawn.ids })
+      expect([targets.ids, targets.logprobs]).toEqual([drawn.ids, drawn.logprobs])
+      const ids = logits.map((_, n) => 111 * n)
+      const others = run(device, wanting, { targets: ids })
+      expect(others.ids).toEqual(ids)
+      expectLogprobs(
+        others.logprobs,
+        ids.map((id, n) => logSoftmax(logits[n]!)[id]!),
+      )
+      expect(drawn.lastIds).toEqual(drawn.ids)
+      expect(others.lastIds).toEqual(ids.map(() => 0))
+    })
+
+    it('says -1 where logits are not finite, and knows what cannot come', () => {
+      const rows = [row(1, Number.NaN), row(1, Infinity), row(-Infinity, -Infinity), row(1, -Infinity)]
+      const given = rows.map((one) => ({ logits: one, logprobs: 0, temperature: 0 }))
+      const { ids, logprobs } = run(device, given, { targets: [0, 0, 0, 1] })
+      expect(ids).toEqual([-1, -1, -1, 1])
+      expect(logprobs[3]).toBe(-Infinity)
+    })
+  })
+
   describe('support', () => {
     const drawn = (options: Row, ban: number[] = []) =>
       [...new Set(run(device, positions(3000, options), { ban }).ids)].sort((a, b) => a - b)

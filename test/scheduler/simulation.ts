@@ -3,7 +3,7 @@ import { BatchPacker } from '../../lib/batch'
 import { KvCache } from '../../lib/cache/kv-cache'
 import { Scheduler, type StepPlan } from '../../lib/scheduler'
 import { Sequence, type SequenceOptions } from '../../lib/sequence'
-import { FakeModel, nextId } from '../engine/fake-model'
+import { FakeModel, nextId, scoreOf } from '../engine/fake-model'
 
 export interface SimulationOptions {
   pages: number
@@ -41,7 +41,7 @@ export class Simulation {
   steps = 0
   /** Every step's plan. */
   readonly trace: StepPlan[] = []
-  private readonly flights: { plan: StepPlan; ids: Int32Array }[] = []
+  private readonly flights: { plan: StepPlan; ids: Int32Array; scores: Float32Array }[] = []
   private readonly mostFlights: number
   private readonly packer: BatchPacker
   private arrivals = 0
@@ -90,9 +90,9 @@ export class Simulation {
       this.checkPlan(plan)
       if (plan.tokens === 0) break
       this.trace.push(plan)
-      const { ids } = this.model.step(this.packer.pack(plan))
+      const { ids, scores } = this.model.step(this.packer.pack(plan))
       this.model.copy(plan.copies.from, plan.copies.to)
-      this.flights.push({ plan, ids })
+      this.flights.push({ plan, ids, scores })
       this.checkLaws()
     }
     meanwhile()
@@ -103,8 +103,20 @@ export class Simulation {
       if (this.scheduler.commit(sample, flight.ids[n]!) && sample.isFull) this.end(sample)
       this.onId(sample)
     }
+    this.takeScores(flight.plan, flight.scores)
     this.steps++
     this.checkLaws()
+  }
+
+  private takeScores({ sequences, starts, counts }: StepPlan, scores: Float32Array): void {
+    let taken = 0
+    for (const [b, sequence] of sequences.entries()) {
+      if (!sequence.scores) continue
+      sequence.scores.set(scores.subarray(taken, taken + counts[b]!), starts[b]! + 1)
+      taken += counts[b]!
+      if (starts[b]! + counts[b]! === sequence.length - 1) this.end(sequence)
+    }
+    if (taken !== scores.length) throw new Error(`${scores.length} scores for ${taken} tokens`)
   }
 
   /** The forced ids of each sequence, by position. */
@@ -174,6 +186,12 @@ export const NEUTRAL = {
 /** The ids a sequence generated. */
 export function generated(sequence: Sequence): number[] {
   return [...sequence.tokens.subarray(sequence.promptLength, sequence.length)]
+}
+
+/** The scores it must have, all of them. */
+export function expectedScores({ tokens, length }: Sequence): Float32Array {
+  const ids = [...tokens.subarray(0, length)]
+  return Float32Array.from(ids, (id, i) => (i === 0 ? Number.NaN : scoreOf(ids.slice(0, i), id, VOCAB)))
 }
 
 /** The ids it must have, from its prompt and what was forced alone. */

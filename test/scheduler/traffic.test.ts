@@ -1,7 +1,7 @@
 /** The scheduler's laws under random traffic. `Simulation` holds them after every operation. */
 import { describe, expect, it } from 'vitest'
 import type { Sequence } from '../../lib/sequence'
-import { expectedIds, generated, NEUTRAL, randomNumbers, Simulation, VOCAB } from './simulation'
+import { expectedIds, expectedScores, generated, NEUTRAL, randomNumbers, Simulation, VOCAB } from './simulation'
 
 describe('laws under random traffic', () => {
   for (let seed = 1; seed <= 150; seed++) {
@@ -10,7 +10,7 @@ describe('laws under random traffic', () => {
 })
 
 /**
- * Random arrivals, lengths, samples, shared beginnings, salts, priorities, deadlines, aborts, halts and forced ids, before and during steps, in a
+ * Random arrivals, lengths, samples, texts to score, shared beginnings, salts, priorities, deadlines, aborts, halts and forced ids, before and during steps, in a
  * cache that is often too small, with ids that become known at once or up to three steps late.
  */
 function randomTraffic(seed: number): void {
@@ -32,6 +32,7 @@ function randomTraffic(seed: number): void {
   const beginnings = [1, 2].map(() => Array.from({ length: 24 }, () => between(0, VOCAB - 1)))
   const all: Sequence[] = []
   const parked: Sequence[] = []
+  const aborted = new Set<Sequence>()
 
   const arrive = () => {
     const most = Math.min(40, capacityTokens - 1)
@@ -44,6 +45,10 @@ function randomTraffic(seed: number): void {
     )
     const sampling = { ...NEUTRAL, temperature: next() < 0.5 ? 0 : 1, seedLow: all.length }
     if (next() < 0.3) sampling.frequencyPenalty = 0.5
+    if (prompt.length > 1 && next() < 0.2) {
+      all.push(...simulation.add(prompt, 0, { priority: between(0, 2), cacheSalt: pick(['', 'one']), isScored: true }))
+      return
+    }
     const mask = () => new Int32Array(Math.ceil(VOCAB / 32)).fill(-1)
     const samples = simulation.add(prompt, between(1, Math.min(30, capacityTokens - prompt.length)), {
       n: between(1, Math.min(3, rows)),
@@ -62,7 +67,10 @@ function randomTraffic(seed: number): void {
     const dice = next()
     if (dice < 0.4) {
       // A request ends with all its samples, as generations do.
-      for (const sample of live.filter((one) => one.arrival === victim.arrival)) simulation.end(sample)
+      for (const sample of live.filter((one) => one.arrival === victim.arrival)) {
+        simulation.end(sample)
+        aborted.add(sample)
+      }
     } else if (dice < 0.7 && victim.prefilled && victim.state !== 'parked') {
       scheduler.park(victim)
       parked.push(victim)
@@ -92,5 +100,8 @@ function randomTraffic(seed: number): void {
   expect(simulation.live.size).toBe(0)
   expect(simulation.ended).toHaveLength(all.length)
   expect(simulation.cache.counts().private).toBe(0)
-  for (const sequence of all) expect(generated(sequence)).toEqual(expectedIds(sequence, simulation.forced))
+  for (const sequence of all) {
+    if (!sequence.scores) expect(generated(sequence)).toEqual(expectedIds(sequence, simulation.forced))
+    else if (!aborted.has(sequence)) expect(sequence.scores).toEqual(expectedScores(sequence))
+  }
 }

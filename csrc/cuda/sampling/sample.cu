@@ -88,14 +88,15 @@ __global__ void __launch_bounds__(kRowThreads, 1) sample_draw_kernel(const Sampl
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
   const int64_t n = blockIdx.x;
-  const int target = task.rows[n];
-  if (target < 0) return;
+  const int receiver = task.rows[n];
+  if (receiver < 0) return;
   const uint32_t* keys = task.keys + n * task.groups;
   const RowFacts facts = facts_of(keys, task.logit_keys + n * task.groups, task.groups, partial);
   const SamplingOptions o = task.options[n];
   const ScoreRow row(task, n, o);
   int id;
   if (!is_finite_key(facts.top_logit) || facts.top == kNanKey) id = -1;
+  else if (task.targets) id = task.targets[n];
   else if (facts.top == kNever) id = row.has_mask() ? -2 : -1;
   else if (o.temperature == 0 || facts.top == kInfiniteKey) id = argmax({row, keys, task.groups}, facts.top, s.bests);
   else id = Draw(s, task, n, o, row, facts).token();
@@ -106,8 +107,9 @@ __global__ void __launch_bounds__(kRowThreads, 1) sample_draw_kernel(const Sampl
   }
   if (threadIdx.x > 0) return;
   task.ids[n] = id;
-  task.last_ids[target] = max(id, 0);
-  if (id >= 0 && has_penalties(o)) task.history[static_cast<int64_t>(target) * task.vocab + id] += 2;
+  if (task.targets) return;
+  task.last_ids[receiver] = max(id, 0);
+  if (id >= 0 && has_penalties(o)) task.history[static_cast<int64_t>(receiver) * task.vocab + id] += 2;
 }
 
 // From place `at` to `count` the ids whose logit is -inf, in their order. By one warp.
@@ -176,6 +178,7 @@ SampleTask task_of(const SampleArgs& a) {
   task.bias_values = pointer<float>(a.bias_values);
   task.mask_index = pointer<int32_t>(a.mask_index);
   task.mask_bits = pointer<int32_t>(a.mask_bits);
+  task.targets = pointer<int32_t>(a.targets);
   task.ids = a.ids.as<int32_t>();
   task.logprobs = pointer<float>(a.logprobs);
   task.top_ids = pointer<int32_t>(a.top_ids);

@@ -20,6 +20,7 @@ struct SampleTask {
   const int32_t* bias_ids;
   const float* bias_values;
   const int32_t *mask_index, *mask_bits;  // [N] or null, [M, words]
+  const int32_t* targets;                 // [N] or null
   int32_t* ids;                           // [N]
   float* logprobs;                        // [N] or null
   int32_t* top_ids;                       // [N, K]
