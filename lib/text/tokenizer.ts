@@ -138,7 +138,8 @@ export class Tokenizer {
     return this.#kinds[id] === CONTROL
   }
 
-  #noToken(id: unknown): M2Error {
+  #noToken(found: unknown): M2Error {
+    const id = typeof found === 'object' && found !== null ? 'an object' : found // which need not be able to become a string
     const hole = this.#kinds[id as number] === UNUSED ? ' that has a token' : ''
     return new M2Error(
       'BAD_INPUT',

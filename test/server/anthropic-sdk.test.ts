@@ -1,5 +1,6 @@
 /** Anthropic's own client against the embedded model. */
 import Anthropic from '@anthropic-ai/sdk'
+import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Engine } from '../../lib/engine'
 import { Random } from '../text/random'
@@ -110,6 +111,16 @@ describe('messages', () => {
     // All of the first prompt and of what the model said, but for a page that is not full: of the thinking nothing is lost on the way.
     const before = promptOf(first.usage) + first.usage.output_tokens
     expect(second.usage.cache_read_input_tokens).toBeGreaterThanOrEqual(before - 1 - ((before - 1) % PAGE))
+  })
+
+  it.each([false, true])("are what the client's own loop of tools needs, streamed: %s", async (stream) => {
+    const tools = TOOLS.map(({ name, description = '', input_schema }) =>
+      betaTool({ name, description, inputSchema: input_schema as { type: 'object' }, run: () => ANSWERS[name]! }),
+    )
+    const runner = client.beta.messages.toolRunner({ model: 'any', max_tokens: 300, messages: LOOK_UP, tools, stream })
+    const { content, stop_reason } = await runner.runUntilDone()
+    expect(stop_reason).toBe('end_turn')
+    for (const answer of Object.values(ANSWERS)) expect(JSON.stringify(content)).toContain(answer)
   })
 
   it('begin with what they are begun with, which is not repeated', async () => {

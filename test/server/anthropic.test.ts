@@ -219,6 +219,7 @@ describe('requests', () => {
     [{ top_p: 0 }, 'top_p: expected a number above 0 and of at most 1, found 0'],
     [{ top_k: 1.5 }, 'top_k: expected an integer of at least 0, found 1.5'],
     [{ stop_sequences: [''] }, 'stop_sequences: expected an array of non-empty strings, found an array'],
+    [{ mcp_servers: [{}] }, 'mcp_servers: expected none, as no tools run here, found an array'],
     [{ stream: 'yes' }, 'stream: expected true or false, found "yes"'],
     [
       { tools: [{ type: 'web_search_20250305', name: 'web_search' }] },
@@ -418,6 +419,15 @@ describe('streamed answers', () => {
   })
 })
 
+function thrownBy(call: () => unknown): M2Error {
+  try {
+    call()
+  } catch (error) {
+    return error as M2Error
+  }
+  throw new Error('nothing was thrown')
+}
+
 /** What a client puts together. Fails where blocks are not in sequence. */
 function messageOf(events: readonly ServerEvent[]): JsonObject {
   const message: JsonObject & { content: JsonObject[] } = { content: [] }
@@ -449,6 +459,16 @@ function messageOf(events: readonly ServerEvent[]): JsonObject {
 }
 
 describe('errors', () => {
+  it('tell clients that keep only what is new that all is wanted', () => {
+    const read = () => exchangeOf(messagesFace, { thread: { type: 'create' }, messages: [HI] })
+    const error = thrownBy(read)
+    expect(messagesFace.errorBody(error, 400).error).toEqual({
+      type: 'invalid_request_error',
+      message: error.message,
+      details: { error_code: 'thread_unsupported_request' },
+    })
+  })
+
   it.each([
     [400, 'invalid_request_error'],
     [401, 'authentication_error'],

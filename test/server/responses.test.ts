@@ -104,6 +104,14 @@ describe('requests', () => {
     expect(messages[4]).toEqual({ role: 'tool', tool_call_id: 'call_2', content: 'ab' })
   })
 
+  it('may write no arguments as nothing', () => {
+    const messages = messagesOf([
+      { role: 'user', content: 'Hi' },
+      { ...CALL, arguments: '' },
+    ])
+    expect(messages[1]!.tool_calls).toMatchObject([{ arguments: {} }])
+  })
+
   it('may bring system text as items, before all others', () => {
     const items = ['system', 'developer'].map((role) => ({
       type: 'message',

@@ -1,4 +1,4 @@
-import type { M2Error } from '../../errors'
+import { M2Error } from '../../errors'
 import type { JsonObject } from '../../text/input'
 import { failureOf } from '../failure'
 
@@ -20,11 +20,22 @@ const FIELDS: Record<string, string> = {
   topP: 'top_p',
 }
 
+/** The request goes on from a conversation that the server is to have kept. Clients that are told so send all of it. */
+export class ThreadRefusal extends M2Error {
+  readonly details = { error_code: 'thread_unsupported_request' }
+
+  constructor() {
+    super('BAD_INPUT', 'thread: expected all of the conversation in messages, as none is kept here, found a thread')
+  }
+}
+
 /** An error in Anthropic's shape. Clients know by its first words that a conversation has become too long, and shorten it. */
-export function errorBody({ code, message }: Pick<M2Error, 'code' | 'message'>, status: number): JsonObject {
+export function errorBody(error: Pick<M2Error, 'code' | 'message'>, status: number): JsonObject {
+  const { code, message } = error
   const type = TYPE_OF_STATUS[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
   const text = code === 'CONTEXT_LENGTH_EXCEEDED' ? tooLong(message) : inFieldNames(message)
-  return { type: 'error', error: { type, message: text } }
+  const details = error instanceof ThreadRefusal && { details: error.details }
+  return { type: 'error', error: { type, message: text, ...details } }
 }
 
 function inFieldNames(message: string): string {

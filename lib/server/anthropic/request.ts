@@ -3,6 +3,7 @@ import { checkJson, type JsonObject } from '../../text/input'
 import type { ChatMessage } from '../../text/messages'
 import type { PartOptions } from '../answer-parts'
 import { Fields } from '../fields'
+import { ThreadRefusal } from './errors'
 import { readTools, wantsOneCall } from './tools'
 import { readTurns } from './turns'
 
@@ -20,6 +21,8 @@ export interface MessagesRequest {
  */
 export function readRequest(body: JsonObject): MessagesRequest {
   const fields = new Fields(body)
+  if (fields.value('thread') !== undefined) throw new ThreadRefusal()
+  if (fields.list('mcp_servers')?.length) throw fields.unexpected('mcp_servers', 'none, as no tools run here')
   const { messages, prefill } = readTurns(fields)
   const options: ChatOptions = {
     ...readSampling(fields),

@@ -60,7 +60,7 @@ function thinkingOf(item: Fields): string {
 }
 
 function argumentsOf(item: Fields): JsonObject {
-  const args = parsed(item.text('arguments'))
+  const args = parsed(item.text('arguments') || '{}') // clients write no arguments as nothing
   if (!isObject(args)) throw item.unexpected('arguments', 'the JSON of an object')
   checkJson(args, item.where('arguments'))
   return args
