@@ -1,6 +1,6 @@
 /** What options of a chat ask of an answer's form, as a grammar. */
 import { M2Error } from './errors'
-import { CompiledGrammar } from './grammar/compiled-grammar'
+import { CompiledGrammar } from './grammar'
 import { choice, type Grammar, literal, sequence, token } from './grammar/grammar'
 import { jsonObject, jsonSchema } from './grammar/json-schema'
 import { regex } from './grammar/regex'

@@ -10,7 +10,7 @@ import {
   type GenerateSettings,
   type ModelFacts,
 } from './generation-settings'
-import type { CompiledGrammar } from './grammar/compiled-grammar'
+import type { CompiledGrammar } from './grammar'
 import { badOption } from './option-values'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'

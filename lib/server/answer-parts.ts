@@ -14,16 +14,14 @@ export type Part = { text: string } & (
 export interface PartOptions {
   /** Characters at the beginning of the text that it has already. Default 0. */
   skipped?: number
-  /** The model may call several tools at once; only the first call is handed on. Default false. */
-  oneCall?: boolean
 }
 
 /** The parts of a whole answer. None is empty. */
-export function partsOf({ reasoning, text, toolCalls }: Result, { skipped, oneCall }: PartOptions = {}): Part[] {
+export function partsOf({ reasoning, text, toolCalls }: Result, { skipped }: PartOptions = {}): Part[] {
   const parts: Part[] = [
     { kind: 'reasoning', text: reasoning },
     { kind: 'text', text: text.slice(skipped) },
-    ...(oneCall ? toolCalls.slice(0, 1) : toolCalls).map((call) => ({
+    ...toolCalls.map((call) => ({
       kind: 'call' as const,
       id: call.id,
       name: call.name,
@@ -52,20 +50,18 @@ export class PartStream {
   /** Which of the answer's calls is the last part, where that is a call. */
   private call = -1
   private skipped: number
-  private readonly mostCalls: number
 
   constructor(
     private readonly events: PartEvents,
-    { skipped = 0, oneCall = false }: PartOptions = {},
+    { skipped = 0 }: PartOptions = {},
   ) {
     this.skipped = skipped
-    this.mostCalls = oneCall ? 1 : Infinity
   }
 
   /** What a chunk merges comes in this order: thinking, the rest of a call that has begun, text, further calls. */
   chunk({ text, reasoning = '', toolCalls = [] }: Chunk): ServerEvent[] {
     const begun = toolCalls.filter((delta) => delta.index === this.call)
-    const further = toolCalls.filter(({ index }) => index !== this.call && index < this.mostCalls)
+    const further = toolCalls.filter(({ index }) => index !== this.call)
     const fresh = text.slice(this.skipped)
     this.skipped -= text.length - fresh.length
     return [

@@ -330,18 +330,6 @@ describe('whole answers', () => {
   })
 })
 
-describe('clients that take one call', () => {
-  it('are given the first, whole and streamed', () => {
-    const body = { messages: [HI], tool_choice: { type: 'auto', disable_parallel_tool_use: true } }
-    const exchange = exchangeOf(messagesFace, body)
-    const result = resultOf({ text: 'a', toolCalls: [TOOL_CALL, { ...TOOL_CALL, id: 'call_2' }] })
-    const events = exchange.events()
-    const told = [...events.begin(50), ...randomChunks(result, new Random(1)).flatMap((one) => events.chunk(one))]
-    expect(exchange.body(result).content).toMatchObject([{ text: 'a' }, { id: 'call_1' }])
-    expect(messageOf([...told, ...events.end(result)])).toEqual(exchange.body(result))
-  })
-})
-
 describe('streamed answers', () => {
   it('are blocks one after the other', () => {
     const chunks = [

@@ -297,12 +297,6 @@ describe('whole responses', () => {
     })
   })
 
-  it('have one call where the client takes one', () => {
-    const result = resultOf({ toolCalls: [TOOL_CALL, { ...TOOL_CALL, id: 'call_2' }] })
-    const { output } = exchangeOf(responsesFace, { input: 'Hi', parallel_tool_calls: false }).body(result)
-    expect(output).toMatchObject([{ call_id: 'call_1' }])
-  })
-
   it('repeat what they were asked', () => {
     const { input: _, stream: __, include: ___, user: ____, ...asked } = RICH
     expect(exchangeOf(responsesFace, RICH).body(resultOf({ text: 'a' }))).toMatchObject(asked)

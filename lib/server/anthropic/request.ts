@@ -4,7 +4,7 @@ import type { ChatMessage } from '../../text/messages'
 import type { PartOptions } from '../answer-parts'
 import { Fields } from '../fields'
 import { ThreadRefusal } from './errors'
-import { readTools, wantsOneCall } from './tools'
+import { readTools } from './tools'
 import { readTurns } from './turns'
 
 export interface MessagesRequest {
@@ -31,7 +31,7 @@ export function readRequest(body: JsonObject): MessagesRequest {
     ...readFormat(fields),
     ...(prefill !== '' && { prefill }),
   }
-  const parts = { skipped: prefill.length, oneCall: wantsOneCall(fields) }
+  const parts = { skipped: prefill.length }
   return { messages, options, stream: fields.boolean('stream') ?? false, parts }
 }
 

@@ -7,14 +7,14 @@ import type { Fields } from '../fields'
 const CHOICES = ['auto', 'any', 'tool', 'none'] as const
 
 /** Of the fields `tools` and `tool_choice`. @throws {M2Error} BAD_INPUT naming the field. */
-export function readTools(body: Fields): Pick<ChatOptions, 'tools' | 'toolChoice'> {
+export function readTools(body: Fields): Pick<ChatOptions, 'tools' | 'toolChoice' | 'parallelToolCalls'> {
   const tools = body.fieldsList('tools').map(readTool)
   const choice = body.fields('tool_choice')
-  return { ...(tools.length > 0 && { tools }), ...(choice && { toolChoice: readChoice(choice, tools) }) }
-}
-
-export function wantsOneCall(body: Fields): boolean {
-  return body.fields('tool_choice')?.boolean('disable_parallel_tool_use') ?? false
+  return {
+    ...(tools.length > 0 && { tools }),
+    ...(choice && { toolChoice: readChoice(choice, tools) }),
+    ...(choice?.boolean('disable_parallel_tool_use') && { parallelToolCalls: false }),
+  }
 }
 
 function readTool(tool: Fields): FunctionDefinition {

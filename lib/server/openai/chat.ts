@@ -18,7 +18,6 @@ export const chatCompletions: Face = {
     const asked: Asked = {
       tokenIds: fields.boolean('return_token_ids') ?? false,
       usage: includesUsage(fields),
-      oneCall: fields.boolean('parallel_tool_calls') === false,
     }
     return {
       stream: fields.boolean('stream') ?? false,
@@ -27,8 +26,14 @@ export const chatCompletions: Face = {
       events: () => new ChunkWriter(context, asked),
     } satisfies Exchange
   },
-  errorBody: (error, status) =>
-    errorBody({ code: error.code, message: error.message.replace(/^prompt:/, 'messages:') }, status),
+  errorBody: (error, status) => errorBody({ code: error.code, message: inChatsNames(error.message) }, status),
+}
+
+/** Where this API has other fields than completions. */
+function inChatsNames(message: string): string {
+  return message
+    .replace(/^prompt:/, 'messages:')
+    .replace(/^responseFormat\.schema\b/, 'response_format.json_schema.schema')
 }
 
 /** What the client wants to be told. */
@@ -36,8 +41,6 @@ interface Asked {
   tokenIds: boolean
   /** In a stream. */
   usage: boolean
-  /** The model may call several tools at once; the first call is handed on. */
-  oneCall: boolean
 }
 
 function chatOptions(fields: Fields): ChatOptions {
@@ -53,6 +56,7 @@ function chatOptions(fields: Fields): ChatOptions {
     logprobs: logprobsOf(fields),
     tools: fields.list('tools') as ChatOptions['tools'],
     toolChoice: toolChoice(fields),
+    parallelToolCalls: fields.boolean('parallel_tool_calls'),
     responseFormat: responseFormat(fields),
     maxReasoningTokens: fields.value('max_reasoning_tokens') as number | undefined,
     keepReasoning: fields.value('keep_reasoning') as ChatOptions['keepReasoning'],
@@ -118,7 +122,7 @@ function completion(result: Result, context: RequestContext, asked: Asked): Json
     model,
     choices: samplesOf(result).map((sample, index) => ({
       index,
-      message: message(sample, asked),
+      message: message(sample),
       logprobs: sample.logprobs ? chatLogprobs(sample.logprobs, tokenizer) : null,
       finish_reason: finishReason(sample.finishReason),
       ...(asked.tokenIds && { token_ids: sample.tokenIds }),
@@ -128,8 +132,7 @@ function completion(result: Result, context: RequestContext, asked: Asked): Json
   }
 }
 
-function message({ text, reasoning, toolCalls }: Result, { oneCall }: Asked): JsonObject {
-  const calls = oneCall ? toolCalls.slice(0, 1) : toolCalls
+function message({ text, reasoning, toolCalls: calls }: Result): JsonObject {
   return {
     role: 'assistant',
     content: text === '' && calls.length > 0 ? null : text,
@@ -158,8 +161,7 @@ class ChunkWriter implements EventWriter {
     return this.open(0)
   }
 
-  chunk(whole: Chunk): ServerEvent[] {
-    const chunk = this.asked.oneCall ? withFirstCall(whole) : whole
+  chunk(chunk: Chunk): ServerEvent[] {
     const { index, tokenIds, logprobs } = chunk
     const tellsTokens = tokenIds.length > 0 && (this.asked.tokenIds || logprobs !== undefined)
     if (saysNothing(chunk) && !tellsTokens) return []
@@ -216,9 +218,4 @@ class ChunkWriter implements EventWriter {
       data: { id: `chatcmpl-${id}`, object: 'chat.completion.chunk', created, model, choices, ...usage, ...more },
     }
   }
-}
-
-function withFirstCall(chunk: Chunk): Chunk {
-  const calls = chunk.toolCalls?.filter(({ index }) => index === 0)
-  return { ...chunk, toolCalls: calls?.length ? calls : undefined }
 }

@@ -1,23 +1,18 @@
 import type { M2Error } from '../../errors'
 import type { Chunk, Result } from '../../generation'
 import type { JsonObject } from '../../text/input'
-import { type Part, type PartEvents, type PartOptions, PartStream } from '../answer-parts'
+import { type Part, type PartEvents, PartStream } from '../answer-parts'
 import type { EventWriter, ServerEvent } from '../face'
 import { contentOf, finishedResponse, isWhole, itemId, itemOf, type ResponseFrame, responseOf } from './responses-body'
 
 /** The events of a streamed response. */
 export class ResponseEvents implements EventWriter, PartEvents {
-  private readonly stream: PartStream
+  private readonly stream = new PartStream(this)
   private count = 0
   /** Of the item that is closed next. */
   private status = 'completed'
 
-  constructor(
-    private readonly frame: ResponseFrame,
-    options: PartOptions,
-  ) {
-    this.stream = new PartStream(this, options)
-  }
+  constructor(private readonly frame: ResponseFrame) {}
 
   begin(): ServerEvent[] {
     const response = responseOf(this.frame, 'in_progress')

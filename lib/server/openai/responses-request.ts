@@ -3,7 +3,6 @@ import type { ChatOptions } from '../../options'
 import { checkJson, type JsonObject } from '../../text/input'
 import type { ChatMessage } from '../../text/messages'
 import type { FunctionDefinition } from '../../text/tools'
-import type { PartOptions } from '../answer-parts'
 import { Fields } from '../fields'
 import { readInput } from './responses-input'
 
@@ -13,8 +12,6 @@ export interface ResponsesRequest {
   stream: boolean
   /** The client wants thinking in a form that it can send back without reading it. */
   sealed: boolean
-  /** What of the answer the client is given. */
-  parts: PartOptions
   /** What the response repeats of the request. */
   echo: JsonObject
 }
@@ -34,11 +31,11 @@ export function readRequest(body: JsonObject): ResponsesRequest {
     topP: fields.number('top_p', { least: 0, most: 1, above: true }),
     ...(tools.length > 0 && { tools }),
     toolChoice: readChoice(fields, tools),
+    parallelToolCalls: fields.boolean('parallel_tool_calls'),
     responseFormat: readFormat(fields),
   }
   const sealed = fields.list('include')?.includes('reasoning.encrypted_content') ?? false
-  const parts = { oneCall: fields.boolean('parallel_tool_calls') === false }
-  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, parts, echo: echoOf(fields) }
+  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, echo: echoOf(fields) }
 }
 
 /** What needs a memory of earlier responses, or is not had here. */

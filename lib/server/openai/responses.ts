@@ -9,13 +9,13 @@ import { readRequest } from './responses-request'
 /** `POST /v1/responses`. */
 export const responsesFace: Face = {
   read(body, context) {
-    const { messages, options, stream, sealed, parts, echo } = readRequest(body)
+    const { messages, options, stream, sealed, echo } = readRequest(body)
     const frame = { context, echo, sealed }
     return {
       stream,
       start: (engine, signal) => engine.chat(messages, { ...options, signal }),
-      body: (result) => finishedResponse(frame, partsOf(result, parts), result),
-      events: () => new ResponseEvents(frame, parts),
+      body: (result) => finishedResponse(frame, partsOf(result), result),
+      events: () => new ResponseEvents(frame),
     }
   },
   errorBody: ({ code, message }, status) => errorBody({ code, message: inFieldNames(message) }, status),
@@ -23,5 +23,5 @@ export const responsesFace: Face = {
 
 /** Where this API has other fields than OpenAI's others. */
 function inFieldNames(message: string): string {
-  return message.replace(/^responseFormat:/, 'text.format:').replace(/^prompt:/, 'input:')
+  return message.replace(/^responseFormat\b/, 'text.format').replace(/^prompt:/, 'input:')
 }
