@@ -1,11 +1,18 @@
 /** What options of a chat ask of an answer's form, as a grammar. */
 import { M2Error } from './errors'
-import { CompiledGrammar } from './grammar'
-import { choice, type Grammar, literal, sequence, token } from './grammar/grammar'
-import { jsonObject, jsonSchema } from './grammar/json-schema'
-import { regex } from './grammar/regex'
-import { toolCalls } from './grammar/tool-calls'
-import { Vocabulary } from './grammar/vocabulary'
+import {
+  CompiledGrammar,
+  choice,
+  type Grammar,
+  jsonObject,
+  jsonSchema,
+  literal,
+  regex,
+  sequence,
+  token,
+  toolCalls,
+  Vocabulary,
+} from './grammar'
 import type { ChatOptions } from './options'
 import { CALLS, CALLS_END } from './text/markup'
 import type { Tokenizer } from './text/tokenizer'
@@ -49,7 +56,7 @@ export class AnswerGrammars {
   }
 
   private compile(grammar: Grammar): CompiledGrammar {
-    this.vocabulary ??= new Vocabulary(this.tokenizer, this.vocabSize)
+    this.vocabulary ??= new Vocabulary(this.tokenizer)
     return new CompiledGrammar(grammar, this.vocabulary, this.endIds)
   }
 

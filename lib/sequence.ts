@@ -163,12 +163,16 @@ export class Sequence {
     this.tokens[this.length++] = id
   }
 
-  /** Appends ids that were not sampled, as many as there is room for. Those that are pending stood in their place and do not count. */
+  /**
+   * Appends ids that were not sampled, as many as there is room for. Those that are pending stood in their place and do not count: without ids, the next
+   * one is sampled anew.
+   */
   force(ids: ArrayLike<number>): void {
     this.void += this.pending
     this.pending = 0
-    this.planned = Math.min(this.planned, this.length)
+    this.planned = Math.min(this.planned, this.length) // K and V beyond are those of pending ids
     for (let i = 0; i < ids.length && !this.isFull; i++) this.append(ids[i]!)
+    this.planned = Math.min(this.planned, this.length - 1)
     this.historySent = false // the device counts what it samples, and it did not sample these
   }
 }

@@ -217,6 +217,15 @@ describe('the scheduler', () => {
     expect(generated(sequence!).slice(1, 3)).toEqual([7, 8])
   })
 
+  it.each([1, 2, 3, 4, 5, 6])('samples an id anew where none is forced, %i steps on', (steps) => {
+    const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 1, stepTokens: 8 })
+    const [sequence] = simulation.add(ids(3), 8)
+    for (let i = 0; i < steps; i++) simulation.step()
+    simulation.force(sequence!, [])
+    simulation.run()
+    expect(generated(sequence!)).toEqual(expectedIds(sequence!))
+  })
+
   it('takes the place of a parked sequence, which goes on where it was', () => {
     const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 1, stepTokens: 64 })
     const [slow] = simulation.add(ids(20), 30)

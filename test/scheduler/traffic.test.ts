@@ -77,7 +77,7 @@ function randomTraffic(seed: number): void {
     } else if (victim.prefilled && victim.length > victim.promptLength) {
       simulation.force(
         victim,
-        Array.from({ length: between(1, 4) }, () => between(0, VOCAB - 1)),
+        Array.from({ length: between(0, 4) }, () => between(0, VOCAB - 1)),
       )
     }
   }
