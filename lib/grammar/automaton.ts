@@ -39,8 +39,16 @@ export interface Automaton {
   readonly byteOf: Uint8Array
 }
 
+const made = new WeakMap<Grammar, Automaton>()
+
 /** @throws M2Error BAD_INPUT when the grammar is too large, or a part of it admits nothing. */
 export function automatonOf(grammar: Grammar): Automaton {
+  const automaton = made.get(grammar) ?? compile(grammar)
+  made.set(grammar, automaton)
+  return automaton
+}
+
+function compile(grammar: Grammar): Automaton {
   const builder = new Builder()
   const start = builder.build(grammar)
   const { nodes } = builder
@@ -66,12 +74,14 @@ class Builder {
   readonly rules = new Map<Rule, number>()
   readonly starts: number[] = []
   private readonly waiting: Rule[] = []
+  private where = 'grammar' // the rule that is being built
   private readonly tails = new Map<string, number>()
   private readonly items = new Map<Grammar, number>()
 
   build(grammar: Grammar): number {
     const start = this.entry(grammar, RETURN)
     for (let rule = this.waiting.pop(); rule; rule = this.waiting.pop()) {
+      this.where = rule.where
       const body = this.entry(rule.body, RETURN)
       ;(this.nodes[this.rules.get(rule)!] as { next: number[] }).next.push(body)
     }
@@ -102,7 +112,7 @@ class Builder {
 
   private add(node: Node): number {
     if (this.nodes.length === MAX_NODES) {
-      throw new M2Error('BAD_INPUT', `grammar: expected at most ${MAX_NODES} nodes when compiled, found more`)
+      throw new M2Error('BAD_INPUT', `${this.where}: expected at most ${MAX_NODES} nodes when compiled, found more`)
     }
     return this.nodes.push(node) - 1
   }

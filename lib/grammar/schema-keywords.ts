@@ -89,3 +89,38 @@ export function branches(schema: JsonObject, key: string, where: string): unknow
   if (Array.isArray(value) && value.length > 0) return value
   throw badInput(path(where, key), 'an array of schemas with at least one', value)
 }
+
+export interface Property {
+  readonly name: string
+  readonly schema: unknown
+  readonly where: string
+  readonly isRequired: boolean
+}
+
+/** The properties that a schema declares, and behind them those that it only requires. */
+export function propertiesOf(schema: JsonObject, where: string): Property[] {
+  const { properties = {}, required = [], additionalProperties = true } = schema
+  if (!isObject(properties)) throw badInput(path(where, 'properties'), 'an object of schemas', properties)
+  if (!Array.isArray(required) || !required.every((name) => typeof name === 'string')) {
+    throw badInput(path(where, 'required'), 'an array of names', required)
+  }
+  const needed = new Set<string>(required)
+  const declared = Object.entries(properties).filter(([, property]) => property !== undefined)
+  const others = [...needed].filter((name) => !Object.hasOwn(properties, name))
+  if (others.length > 0 && additionalProperties === false)
+    throw badInput(path(where, 'required'), 'names of properties', others[0])
+  return [
+    ...declared.map(([name, property]) => ({
+      name,
+      schema: property,
+      where: path(where, 'properties', name),
+      isRequired: needed.has(name),
+    })),
+    ...others.map((name) => ({
+      name,
+      schema: additionalProperties,
+      where: path(where, 'additionalProperties'),
+      isRequired: true,
+    })),
+  ]
+}

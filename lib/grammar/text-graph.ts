@@ -1,5 +1,6 @@
 /** Automata over code points: what patterns become, and what can be intersected. How a code point is written comes last (`written`). */
 import { M2Error } from '../errors'
+import { badInput } from '../text/input'
 import { ANY, type CodePoints, intersection } from './code-points'
 import { character, type Grammar, sequence, type Way } from './grammar'
 
@@ -18,9 +19,10 @@ export interface TextGraph {
 /** Nodes of a text graph. */
 export const MAX_TEXT_NODES = 40_000
 
-/** Any text of `min` to `max` code points. */
-export function lengths(min: number, max: number): TextGraph {
+/** Any text of `min` to `max` code points. @throws M2Error BAD_INPUT that names `where` when that is too large. */
+export function lengths(min: number, max: number, where: string): TextGraph {
   const last = max === Number.POSITIVE_INFINITY ? min : max
+  if (last >= MAX_TEXT_NODES) throw badInput(where, `a length below ${MAX_TEXT_NODES} beside other bounds`, last)
   const nodes = Array.from({ length: last + 1 }, (_, i) => (i < last ? [{ set: ANY, to: i + 1 }] : []))
   if (max === Number.POSITIVE_INFINITY) nodes[last]!.push({ set: ANY, to: last })
   return { nodes, ends: new Set(Array.from({ length: last - min + 1 }, (_, i) => min + i)) }
