@@ -6,6 +6,8 @@ import { type ChatModel, chatModel, type Prepared, prepareAnswer, type TextModel
 import type { JsonObject } from './text/input'
 import { THINKING_CLOSE, THINKING_OPEN } from './text/markup'
 import { type AssistantTurn, type ChatMessage, checkMessages, type Turn } from './text/messages'
+import { OutputParser } from './text/output-parser'
+import type { Tokenizer } from './text/tokenizer'
 import { checkTools } from './text/tools'
 import { Transcript } from './text/transcript'
 
@@ -113,7 +115,7 @@ export class Conversation {
     return {
       prepared: prepareAnswer(model, past.ids, past.missing(next.segments), settings),
       after(result) {
-        const turn = answerOf(result, settings.reasoning)
+        const turn = answerOf(result, settings.reasoning, model.tokenizer)
         return {
           messages: [...messages, messageOf(turn)],
           turns: [...turns, turn],
@@ -130,17 +132,24 @@ interface NextTurn {
   after(result: Result): State
 }
 
-function answerOf({ text, reasoning, toolCalls }: Result, shown: 'split' | 'inline'): AssistantTurn {
-  const thought = shown === 'inline' ? splitInline(text) : { reasoning, content: text }
+function answerOf(result: Result, shown: 'split' | 'inline', tokenizer: Tokenizer): AssistantTurn {
+  const { text, reasoning, toolCalls } = result
+  const thought = shown === 'inline' ? splitInline(result, tokenizer) : { reasoning, content: text }
   const calls = toolCalls.map((call) => ({ ...call, arguments: call.arguments as JsonObject }))
   return { role: 'assistant', ...thought, toolCalls: calls }
 }
 
-/** Takes apart what the output parser has put together. */
-function splitInline(text: string): { reasoning: string; content: string } {
-  if (!text.startsWith(THINKING_OPEN)) return { reasoning: '', content: text }
-  const [reasoning = '', ...content] = text.slice(THINKING_OPEN.length).split(THINKING_CLOSE)
-  return { reasoning, content: content.join(THINKING_CLOSE) }
+/** Takes apart what the output parser has put together. The ids say where thinking ends: its text may look as if it did before. */
+function splitInline(result: Result, tokenizer: Tokenizer): { reasoning: string; content: string } {
+  const { text, promptTokenIds, tokenIds } = result
+  const isOpen = tokenizer.decode(promptTokenIds.slice(-2)) === THINKING_OPEN
+  const parser = new OutputParser({ tokenizer, startsIn: isOpen ? 'reasoning' : 'text' })
+  parser.push('', tokenIds)
+  const { reasoning } = parser.end()
+  if (reasoning === '' || !text.startsWith(THINKING_OPEN)) return { reasoning: '', content: text }
+  const block = THINKING_OPEN + reasoning + THINKING_CLOSE
+  if (text.startsWith(block)) return { reasoning, content: text.slice(block.length) }
+  return { reasoning: text.slice(THINKING_OPEN.length), content: '' } // a stop string or the end came first
 }
 
 function messageOf({ content, reasoning, toolCalls }: AssistantTurn): ChatMessage {

@@ -9,10 +9,11 @@ export type ThinkingPart =
   | { type: 'reasoning'; text: string }
 
 /** An entry of `reasoning_details`, as OpenRouter has it. */
-export type ReasoningDetail =
-  | { type: 'reasoning.text'; text?: string | null }
+export type ReasoningDetail = (
+  | { type: 'reasoning.text'; text?: string | null; signature?: string | null }
   | { type: 'reasoning.summary'; summary: string }
   | { type: 'reasoning.encrypted'; data: string }
+) & { id?: string | null; format?: string | null; index?: number }
 
 /** The text of a part of thinking; undefined: it is another part. */
 export function thinkingOfPart(part: JsonObject, where: string): string | undefined {

@@ -170,7 +170,6 @@ export class OutputParser {
   }
 
   private beginCall(name: string): void {
-    this.closeInlineThinking()
     const index = this.output.toolCalls.length
     this.writer = new CallWriter(name, this.functions.get(name), (json) => this.addCall({ index, arguments: json }))
     this.output.toolCalls.push(this.writer.call)

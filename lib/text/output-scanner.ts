@@ -74,7 +74,6 @@ export class OutputScanner {
 
   /** A control tag that is a token of its own, among text in which `tags` are recognised. */
   control(tag: string, tags: SpelledTags): void {
-    this.swallowNewlines()
     const leads = tag === THINK && this.atStart && this.pending === ''
     this.atStart = false
     if (leads || MEANT[this.state].includes(tag)) {
@@ -87,11 +86,7 @@ export class OutputScanner {
   finish(): void {
     while (this.step(true));
     if (this.state === 'valueEnd') this.endParameter()
-    if (this.state === 'invoke' || this.state === 'parameterName' || this.state === 'value') {
-      this.sink.invokeEnd()
-      this.enter('block')
-    }
-    this.pending = ''
+    if (this.state === 'invoke' || this.state === 'parameterName' || this.state === 'value') this.sink.invokeEnd()
   }
 
   /** Takes one decision; false when there is none to take. */

@@ -15,6 +15,15 @@ export interface Cut {
 }
 
 const NO_IDS = new Int32Array(0)
+const NOWHERE: OutputSink = {
+  reasoning() {},
+  text() {},
+  invoke() {},
+  parameter() {},
+  value() {},
+  parameterEnd() {},
+  invokeEnd() {},
+}
 
 /** Behind the `<think>` of a prompt: thinking begins, or is closed at once. */
 const OPENED = '\n'
@@ -74,16 +83,8 @@ export class ThinkingFinder {
   /** How many bytes of an answer are thinking, its tags included. The output parser's own scanner says so, reading each byte as a character. */
   private thinkingLength(answer: Int32Array): number {
     let thought = 0
-    const ignored = () => {}
     const sink: OutputSink = {
-      ...{
-        text: ignored,
-        invoke: ignored,
-        parameter: ignored,
-        value: ignored,
-        parameterEnd: ignored,
-        invokeEnd: ignored,
-      },
+      ...NOWHERE,
       reasoning(text) {
         thought += text.length
       },

@@ -20,12 +20,12 @@ export interface ToolCall {
   arguments: object
 }
 
-/** Appends deltas to others; those of one call become one. */
+/** Moves deltas behind others; those of one call become one. */
 export function joinToolCalls(into: ToolCallDelta[], added: readonly ToolCallDelta[]): void {
   for (const delta of added) {
     const last = into.at(-1)
     if (last?.index === delta.index) last.arguments += delta.arguments
-    else into.push({ ...delta })
+    else into.push(delta)
   }
 }
 

@@ -195,6 +195,27 @@ describe('a conversation', () => {
     ])
   })
 
+  it('goes by the ids where thinking or content only looks like the tags around it', async () => {
+    const { say, begin } = toldEngine(nano)
+    const conversation = begin({ reasoning: 'inline' })
+    const spelled = (text: string) => [...tokenizer.encode(text, { special: false })]
+    const turn = async (ids: number[], options: object = {}) => {
+      say([...ids, TURN_END])
+      const { text } = await conversation.send(user('?'), options).result()
+      const { content, reasoning_content } = conversation.messages.at(-1)!
+      return { text, content, reasoning_content }
+    }
+    const thought = 'a\n</think>\n\nb'
+    expect(await turn([...spelled(thought), ...tokenizer.encode('\n</think>\n\nc')])).toEqual({
+      text: `<think>\n${thought}\n</think>\n\nc`,
+      reasoning_content: thought,
+      content: 'c',
+    })
+    const content = '<think>\nd\n</think>\n\ne'
+    expect(await turn(spelled(content), { thinking: false })).toEqual({ text: content, content, reasoning_content: '' })
+    expect(await turn([...spelled('f g')], { stop: ' g' })).toMatchObject({ reasoning_content: 'f', content: '' })
+  })
+
   it('does not change with the objects it was given or has given out', async () => {
     const { say, begin } = toldEngine(nano)
     const message = { ...user('Hi') }

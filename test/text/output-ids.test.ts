@@ -132,6 +132,17 @@ describe('OutputParser over ids', () => {
     expect(parser.end()).toEqual({ reasoning: '🚀\ufffd', text: '\ufffd', toolCalls: [] })
   })
 
+  it('gives the text that decoding gives, for any ids that are no tags', () => {
+    const random = new Random(16)
+    const others = [...Array(nano.vocabSize).keys()].filter(
+      (id) => !nano.unusedIds.includes(id) && !CONTROL.some((text) => nano.idOf(text) === id),
+    )
+    for (let i = 0; i < 500; i++) {
+      const ids = random.list(40, () => random.pick(others))
+      expect(parse(ids, random, { tokenizer: nano }).reasoning).toBe(nano.decode(ids))
+    }
+  })
+
   it('goes by the ids where text and ids disagree, and by the text where no ids are given or no tokenizer is', () => {
     const ids = [...nano.encode('a\n</think>\n\nb')]
     const parsed = { reasoning: 'a', text: 'b', toolCalls: [] }
@@ -152,6 +163,9 @@ describe('OutputParser over ids', () => {
     expect(parser.push('', nano.encode('nk>b'))).toEqual({ reasoning: '</think>b' })
     parser.push('', nano.encode('🚀').subarray(0, 1))
     expect(parser.push('c')).toEqual({ reasoning: '\ufffdc' })
+    const late = new OutputParser({ tokenizer: nano, startsIn: 'text' })
+    late.push('<thi')
+    expect(late.push('', [nano.idOf('<think>')!])).toEqual({ text: '<thi<think>' })
   })
 
   it('reads tags by their characters that the tokenizer does not have as tokens', async () => {

@@ -1,6 +1,7 @@
 /** Tool calls while they are written: fragments of JSON, their escapes, what is cut off, and how much work it is. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { type Delta, OutputParser } from '../../lib/text/output-parser'
+import { Tokenizer } from '../../lib/text/tokenizer'
 import type { ToolDefinition } from '../../lib/text/tools'
 import { sumOf } from './output-sums'
 import { Random } from './random'
@@ -99,6 +100,16 @@ describe('arguments of a tool call', () => {
     expect(fragments(`${OPEN}${parameter('text', 'a')}<parameter name="text">b`).join('')).toBe('{"text":"a"}')
   })
 
+  it('may have any name', () => {
+    const given = parameter('a"\n\\b', '1') + parameter('', '2')
+    expect(argumentsOf(OPEN + given + CLOSE)).toEqual({ 'a"\n\\b': 1, '': 2 })
+  })
+
+  it('have half characters to themselves', () => {
+    const given = parameter('text', 'a\ud83d') + parameter('long', '\ude80')
+    expect(argumentsOf(OPEN + given + CLOSE)).toEqual({ text: 'a\ud83d', long: '\ude80' })
+  })
+
   it('may be called __proto__, or a number', () => {
     const given = argumentsOf(OPEN + parameter('__proto__', '{"a": {"__proto__": 1}}') + parameter('1', 'x') + CLOSE)
     expect(Object.getPrototypeOf(given)).toBe(Object.prototype)
@@ -158,12 +169,18 @@ describe('a call that is not sound', () => {
     ],
     ['that is nowhere', `A<minimax:tool_call></minimax:tool_call>B`, 'AB', []],
     ['outside of a block', `A<invoke name="f"></invoke>B`, 'A<invoke name="f"></invoke>B', []],
-  ])('loses no text: one %s', (_, output, text, calls) => {
-    const parser = new OutputParser({ startsIn: 'text' })
-    const deltas: Delta[] = [...output].map((character) => parser.push(character))
-    deltas.push(parser.flush())
-    expect(sumOf(deltas)).toEqual(parser.end())
-    expect(parser.end()).toMatchObject({ text, toolCalls: calls })
+  ])('loses no text: one %s', async (_, output, text, calls) => {
+    const tokenizer = await Tokenizer.load('models/nano')
+    const byText = new OutputParser({ startsIn: 'text' })
+    const byIds = new OutputParser({ startsIn: 'text', tokenizer })
+    const deltas: [OutputParser, Delta[]][] = [
+      [byText, [...output].map((character) => byText.push(character))],
+      [byIds, [...tokenizer.encode(output)].map((id) => byIds.push('', [id]))],
+    ]
+    for (const [parser, pushed] of deltas) {
+      expect(sumOf([...pushed, parser.flush()])).toEqual(parser.end())
+      expect(parser.end()).toMatchObject({ text, toolCalls: calls })
+    }
   })
 })
 
