@@ -203,11 +203,11 @@ describe('a run', () => {
   it('ends with length where the results do not fit the context', async () => {
     const execute = () => 'word '.repeat(300)
     const { finishReason, text, steps, messages } = await told(
-      [calling(['lookup', 'a'])],
+      [calling(['lookup', 'a']).replace('\n\n\n', '\n\nWait.\n')],
       { tools: { lookup: { ...lookup, execute } } },
       400,
     ).run
-    expect([finishReason, text, steps.length]).toEqual(['length', '', 1])
+    expect([finishReason, text, steps.length]).toEqual(['length', 'Wait.', 1])
     expect(messages.at(-1)).toMatchObject({ role: 'tool', content: execute() })
   })
 })
