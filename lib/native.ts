@@ -104,7 +104,7 @@ export interface ModelOptions {
   keepRoutes?: boolean // steps give back which experts their tokens went to; default false
 }
 
-/** One step: T tokens of B sequences, N ids to sample. Everything is copied at the call. */
+/** One step: T tokens of B sequences, N ids to sample, M ids to score. Everything is copied at the call. */
 export interface Batch {
   tokenIds: Int32Array // [T]    -1: the id last sampled for this sequence's row, still on the device
   positions: Int32Array // [T]    0-based position in its sequence

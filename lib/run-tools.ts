@@ -109,14 +109,13 @@ export async function runTools(engine: Engine, options: RunToolsOptions): Promis
   const ended = (text: string, finishReason: FinishReason): ToolRun => {
     return { messages: [...conversation.messages, ...answers], text, steps, finishReason }
   }
+  let result: Result | undefined
   for (;;) {
     const before = conversation.tokenIds
-    let result: Result
     try {
       result = await conversation.send(answers).result()
     } catch (error) {
-      if (steps.length > 0 && error instanceof M2Error && error.code === 'CONTEXT_LENGTH_EXCEEDED')
-        return ended('', 'length')
+      if (result && isTooLong(error)) return ended(result.text, 'length')
       throw error
     }
     const calledAt = performance.now()
@@ -130,6 +129,8 @@ export async function runTools(engine: Engine, options: RunToolsOptions): Promis
     if (signal.aborted) return ended(result.text, 'abort')
   }
 }
+
+const isTooLong = (error: unknown) => error instanceof M2Error && error.code === 'CONTEXT_LENGTH_EXCEEDED'
 
 /** @throws {M2Error} BAD_INPUT, BAD_OPTION naming the tool. */
 function definitionsOf(tools: unknown): FunctionDefinition[] {
@@ -194,7 +195,7 @@ async function outcomeOf(
   signal: AbortSignal,
 ): Promise<Outcome> {
   if (!Object.hasOwn(tools, name))
-    return failure(`there is no tool "${name}"; there are: ${Object.keys(tools).join(', ')}`)
+    return failure(`there is no tool "${name}"; there are: ${Object.keys(tools).join(', ') || 'none'}`)
   try {
     const given = await tools[name]!.execute(args, { signal })
     const content = typeof given === 'string' ? given : JSON.stringify(given ?? null)

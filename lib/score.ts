@@ -18,7 +18,7 @@ export async function runScore(
   runner: Runner,
   signals: SignalHub,
 ): Promise<Float32Array> {
-  signal?.throwIfAborted()
+  if (signal?.aborted) throw signal.reason
   if (ids.length === 1) return Float32Array.of(Number.NaN)
   const sequence = new Sequence({
     ...{ arrival, sampleIndex: 0, prompt: ids, maxLength: ids.length, priority, deadline: Infinity, cacheSalt },

@@ -14,7 +14,7 @@ namespace m2 {
 // Steps that the device has at a time: one that runs, and the next.
 constexpr int kStepsInFlight = 2;
 
-// The views of one step: T tokens, B sequences, N samples, padding included.
+// The views of one step: T tokens, B sequences, N samples, padding included, and M scores.
 struct Step {
   View token_ids, positions, slots;           // [T]; an id of -1 - r: what was last sampled for row r
   View cu_seqlens_q, context_lens, rows;      // [B + 1], [B], [B]
@@ -26,8 +26,8 @@ struct Step {
   SetPagesArgs pages;                         // their targets are the caller's
   StartHistoriesArgs histories;
   View bias_offsets, bias_ids, bias_values, mask_index, mask_bits;  // as SampleArgs has them; empty where no sample has any
-  View score_at, score_ids, score_rows;             // [M], empty in most steps; all rows are 0, and nothing is written for them
-  const SamplingOptions* score_options = nullptr;   // [M]
+  View score_at, score_ids, score_rows;       // [M], empty in most steps; all rows are 0, and nothing is written for them
+  const SamplingOptions* score_options = nullptr;
   bool is_decode = false;                     // one token of each sequence: the same ops on the same views at every step of that size
 
   int64_t tokens() const { return token_ids.size(0); }
@@ -109,9 +109,9 @@ class StepOutputs {
     int64_t samples, alternatives, scores;  // with padding
   };
   Backend& ops_;
-  StepBlock block_;  // [N] ids, [N] logprobs; it never grows
-  StepBlock top_;    // [N, K] ids, [N, K] logprobs
-  StepBlock scores_; // [M] ids, [M] logprobs
+  StepBlock block_;   // [N] ids, [N] logprobs; it never grows
+  StepBlock top_;     // [N, K] ids, [N, K] logprobs
+  StepBlock scores_;  // [M] ids, [M] logprobs
   std::array<Sizes, kStepsInFlight> fetched_{};
   std::array<Buffer, kStepsInFlight> routes_;  // where steps give them
 };

@@ -1,10 +1,15 @@
 /** Tool loops: over a model that says what it is told, and over the embedded one. */
+import { execFile } from 'node:child_process'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Engine } from '../../lib/engine'
 import { type RunToolsOptions, runTools, type ToolRun, type ToolStep } from '../../lib/run-tools'
 import type { ChatMessage } from '../../lib/text/messages'
 import { type ChatTemplate, loadChatTemplate } from '../../lib/text/template'
 import { Tokenizer } from '../../lib/text/tokenizer'
+import { temporaryFolder } from '../model/folder'
 import { fakeEngine } from './fake-engine'
 
 const TURN_END = 3
@@ -198,11 +203,11 @@ describe('a run', () => {
   it('ends with length where the results do not fit the context', async () => {
     const execute = () => 'word '.repeat(300)
     const { finishReason, text, steps, messages } = await told(
-      [calling(['lookup', 'a'])],
+      [calling(['lookup', 'a']).replace('\n\n\n', '\n\nWait.\n')],
       { tools: { lookup: { ...lookup, execute } } },
       400,
     ).run
-    expect([finishReason, text, steps.length]).toEqual(['length', '', 1])
+    expect([finishReason, text, steps.length]).toEqual(['length', 'Wait.', 1])
     expect(messages.at(-1)).toMatchObject({ role: 'tool', content: execute() })
   })
 })
@@ -394,5 +399,21 @@ describe('the embedded model', () => {
       expect(steps.flatMap(({ logprobs }) => logprobs.map(({ logprob }) => logprob))).toEqual(sampled)
     }
     expect(engine.stats()).toMatchObject({ pages: { private: 0 }, sequences: { running: 0, waiting: 0 } })
+  })
+})
+
+describe('the agent of the README', () => {
+  it('runs as it stands, in a project that has the package', async () => {
+    const readme = readFileSync('README.md', 'utf8')
+    const program = /`agent\.mjs`:\n\n```js\n(.*?)```/s.exec(readme)![1]!
+    const dir = temporaryFolder()
+    mkdirSync(path.join(dir, 'node_modules'))
+    symlinkSync(process.cwd(), path.join(dir, 'node_modules/m2-engine'))
+    writeFileSync(path.join(dir, 'agent.mjs'), program)
+    const { stdout } = await promisify(execFile)(process.execPath, ['agent.mjs'], { cwd: dir })
+    const promised = /console\.log\(run\.text\)\s+\/\/ (.*)/.exec(program)![1]!
+    expect(stdout.split('\n')[0]).toBe(promised)
+    const run = JSON.parse(readFileSync(path.join(dir, 'trajectory.json'), 'utf8')) as ToolRun
+    expect([run.text, run.finishReason, contentsOf(run)]).toEqual([promised, 'stop', ['4711', '9429']])
   })
 })

@@ -327,6 +327,30 @@ SamplingOptions with(float temperature, int32_t top_k, float top_p, float min_p)
   return options;
 }
 
+// Ids that are given: their logprobs, and nobody gets anything. One row is padding.
+Case score(int64_t rows, int64_t vocab) {
+  return {"sample", text(rows, " x ", vocab, ", targets"), 4.0 * rows * vocab, [=](Arena& a, const Run& run) {
+            Random r(17);
+            SamplingOptions options = with(0, 0, 1, 0);
+            options.logprobs = 0;
+            std::vector<int32_t> targets(rows), row_of(rows, 0);
+            for (int32_t& id : targets) id = static_cast<int32_t>(r.below(vocab));
+            row_of[1] = -1;
+            SampleArgs args;
+            args.logits = a.floats(r.normals(rows * vocab, 3), {rows, vocab});
+            args.options = a.records(std::vector<SamplingOptions>(rows, options));
+            args.rows = a.ints(row_of);
+            args.last_ids = a.ints(std::vector<int32_t>(1, 5));
+            args.targets = a.ints(targets);
+            args.ids = a.out(DType::kI32, {rows});
+            args.logprobs = a.floats(std::vector<float>(rows, 0), {rows});
+            run([&] { a.ops.sample(args); });
+            Result result{a.read(args.logprobs), a.read(args.ids)};
+            result.exact.push_back(a.read(args.last_ids)[0]);
+            return result;
+          }};
+}
+
 }  // namespace
 
 std::vector<Case> small_cases() {
@@ -392,6 +416,8 @@ std::vector<Case> small_cases() {
       sample(3, 513, with(1, 7, 0.5f, 0), 0, false),
       sample(2, 2600, with(1, 7, 0.5f, 0), 0, false),
       sample(2, 2600, with(1, 1100, 0.2f, 0), 1, false),
+      score(5, 900),
+      score(3, 513),
   };
 }
 
@@ -419,7 +445,7 @@ std::vector<Case> m2_cases() {
                              attention({{128, 2048}}, 6, 1, D, S, DType::kBf16), attention({{1, 1024}}, Hq, Hk, D, S, DType::kF8E4m3),
                              attention({{1, 8192}}, 6, 1, D, S, DType::kF8E4m3), attention({{128, 2048}}, 6, 1, D, S, DType::kF8E4m3)});
   cases.insert(cases.end(), {set_pages(64, 3072, 64), start_histories(1, V, 1000), sample(1, V, with(1, 40, 0.95f, 0), 3, false), sample(1, V, with(0, 0, 1, 0), 3, false),
-                             sample(1, V, with(1, 0, 1, 0), 3, false), sample(4, V, with(1, 40, 0.95f, 0), 3, false)});
+                             sample(1, V, with(1, 0, 1, 0), 3, false), sample(4, V, with(1, 40, 0.95f, 0), 3, false), score(4, V)});
   return cases;
 }
 
