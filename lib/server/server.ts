@@ -15,6 +15,11 @@ import { Reply } from './reply'
 import { readJson } from './request-body'
 import { findRoute, modelOf, type Route, routeName, shapeAt } from './routes'
 
+// A user without @types/node must be able to compile against this package; there it is any.
+// biome-ignore lint/suspicious/noTsIgnore: there is an error only there
+/** @ts-ignore */
+type HttpServer = import('node:http').Server
+
 /**
  * An HTTP server for an engine: OpenAI's and Anthropic's APIs, `/health`, `/metrics`, `/tokenize` and `/detokenize`. It does not close the engine.
  * `close()` takes no further connection, lets running requests end, and closes what is idle; `engine.close()` ends them with what there is.
@@ -23,7 +28,7 @@ import { findRoute, modelOf, type Route, routeName, shapeAt } from './routes'
  * @example
  * createServer(await Engine.load(), { apiKey: process.env.KEY }).listen(8000)
  */
-export function createServer(engine: Engine | Promise<Engine>, options: ServerOptions = {}): Server {
+export function createServer(engine: Engine | Promise<Engine>, options: ServerOptions = {}): HttpServer {
   return new ApiServer(engine, checkServerOptions(options))
 }
 

@@ -1,5 +1,5 @@
 // What a user's compiler must accept, and what it must refuse.
-import { type ChatMessage, Engine, type GenerateOptions, M2Error, type Result } from 'm2-engine'
+import { type ChatMessage, createServer, Engine, type GenerateOptions, M2Error, type Result } from 'm2-engine'
 
 export async function ask(question: string): Promise<Result> {
   const engine: Engine = await Engine.load(undefined, { device: 'cpu', onProgress: ({ done, total }) => done / total })
@@ -20,3 +20,10 @@ export async function ask(question: string): Promise<Result> {
 
 // @ts-expect-error: a device is a name
 await Engine.load(undefined, { device: 7 })
+
+createServer(await Engine.load(), {
+  apiKey: 'key',
+  onRequest: ({ route, status }) => console.log(route, status),
+}).listen(0)
+// @ts-expect-error: no such option
+createServer(Engine.load(), { apikey: 'key' })
