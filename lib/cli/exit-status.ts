@@ -4,6 +4,8 @@ import type { M2ErrorCode } from '../index'
 export const USAGE = 2
 /** Ctrl-C, after printing what there was. */
 export const INTERRUPTED = 130
+/** SIGTERM, where what was going on was not waited for. */
+export const TERMINATED = 143
 
 /** The exit status of each error: 2 when what was asked for or given is wrong, 1 when the work itself failed. */
 export const EXIT_STATUS: Record<M2ErrorCode, number> = {

@@ -10,6 +10,9 @@ export const dim = (text: string): string => `\x1b[2m${text}\x1b[22m`
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a terminal would obey
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
 
+/** Text of a model without what a terminal would obey; tabs and line ends stay. */
+export const visible = (text: string): string => text.replace(CONTROLS, '�')
+
 interface Look {
   /** As `isPlain`. */
   plain: boolean
@@ -84,7 +87,7 @@ export class Printer {
   }
 
   private write(text: string, style: (text: string) => string = (s) => s): void {
-    this.out.write(style(this.out.isTTY ? text.replace(CONTROLS, '�') : text))
+    this.out.write(style(this.out.isTTY ? visible(text) : text))
     this.last = text.at(-1) ?? this.last
   }
 }

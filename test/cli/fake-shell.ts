@@ -107,6 +107,7 @@ export function fakeShell(fake: FakeOptions = {}) {
     onInterrupt: (handler) => {
       interrupt = handler
     },
+    onTerminate: () => {},
     load: async (dir?: string, options?: EngineOptions) => {
       const { onProgress: _, ...given } = options ?? {}
       seen.loads.push([dir, given])

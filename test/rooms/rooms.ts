@@ -85,7 +85,7 @@ const LIB_ROOMS: Record<string, LibRoom> = {
     native: ['FORMS', 'SHARD_ACTIONS', 'Shard', 'ShardAction', 'TENSOR_KINDS', 'TensorTable', 'asM2Error', 'native'],
   },
   'lib/cli/': {
-    own: ['index', 'package-version', 'model/byte-size', 'hub/download', 'cli/*'],
+    own: ['index', 'known-keys', 'package-version', 'model/byte-size', 'hub/download', 'cli/*'],
     packages: ['commander'],
   },
   // The engine: it enters every room but those of the faces in front of it.
