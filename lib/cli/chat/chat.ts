@@ -91,8 +91,9 @@ export class Chat {
       this.note(`thinking is ${this.showsThinking ? 'shown' : 'hidden'}`)
     },
     set: (argument) => {
-      if (argument !== '') this.session.sampling = changed(this.session.sampling, argument)
-      this.say(settingsText(this.session.sampling))
+      if (argument === '') return this.say(settingsText(this.session.sampling))
+      this.session.sampling = changed(this.session.sampling, argument)
+      this.note(`${argument} from now on`)
     },
     system: (argument) => this.system(argument),
     undo: () => {
@@ -164,15 +165,18 @@ export class Chat {
       this.running = undefined
     }
     const result = await generation.result()
-    if (result.finishReason === 'abort') this.note('stopped; what there is stays')
-    if (result.finishReason === 'length') this.note(this.cutOff())
+    const note = this.endNote(result)
+    if (note !== '') this.note(note)
     if (this.shell.stdout.isTTY) this.shell.stdout.write('\n')
     return result
   }
 
-  private cutOff(): string {
-    const { maxTokens } = this.session.sampling
-    return maxTokens === undefined ? 'cut off: the context is full' : 'cut off by max_tokens, or the context is full'
+  /** What is to be said where an answer did not come to its own end. */
+  private endNote({ finishReason, text }: Result): string {
+    if (finishReason === 'abort') return 'stopped; what there is stays'
+    if (finishReason === 'stop') return text === '' ? 'an empty answer' : ''
+    if (finishReason === 'tool_calls') return ''
+    return this.session.sampling.maxTokens === undefined ? 'cut off: the context is full' : 'cut off by max_tokens'
   }
 
   /** The person is the tools. */

@@ -23,9 +23,12 @@ const COMMANDS = {
 
 export type CommandName = keyof typeof COMMANDS
 
-const ALIASES: Record<string, CommandName> = { new: 'reset', quit: 'exit' }
+const ALIASES = new Map<string, CommandName>([
+  ['new', 'reset'],
+  ['quit', 'exit'],
+])
 const NAMES = Object.keys(COMMANDS) as CommandName[]
-const SLASHED = [...NAMES, ...Object.keys(ALIASES)].map((name) => `/${name}`)
+const SLASHED = [...NAMES, ...ALIASES.keys()].map((name) => `/${name}`)
 
 export type Entry = { message: string } | { command: CommandName; argument: string }
 
@@ -34,7 +37,7 @@ export function readEntry(text: string): Entry {
   if (text.startsWith('//')) return { message: text.slice(1) }
   if (!text.startsWith('/')) return { message: text }
   const [, word = '', argument = ''] = /^\/(\S*)\s*([\s\S]*)$/.exec(text)!
-  const command = Object.hasOwn(COMMANDS, word) ? (word as CommandName) : ALIASES[word]
+  const command = NAMES.find((name) => name === word) ?? ALIASES.get(word)
   if (command === undefined) {
     const meant = nearest(`/${word}`, SLASHED)
     throw new M2Error('BAD_INPUT', `/${word}: no such command; did you mean ${meant}? (//${word} says it to the model)`)

@@ -8,17 +8,19 @@ const PRIVATE = 0o600
 /** What was typed, kept for the next chat. A history that cannot be read or written is shorter, and no error. */
 export class HistoryFile {
   /** The earliest first. */
-  readonly lines: string[]
+  readonly lines: readonly string[]
+  private last: string | undefined
 
   constructor(private readonly file: string) {
     const lines = attempt(() => readFileSync(file, 'utf8').split('\n').filter(Boolean)) ?? []
     this.lines = lines.slice(-MOST_LINES)
+    this.last = this.lines.at(-1)
     if (lines.length > MOST_LINES) attempt(() => writeFileSync(file, joined(this.lines), { mode: PRIVATE }))
   }
 
   add = (line: string): void => {
-    if (line === this.lines.at(-1)) return
-    this.lines.push(line)
+    if (line === this.last) return
+    this.last = line
     attempt(() => {
       mkdirSync(path.dirname(this.file), { recursive: true, mode: 0o700 })
       appendFileSync(this.file, joined([line]), { mode: PRIVATE })

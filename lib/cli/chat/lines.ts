@@ -20,7 +20,7 @@ export async function readMessage(lines: Lines, prompt = PROMPT): Promise<{ text
   let text = ''
   for (;;) {
     const read = await lines.read(text === '' ? prompt : CONTINUED)
-    if (read === 'end' && text !== '') return { text }
+    if (read === 'end' && text !== '') return { text: text.trimEnd() }
     if (read === 'interrupt' && text !== '') return { text: '' }
     if (typeof read === 'string') return read
     text += read.line.endsWith('\\') ? `${read.line.slice(0, -1)}\n` : read.line

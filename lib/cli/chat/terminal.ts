@@ -26,7 +26,8 @@ type Read = { line: string } | Signal
 export class Terminal implements Lines {
   readonly isTerminal = true
   private readonly editor: Interface & { history?: string[] }
-  private pasting = false
+  /** What stood behind the cursor when a paste began, while it lasts. */
+  private behind: string | undefined
   /** Lines of a paste above the one that is edited. */
   private above: string[] = []
   /** What came while nobody read. */
@@ -53,7 +54,8 @@ export class Terminal implements Lines {
     this.editor.on('SIGINT', () => this.interrupt())
     this.editor.on('close', () => this.end())
     input.on('keypress', (_, { name }: { name?: string }) => {
-      if (name === 'paste-start' || name === 'paste-end') this.pasting = name === 'paste-start'
+      if (name === 'paste-start') this.beginPaste()
+      if (name === 'paste-end') this.endPaste()
     })
     process.once('exit', () => this.close())
   }
@@ -91,7 +93,7 @@ export class Terminal implements Lines {
 
   private take(line: string): void {
     this.above.push(line)
-    if (this.pasting) {
+    if (this.behind !== undefined) {
       this.editor.setPrompt('')
       this.editor.prompt()
       return
@@ -99,6 +101,19 @@ export class Terminal implements Lines {
     const lines = this.above
     this.above = []
     this.give({ line: lines.join('\n') })
+  }
+
+  /** Readline inserts only at the end of a line what comes all at once, so there must be nothing behind the cursor. */
+  private beginPaste(): void {
+    this.behind = this.editor.line.slice(this.editor.cursor)
+    this.editor.write(null, { ctrl: true, name: 'k' })
+  }
+
+  private endPaste(): void {
+    const { behind = '' } = this
+    this.behind = undefined
+    this.editor.write(behind)
+    for (const _ of behind) this.editor.write(null, { name: 'left' })
   }
 
   private interrupt(): void {
