@@ -45,6 +45,7 @@ async function main(): Promise<void> {
     diagnose,
     quantize: quantizeModel,
   })
+  process.stdin.destroy() // nobody reads on: a pipe that stays open must not keep the process
 }
 
 void main()

@@ -50,7 +50,8 @@ export class Chat {
       this.lines.close()
     })
     const status = await this.talk()
-    return this.isTerminated ? TERMINATED : status
+    if (this.isTerminated) return TERMINATED
+    return this.isInterrupted && !this.lines.isTerminal ? INTERRUPTED : status
   }
 
   private async talk(): Promise<number> {
@@ -74,7 +75,7 @@ export class Chat {
       if ('message' in entry) await this.session.ask(entry.message, this.turn)
       else if (entry.command === 'exit') return 0
       else await this.commands[entry.command](entry.argument)
-      return this.isInterrupted && !this.lines.isTerminal ? INTERRUPTED : undefined
+      return undefined
     } catch (error) {
       if (!(error instanceof M2Error)) throw error
       const hint = error.code === 'CONTEXT_LENGTH_EXCEEDED' ? '; /undo or /reset makes room' : ''
@@ -157,6 +158,7 @@ export class Chat {
     this.shell.onInterrupt(() => {
       this.isInterrupted = true
       generation.abort()
+      if (!this.lines.isTerminal) this.lines.close()
     })
     try {
       for await (const chunk of generation) printer.push(chunk)
