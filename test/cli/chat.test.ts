@@ -262,18 +262,23 @@ describe('errors', () => {
   })
 
   it('of the options are found before the chat begins', async () => {
-    writeFileSync(file('tools.json'), '[{"name":')
-    expect(await chat(['--tools', file('tools.json')], { stdin: 'x' })).toMatchObject({ status: 2, closed: 0 })
+    writeFileSync(file('broken.json'), '[{"name":')
+    expect(await chat(['--tools', file('broken.json')], { stdin: 'x' })).toMatchObject({ status: 2, closed: 0 })
     const both = await chat(['--system', 's', '--load', file('x')], { stdin: 'x' })
     expect(both).toMatchObject({ status: 2, stderr: expect.stringContaining('--system') })
   })
 })
 
 describe('tools', () => {
-  it('are asked of the person, call by call; nothing is an error', async () => {
+  let offered: string[]
+  beforeAll(() => {
+    offered = ['--tools', file('tools.json')]
     writeFileSync(file('tools.json'), '[{"name": "clock"}]')
+  })
+
+  it('are asked of the person, call by call; nothing is an error', async () => {
     const calls = [call, { ...call, id: 'c2' }]
-    const { stdout, asked, prompts, conversations } = await chat(['--tools', file('tools.json')], {
+    const { stdout, asked, prompts, conversations } = await chat(offered, {
       typed: ['what time?', '/10:15', '', '/exit'],
       answers: [{ text: '', calls }, { text: 'late' }],
     })
@@ -287,7 +292,7 @@ describe('tools', () => {
   })
 
   it('leave the conversation as it was where the step after them fails', async () => {
-    const { asked } = await chat([], {
+    const { asked } = await chat(offered, {
       typed: ['one', 'what time?', '10:15', 'two'],
       answers: [{ text: '1' }, { calls: [call] }, { error: overflow }, { text: '2' }],
     })
@@ -295,11 +300,16 @@ describe('tools', () => {
   })
 
   it('need no result after Ctrl-C', async () => {
-    const { asked, stderr } = await chat([], {
+    const { asked, stderr } = await chat(offered, {
       typed: ['what time?', 'interrupt', 'two'],
       answers: [{ calls: [call] }, { text: '2' }],
     })
     expect(stderr).toContain('without results')
+    expect(asked[1]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user'])
+  })
+  it('that nobody offered are only shown', async () => {
+    const { stdout, asked } = await chat([], { typed: ['one', 'two'], answers: [{ calls: [call] }, { text: '2' }] })
+    expect(stdout).toBe('clock {"zone":"UTC"}\n\n2\n\n')
     expect(asked[1]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user'])
   })
 })

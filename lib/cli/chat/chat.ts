@@ -183,6 +183,7 @@ export class Chat {
 
   /** The person is the tools. */
   private async askResults(calls: Result['toolCalls']): Promise<ChatMessage[] | undefined> {
+    if (!this.session.offersTools) return undefined // what a model calls that nobody offered is only shown
     const results: ChatMessage[] = []
     for (const { id, name } of calls) {
       const read = await readMessage(this.lines, `${visible(name)} = `)

@@ -5,20 +5,20 @@ import { table } from '../table'
 
 /** Each command: what it takes, and what `/help` says of it. */
 const COMMANDS = {
-  help: { takes: '', help: 'this' },
+  help: { takes: '', help: 'what you are reading' },
   thinking: { takes: 'on|off', help: "show or hide the model's thinking" },
-  stats: { takes: '', help: 'tokens, tokens/s and cache hits of the last answer and of all; context used' },
+  stats: { takes: '', help: 'tokens, tokens/s, cache hits, context used' },
   set: {
     takes: 'NAME VALUE',
-    help: 'temperature, top_p, top_k, min_p, max_tokens or seed; VALUE default; alone: shows',
+    help: 'temperature, top_p, top_k, min_p, max_tokens, seed (or show them)',
   },
-  system: { takes: 'TEXT', help: 'a new system message, which begins a new conversation; "" for none; alone: shows' },
+  system: { takes: 'TEXT', help: 'begin anew under a system message; "" for none (or show it)' },
   undo: { takes: '', help: 'drop the last message and its answer' },
   retry: { takes: '', help: 'answer the last message again, with another seed' },
-  reset: { takes: '', help: 'begin a new conversation; also /new' },
+  reset: { takes: '', help: 'begin a new conversation (/new)' },
   save: { takes: 'FILE', help: 'write the conversation into a file' },
   load: { takes: 'FILE', help: 'go on with a conversation from a file' },
-  exit: { takes: '', help: 'leave; also /quit, Ctrl-D, or Ctrl-C twice' },
+  exit: { takes: '', help: 'leave (/quit, Ctrl-D, Ctrl-C twice)' },
 } as const
 
 export type CommandName = keyof typeof COMMANDS
@@ -61,6 +61,7 @@ export const completions = (line: string): string[] =>
 
 export const helpText = (): string =>
   `${table(NAMES.map((name) => [`/${name} ${COMMANDS[name].takes}`.trimEnd(), COMMANDS[name].help]))}
-A line that ends in \\ goes on in the next; what is pasted is one message, sent by Enter. // begins a message with a slash.
-Ctrl-C stops an answer, and what there is of it stays. A line that begins with a space is not kept in the history.
+A line that ends in \\ goes on in the next. A paste is one message, sent by Enter.
+// at the beginning is a slash of the message. A space there keeps the line out
+of the history. Ctrl-C stops an answer, and what there is of it stays.
 `

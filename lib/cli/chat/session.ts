@@ -61,6 +61,10 @@ export class Session {
     return this.conversation.tokenIds.length
   }
 
+  get offersTools(): boolean {
+    return this.options.tools !== undefined
+  }
+
   get system(): string {
     const first = this.messages[0]
     return first?.role === 'system' ? String(first.content ?? '') : ''
