@@ -56,7 +56,7 @@ export class AnswerGrammars {
   }
 
   private compile(grammar: Grammar): CompiledGrammar {
-    this.vocabulary ??= new Vocabulary(this.tokenizer)
+    this.vocabulary ??= new Vocabulary(this.tokenizer, this.vocabSize)
     return new CompiledGrammar(grammar, this.vocabulary, this.endIds)
   }
 

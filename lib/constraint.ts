@@ -1,6 +1,5 @@
 import { M2Error } from './errors'
-import type { CompiledGrammar } from './grammar'
-import type { Matcher } from './grammar'
+import type { CompiledGrammar, Matcher } from './grammar'
 import type { Constraint } from './sequence'
 
 /** A grammar that an output must follow from a place in it on. */

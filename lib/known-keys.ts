@@ -13,11 +13,14 @@ function distance(a: string, b: string): number {
   return row[b.length]!
 }
 
+/** The one of `known`, which are not none, that `word` is most like. */
+export const nearest = (word: string, known: readonly string[]): string =>
+  known.reduce((best, name) => (distance(word, name) < distance(word, best) ? name : best))
+
 /** @throws M2Error BAD_OPTION for the first key of `options` that is not in `known`, naming the nearest one that is. */
 export function checkKnownKeys(options: object, known: readonly string[], what: string): void {
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue
-    const nearest = known.reduce((best, name) => (distance(key, name) < distance(key, best) ? name : best))
-    throw new M2Error('BAD_OPTION', `${what}: unknown option "${key}"; did you mean "${nearest}"?`)
+    throw new M2Error('BAD_OPTION', `${what}: unknown option "${key}"; did you mean "${nearest(key, known)}"?`)
   }
 }

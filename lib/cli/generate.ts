@@ -1,24 +1,16 @@
 /** `m2 generate`: one prompt, one answer. Data goes to stdout, everything else to stderr. */
 import type { Command } from 'commander'
-import type { Engine, EngineOptions, GenerateOptions, Generation, Result } from '../index'
+import type { Engine, GenerateOptions, Generation, Result } from '../index'
 import { INTERRUPTED } from './exit-status'
-import { Printer } from './printer'
-import { Progress } from './progress'
+import { addModelOptions, loadEngine, type ModelFlags } from './model-flags'
+import { isPlain, Printer } from './printer'
 import { type Prompt, type PromptFlags, readPrompt } from './prompt'
 import { logprobTable, summary } from './report'
+import { addSamplingOptions, type Sampling, samplingOf } from './sampling'
 import type { Shell } from './shell'
-import { decimal, nonEmpty, whole } from './values'
+import { nonEmpty, whole } from './values'
 
-type Sampling = Pick<
-  GenerateOptions,
-  'maxTokens' | 'temperature' | 'topP' | 'topK' | 'minP' | 'seed' | 'ignoreEos' | 'logprobs'
->
-
-interface Flags extends PromptFlags, Sampling {
-  model?: string
-  device?: EngineOptions['device']
-  kvDtype?: EngineOptions['kvDtype']
-  weightDtype?: EngineOptions['weightDtype']
+interface Flags extends PromptFlags, ModelFlags, Sampling, Pick<GenerateOptions, 'ignoreEos' | 'logprobs'> {
   stop?: string[]
   json?: boolean
   quiet?: boolean
@@ -32,24 +24,11 @@ Examples:
 
 /** Adds the command; `done` receives its exit status. */
 export function addGenerate(program: Command, shell: Shell, done: (status: number) => void): void {
-  program
+  const command = program
     .command('generate')
     .description('answer a prompt (a chat unless --raw)')
     .argument('[prompt]', 'the prompt; - reads it from stdin')
-    .option('--model <model>', 'its folder, or owner/name once downloaded (default: the small embedded one)')
-    .option('--device <device>', 'auto, cpu, cuda or cuda:N')
-    .option('--weight-dtype <type>', 'what weights are held as: auto, bf16, fp8 or int4 (default: as stored)')
-    .option('--kv-dtype <type>', 'element type of the KV cache: f32, bf16 or fp8 (default: bf16)')
-    .option('--max-tokens <n>', 'most tokens to generate (default: what is left of the context)', whole({ least: 1 }))
-    .option('--temperature <t>', "0 takes the most probable token (default: the model's own)", decimal({ least: 0 }))
-    .option(
-      '--top-p <p>',
-      'smallest set of tokens whose probabilities reach p',
-      decimal({ least: 0, most: 1, above: true }),
-    )
-    .option('--top-k <k>', 'the k most probable tokens; 0: all', whole({ least: 0 }))
-    .option('--min-p <p>', 'tokens at least p times as probable as the most probable', decimal({ least: 0, most: 1 }))
-    .option('--seed <n>', 'the same seed and prompt give the same tokens', whole())
+  addSamplingOptions(addModelOptions(command))
     .option('--stop <text>', 'end before this text (repeatable)', nonEmpty)
     .option('--system <text>', 'system message')
     .option('--ignore-eos', "go on past the model's end of message")
@@ -69,7 +48,7 @@ export function addGenerate(program: Command, shell: Shell, done: (status: numbe
 
 async function generate(argument: string | undefined, flags: Flags, shell: Shell): Promise<number> {
   const prompt = await readPrompt(argument, flags, shell.stdin)
-  const engine = await loadEngine(flags, shell)
+  const engine = await loadEngine(flags, shell, flags.quiet)
   try {
     const generation = start(engine, prompt, flags)
     let interrupted = false
@@ -91,31 +70,18 @@ async function generate(argument: string | undefined, flags: Flags, shell: Shell
   }
 }
 
-async function loadEngine({ model, device, kvDtype, weightDtype, quiet }: Flags, shell: Shell): Promise<Engine> {
-  const options = { device, kvDtype, weightDtype }
-  if (quiet) return shell.load(model, options)
-  const progress = new Progress(shell.stderr)
-  try {
-    return await shell.load(model, { ...options, onProgress: progress.report })
-  } finally {
-    progress.end()
-  }
-}
-
 function start(engine: Engine, prompt: Prompt, flags: Flags): Generation {
-  const { maxTokens, temperature, topP, topK, minP, seed, stop, ignoreEos, logprobs } = flags
-  const options: GenerateOptions = { maxTokens, temperature, topP, topK, minP, seed, stop, ignoreEos, logprobs }
+  const { stop, ignoreEos, logprobs } = flags
+  const options: GenerateOptions = { ...samplingOf(flags), stop, ignoreEos, logprobs }
   return 'messages' in prompt ? engine.chat(prompt.messages, options) : engine.generate(prompt.raw, options)
 }
 
 async function print(generation: Generation, shell: Shell): Promise<Result> {
-  const printer = new Printer(shell.stdout, !shell.env.NO_COLOR && shell.env.TERM !== 'dumb')
+  const printer = new Printer(shell.stdout, { plain: isPlain(shell.env) })
   try {
     for await (const chunk of generation) printer.push(chunk)
-    const result = await generation.result()
-    printer.calls(result.toolCalls)
-    return result
+    return await generation.result()
   } finally {
-    printer.endLine()
+    printer.end()
   }
 }

@@ -1,17 +1,24 @@
 #!/usr/bin/env node
 /** The process around the program: its streams, its signals, its exit status. */
 import { diagnose, Engine, inspectModel, quantizeModel } from '../index'
+import { Terminal, type TerminalSettings } from './chat/terminal'
 import { INTERRUPTED, TERMINATED } from './exit-status'
 import { run } from './program'
 
-let interrupt: (() => void) | undefined
-const onSignal = (status: number) => () => {
-  const handler = interrupt
-  interrupt = undefined
+/** Each is called once: whoever asks again means it. */
+const handlers: Partial<Record<NodeJS.Signals, () => void>> = {}
+const onSignal = (signal: NodeJS.Signals, status: number) => () => {
+  const handler = handlers[signal]
+  delete handlers[signal]
   if (handler) handler()
   else process.exit(status)
 }
-process.on('SIGINT', onSignal(INTERRUPTED))
+process.on('SIGINT', onSignal('SIGINT', INTERRUPTED))
+process.on('SIGTERM', onSignal('SIGTERM', TERMINATED))
+
+/** Lines are typed at a terminal on stdin, and shown on the stream that is one. */
+const openTerminal = (settings: TerminalSettings) =>
+  new Terminal(process.stdin, process.stdout.isTTY ? process.stdout : process.stderr, settings)
 
 // A reader that has seen enough (`| head`) is no error; an output that cannot be written is one.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -27,17 +34,18 @@ async function main(): Promise<void> {
     stderr: process.stderr,
     env: process.env,
     onInterrupt: (handler) => {
-      interrupt = handler
+      handlers.SIGINT = handler
     },
     onTerminate: (handler) => {
-      interrupt = handler
-      process.on('SIGTERM', onSignal(TERMINATED))
+      handlers.SIGTERM = handler
     },
+    openTerminal: process.stdin.isTTY ? openTerminal : undefined,
     load: Engine.load,
     inspect: inspectModel,
     diagnose,
     quantize: quantizeModel,
   })
+  process.stdin.destroy() // nobody reads on: a pipe that stays open must not keep the process
 }
 
 void main()

@@ -2,8 +2,10 @@
 import { Command, CommanderError } from 'commander'
 import { M2Error } from '../index'
 import { packageVersion } from '../package-version'
+import { addChat } from './chat'
 import { addDoctor } from './doctor'
 import { addDownload } from './download'
+import { errorLine } from './error-line'
 import { EXIT_STATUS, USAGE } from './exit-status'
 import { addGenerate } from './generate'
 import { addInfo } from './info'
@@ -24,7 +26,8 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
   const done = (result: number) => {
     status = result
   }
-  for (const add of [addGenerate, addInfo, addDoctor, addDownload, addQuantize, addServe]) add(program, shell, done)
+  for (const add of [addGenerate, addChat, addInfo, addDoctor, addDownload, addQuantize, addServe])
+    add(program, shell, done)
   try {
     await program.parseAsync(args, { from: 'user' })
     return status
@@ -37,16 +40,14 @@ function report(error: unknown, shell: Shell): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0 // --help and --version
     const noCommand = error.code === 'commander.help'
-    shell.stderr.write(line(noCommand ? NO_COMMAND : error.message.replace(/^error: /, '')))
+    shell.stderr.write(errorLine(noCommand ? NO_COMMAND : error.message.replace(/^error: /, '')))
     return USAGE
   }
   if (error instanceof M2Error) {
-    shell.stderr.write(line(error.message))
+    shell.stderr.write(errorLine(error.message))
     return EXIT_STATUS[error.code]
   }
   const stack = error instanceof Error ? error.stack : String(error)
   shell.stderr.write(`m2: this is a bug of m2-engine:\n${stack}\n`)
   return 1
 }
-
-const line = (message: string): string => `m2: ${message.trim().replace(/\s*\n\s*/g, ' ')}\n`

@@ -1,8 +1,7 @@
 /** What `m2 generate` is asked: read and checked before a model is loaded. */
-import { readFile } from 'node:fs/promises'
-import { getSystemErrorMap } from 'node:util'
 import { type ChatMessage, M2Error } from '../index'
 import type { Shell } from './shell'
+import { decodeText, readText } from './text-file'
 
 export interface PromptFlags {
   promptFile?: string
@@ -49,18 +48,8 @@ async function promptText(argument: string | undefined, file: string | undefined
 
 /** The text of a file, or of stdin for `-`; `what` names it in errors. */
 async function read(what: string, file: string, stdin: Shell['stdin']): Promise<string> {
-  const bytes =
-    file === '-' ? await readAll(stdin) : await readFile(file).catch((error) => unreadable(what, file, error))
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    throw new M2Error('BAD_INPUT', `${what} ${file}: expected UTF-8 text, found other bytes`)
-  }
-}
-
-function unreadable(what: string, file: string, error: NodeJS.ErrnoException): never {
-  const reason = getSystemErrorMap().get(error.errno ?? 0)?.[1] ?? error.message
-  throw new M2Error('BAD_INPUT', `${what} ${file}: ${reason}`)
+  const name = `${what} ${file}`
+  return file === '-' ? decodeText(await readAll(stdin), name) : readText(file, name)
 }
 
 async function readAll(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {

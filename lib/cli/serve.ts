@@ -5,17 +5,11 @@ import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { createServer, type Engine, type EngineOptions, type RequestLog } from '../index'
-import { Progress } from './progress'
+import { addModelOptions, loadEngine, type ModelFlags } from './model-flags'
 import type { Shell } from './shell'
 import { whole } from './values'
 
-type EngineFlags = Pick<
-  EngineOptions,
-  'device' | 'kvDtype' | 'weightDtype' | 'kvMemory' | 'maxContext' | 'maxSequences'
->
-
-interface Flags extends EngineFlags {
-  model?: string
+interface Flags extends ModelFlags, Pick<EngineOptions, 'kvMemory' | 'maxContext' | 'maxSequences'> {
   host: string
   port: number
   apiKey?: string
@@ -35,19 +29,14 @@ const FAREWELL = 2000
 
 /** Adds the command; `done` receives its exit status. */
 export function addServe(program: Command, shell: Shell, done: (status: number) => void): void {
-  program
-    .command('serve')
-    .description("serve a model over HTTP, with OpenAI's and Anthropic's APIs")
-    .option('--model <model>', 'its folder, or owner/name once downloaded (default: the small embedded one)')
+  const command = program.command('serve').description("serve a model over HTTP, with OpenAI's and Anthropic's APIs")
+  addModelOptions(command)
     .option('--host <host>', 'the address to listen on', '127.0.0.1')
     .option('--port <port>', 'the port; 0: any that is free', whole({ least: 0, most: 65_535 }), 8000)
     .option('--api-key <key>', 'what clients must present; also M2_API_KEY (default: none)')
     .option('--cors <origin>', 'the origin whose pages may use the server; *: any (default: none)')
     .option('--served-name <name>', "what the model is called (default: its folder's name)")
     .option('--grace <seconds>', 'how long running requests may go on after SIGTERM', whole({ least: 0 }), 30)
-    .option('--device <device>', 'auto, cpu, cuda or cuda:N')
-    .option('--weight-dtype <type>', 'what weights are held as: auto, bf16, fp8 or int4 (default: as stored)')
-    .option('--kv-dtype <type>', 'element type of the KV cache: f32, bf16 or fp8 (default: bf16)')
     .option('--kv-memory <size>', 'memory of the KV cache, such as 2GiB (default: what fits)')
     .option('--max-context <n>', "tokens of a sequence (default: the model's own limit)", whole({ least: 2 }))
     .option('--max-sequences <n>', 'sequences that run at the same time (default: 64)', whole({ least: 1 }))
@@ -57,11 +46,12 @@ export function addServe(program: Command, shell: Shell, done: (status: number) 
 }
 
 async function serve(flags: Flags, shell: Shell): Promise<number> {
+  const { kvMemory, maxContext, maxSequences } = flags
   let load!: () => void
   // The port is taken before the model is loaded, which may take minutes: /health answers meanwhile, and a port in use shows at once.
   const loading = new Promise<void>((resolve) => {
     load = resolve
-  }).then(() => loadEngine(flags, shell))
+  }).then(() => loadEngine(flags, shell, flags.quiet, { kvMemory, maxContext, maxSequences }))
   const server = createServer(loading, {
     servedName: flags.servedName,
     apiKey: flags.apiKey ?? shell.env.M2_API_KEY,
@@ -79,24 +69,15 @@ async function serve(flags: Flags, shell: Shell): Promise<number> {
     const engine = await loading
     const name = flags.servedName ?? path.basename(engine.model.directory)
     shell.stderr.write(`m2: serving ${name} at ${addressOf(server)}\n`)
-    await new Promise<void>((resolve) => shell.onTerminate(resolve))
+    await new Promise<void>((resolve) => {
+      shell.onInterrupt(resolve)
+      shell.onTerminate(resolve)
+    })
     await drain(server, engine, flags.grace)
     return 0
   } finally {
     server.close()
     server.closeAllConnections()
-  }
-}
-
-async function loadEngine(flags: Flags, shell: Shell): Promise<Engine> {
-  const { device, kvDtype, weightDtype, kvMemory, maxContext, maxSequences } = flags
-  const options = { device, kvDtype, weightDtype, kvMemory, maxContext, maxSequences }
-  if (flags.quiet) return shell.load(flags.model, options)
-  const progress = new Progress(shell.stderr)
-  try {
-    return await shell.load(flags.model, { ...options, onProgress: progress.report })
-  } finally {
-    progress.end()
   }
 }
 

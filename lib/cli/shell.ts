@@ -1,4 +1,6 @@
 import type { diagnose, Engine, inspectModel, quantizeModel } from '../index'
+import type { Lines } from './chat/lines'
+import type { TerminalSettings } from './chat/terminal'
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -14,8 +16,10 @@ export interface Shell {
   env: Record<string, string | undefined>
   /** The first Ctrl-C from now on calls `handler` instead of ending the process; the next one ends it. */
   onInterrupt(handler: () => void): void
-  /** The same of Ctrl-C and of SIGTERM. */
+  /** The first SIGTERM from now on calls `handler` instead of ending the process; the next one ends it. */
   onTerminate(handler: () => void): void
+  /** Where lines are typed; undefined where stdin is no terminal. */
+  openTerminal?: (settings: TerminalSettings) => Lines
   load: typeof Engine.load
   inspect: typeof inspectModel
   diagnose: typeof diagnose

@@ -39,8 +39,9 @@ export class Vocabulary {
   readonly #bytes: Uint8Array
   readonly #offsets: Int32Array
 
-  constructor(tokenizer: TokenTable) {
-    this.size = tokenizer.vocabSize
+  /** @param size ids that masks have; a model may have more than its tokenizer */
+  constructor(tokenizer: TokenTable, size = tokenizer.vocabSize) {
+    this.size = size
     this.words = Math.ceil(this.size / 32)
     this.twin = new Int32Array(this.size).fill(-1)
     const texts = textTokens(tokenizer)

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { run } from '../../lib/cli/program'
 import { M2Error, type M2ErrorCode } from '../../lib/index'
-import { type FakeOptions, fakeShell, RESULT } from './fake-shell'
+import { CHUNKS, type FakeOptions, fakeShell, RESULT } from './fake-shell'
 
 let dir: string
 const file = (name: string) => path.join(dir, name)
@@ -202,8 +202,13 @@ describe('the answer', () => {
   })
 
   it('shows the calls of tools that nobody offered', async () => {
-    const result = { ...RESULT, toolCalls: [{ id: 'c1', name: 'clock', arguments: { zone: 'UTC' } }] }
-    expect((await m2(['generate', 'hi', '--quiet'], { result })).stdout).toBe('85\nclock {"zone":"UTC"}\n')
+    const deltas = [
+      { index: 0, id: 'c1', name: 'clock', arguments: '{"zone":' },
+      { index: 0, arguments: '"UTC"}' },
+    ]
+    const calls = deltas.map((delta) => ({ text: '', toolCalls: [delta], tokenIds: [1], index: 0 }))
+    const chunks = [...CHUNKS, ...calls]
+    expect((await m2(['generate', 'hi', '--quiet'], { chunks })).stdout).toBe('85\nclock {"zone":"UTC"}\n')
   })
 
   it('is with --json one object: the result, the model and the device', async () => {

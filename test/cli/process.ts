@@ -12,7 +12,19 @@ export interface Ended {
   stderr: string
 }
 
-export function start(args: string[], stdin?: string, main = MAIN): { child: ChildProcess; ended: Promise<Ended> } {
+interface Started {
+  child: ChildProcess
+  ended: Promise<Ended>
+}
+
+export function start(args: string[], stdin?: string, main?: string): Started {
+  const started = startOpen(args, main)
+  started.child.stdin?.end(stdin)
+  return started
+}
+
+/** Leaves its stdin open. */
+export function startOpen(args: string[], main = MAIN): Started {
   const child = spawn(process.execPath, [main, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''
@@ -22,7 +34,6 @@ export function start(args: string[], stdin?: string, main = MAIN): { child: Chi
   child.stderr.setEncoding('utf8').on('data', (text) => {
     stderr += text
   })
-  child.stdin.end(stdin)
   const ended = new Promise<Ended>((resolve) =>
     child.on('close', (status, signal) => resolve({ status, signal, stdout, stderr })),
   )

@@ -89,7 +89,7 @@ const LIB_ROOMS: Record<string, LibRoom> = {
     native: ['FORMS', 'SHARD_ACTIONS', 'Shard', 'ShardAction', 'TENSOR_KINDS', 'TensorTable', 'asM2Error', 'native'],
   },
   'lib/cli/': {
-    own: ['index', 'package-version', 'model/byte-size', 'hub/download', 'cli/*'],
+    own: ['index', 'known-keys', 'package-version', 'model/byte-size', 'hub/download', 'cli/*'],
     packages: ['commander'],
   },
   'lib/server/': {

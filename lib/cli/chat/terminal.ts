@@ -1,0 +1,140 @@
+import { createInterface, type Interface } from 'node:readline'
+import type { ReadStream, WriteStream } from 'node:tty'
+import type { Lines, Signal } from './lines'
+
+export interface TerminalSettings {
+  /** What was typed in earlier chats, the earliest first. */
+  history: readonly string[]
+  /** A line that is to be remembered. */
+  remember(line: string): void
+  /** What a line may become. */
+  complete(line: string): string[]
+  /** The terminal understands nothing but text. */
+  isDumb: boolean
+}
+
+const PASTES_MARKED = '\x1b[?2004h'
+const PASTES_UNMARKED = '\x1b[?2004l'
+const MOST_LINES = 1000
+
+type Read = { line: string } | Signal
+
+/**
+ * A person at a keyboard: editing and history by readline. Only while a line is read the terminal is in raw mode; at all other times Ctrl-C is a
+ * signal again, and whatever ends the process leaves a terminal that works. The terminal marks pastes, so that their line ends send nothing.
+ */
+export class Terminal implements Lines {
+  readonly isTerminal = true
+  private readonly editor: Interface & { history?: string[] }
+  /** What stood behind the cursor when a paste began, while it lasts. */
+  private behind: string | undefined
+  /** Lines of a paste above the one that is edited. */
+  private above: string[] = []
+  /** What came while nobody read. */
+  private readonly early: Read[] = []
+  private waiting: ((read: Read) => void) | undefined
+  private isClosed = false
+
+  constructor(
+    private readonly input: ReadStream,
+    private readonly output: WriteStream,
+    private readonly settings: TerminalSettings,
+  ) {
+    this.editor = createInterface({
+      input,
+      output,
+      history: settings.history.toReversed(),
+      historySize: MOST_LINES,
+      crlfDelay: Infinity,
+      completer: (line: string) => [settings.complete(line), line],
+    })
+    this.rest()
+    this.editor.on('line', (line) => this.take(line))
+    this.editor.on('history', (history) => this.remember(history))
+    this.editor.on('SIGINT', () => this.interrupt())
+    this.editor.on('close', () => this.end())
+    input.on('keypress', (_, { name }: { name?: string }) => {
+      if (name === 'paste-start') this.beginPaste()
+      if (name === 'paste-end') this.endPaste()
+    })
+    process.once('exit', () => this.close())
+  }
+
+  read(prompt: string): Promise<Read> {
+    const early = this.early.shift()
+    if (early) return Promise.resolve(early)
+    if (this.isClosed) return Promise.resolve('end')
+    this.input.setRawMode(true)
+    if (!this.settings.isDumb) this.output.write(PASTES_MARKED)
+    this.editor.setPrompt(prompt)
+    this.editor.prompt()
+    return new Promise((resolve) => {
+      this.waiting = resolve
+    })
+  }
+
+  close(): void {
+    if (!this.isClosed) this.editor.close()
+  }
+
+  /** Nobody reads: the terminal is as the shell left it. */
+  private rest(): void {
+    if (!this.isClosed) this.editor.pause()
+    this.input.setRawMode(false)
+    if (!this.settings.isDumb) this.output.write(PASTES_UNMARKED)
+  }
+
+  private give(read: Read): void {
+    this.rest()
+    if (this.waiting) this.waiting(read)
+    else this.early.push(read)
+    this.waiting = undefined
+  }
+
+  private take(line: string): void {
+    this.above.push(line)
+    if (this.behind !== undefined) {
+      this.editor.setPrompt('')
+      this.editor.prompt()
+      return
+    }
+    const lines = this.above
+    this.above = []
+    this.give({ line: lines.join('\n') })
+  }
+
+  /** Readline inserts only at the end of a line what comes all at once, so there must be nothing behind the cursor. */
+  private beginPaste(): void {
+    this.behind = this.editor.line.slice(this.editor.cursor)
+    this.editor.write(null, { ctrl: true, name: 'k' })
+  }
+
+  private endPaste(): void {
+    const { behind = '' } = this
+    this.behind = undefined
+    this.editor.write(behind)
+    for (const _ of behind) this.editor.write(null, { name: 'left' })
+  }
+
+  private interrupt(): void {
+    const isEmpty = this.editor.line === '' && this.above.length === 0
+    this.above = []
+    this.editor.write(null, { ctrl: true, name: 'e' })
+    this.editor.write(null, { ctrl: true, name: 'u' })
+    if (!isEmpty) return
+    this.output.write('\n')
+    this.give('interrupt')
+  }
+
+  private remember(history: string[]): void {
+    const [line = ''] = history
+    if (line.startsWith(' ')) history.shift()
+    else if (line !== '') this.settings.remember(line)
+  }
+
+  private end(): void {
+    this.isClosed = true
+    if (this.waiting) this.output.write('\n')
+    this.give('end')
+  }
+}

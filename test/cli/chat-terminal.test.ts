@@ -1,0 +1,98 @@
+/** The line editor over streams that pretend to be a terminal. */
+import { PassThrough } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ReadStream, WriteStream } from 'node:tty'
+import { describe, expect, it } from 'vitest'
+import { completions } from '../../lib/cli/chat/commands'
+import { Terminal } from '../../lib/cli/chat/terminal'
+
+const PASTE = (text: string) => `\x1b[200~${text.replaceAll('\n', '\r')}\x1b[201~`
+const [ENTER, CTRL_C, CTRL_D, UP, LEFT, TAB] = ['\r', '\x03', '\x04', '\x1b[A', '\x1b[D', '\t']
+
+function open({ history = [] as string[], isDumb = false } = {}) {
+  const seen = { raw: false, shown: '', remembered: [] as string[] }
+  const input = Object.assign(new PassThrough(), {
+    isTTY: true,
+    setRawMode: (raw: boolean) => {
+      seen.raw = raw
+    },
+  })
+  const output = Object.assign(new PassThrough(), { isTTY: true, columns: 40, rows: 10 })
+  output.on('data', (bytes) => {
+    seen.shown += bytes
+  })
+  const terminal = new Terminal(input as unknown as ReadStream, output as unknown as WriteStream, {
+    history,
+    remember: (line) => seen.remembered.push(line),
+    complete: completions,
+    isDumb,
+  })
+  /** What is read when `keys` are pressed, one after the other. */
+  const type = async (...keys: string[]) => {
+    const read = terminal.read('> ')
+    for (const key of keys) {
+      input.write(key)
+      await sleep(1)
+    }
+    return read
+  }
+  return { terminal, seen, type, press: (key: string) => input.write(key) }
+}
+
+describe('the terminal', () => {
+  it('reads lines, in raw mode only while it reads', async () => {
+    const { terminal, seen, type } = open()
+    expect(seen.raw).toBe(false)
+    const read = terminal.read('> ')
+    expect(seen.raw).toBe(true)
+    terminal.close()
+    expect(await read).toBe('end')
+    expect(seen.raw).toBe(false)
+    expect(await type()).toBe('end')
+  })
+
+  it('edits and goes back in the history, which lines with a space in front stay out of', async () => {
+    const { seen, type } = open({ history: ['older', 'newer'] })
+    expect(await type(UP, UP, ENTER)).toEqual({ line: 'older' })
+    expect(await type('ac', LEFT, 'b', ENTER)).toEqual({ line: 'abc' })
+    expect(await type(' secret', ENTER)).toEqual({ line: ' secret' })
+    expect(await type(UP, ENTER)).toEqual({ line: 'abc' })
+    expect(seen.remembered).not.toContain(' secret')
+    expect(seen.remembered).toContain('abc')
+  })
+
+  it('takes a paste as one, wherever the cursor is, and sends nothing before Enter', async () => {
+    const { type } = open()
+    expect(await type('a日d', LEFT, PASTE('b\n\tc\n日'), '!', ENTER)).toEqual({ line: 'a日b\n\tc\n日!d' })
+    expect(await type(PASTE('x\ny\n'), ENTER)).toEqual({ line: 'x\ny\n' })
+    expect(await type('z', ENTER)).toEqual({ line: 'z' })
+  })
+
+  it('keeps lines that came before they were asked for', async () => {
+    const { terminal, type } = open()
+    expect(await type(`a${ENTER}b${ENTER}`)).toEqual({ line: 'a' })
+    expect(await terminal.read('> ')).toEqual({ line: 'b' })
+  })
+
+  it('clears the line by Ctrl-C, and says so only where there was none', async () => {
+    const { type } = open()
+    expect(await type('gone', LEFT, CTRL_C, 'b', ENTER)).toEqual({ line: 'b' })
+    expect(await type(PASTE('x\ny'), CTRL_C, CTRL_C)).toBe('interrupt')
+    expect(await type(CTRL_D)).toBe('end')
+  })
+
+  it('completes commands', async () => {
+    const { type } = open()
+    expect(await type('/thi', TAB, 'on', ENTER)).toEqual({ line: '/thinkingon' })
+  })
+
+  it('has pastes marked while it reads, unless the terminal is dumb', async () => {
+    const able = open()
+    await able.type('a', ENTER)
+    expect(able.seen.shown).toContain('\x1b[?2004h')
+    expect(able.seen.shown.endsWith('\x1b[?2004l')).toBe(true)
+    const dumb = open({ isDumb: true })
+    await dumb.type('a', ENTER)
+    expect(dumb.seen.shown).not.toContain('2004')
+  })
+})
