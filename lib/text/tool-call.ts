@@ -90,7 +90,7 @@ export class CallWriter {
   }
 
   private endString(): void {
-    this.emit(`${JSON.stringify(this.half).slice(1)}`)
+    this.emit(JSON.stringify(this.half).slice(1))
     this.half = ''
     this.given.set(this.name, this.text)
   }
