@@ -272,6 +272,21 @@ describe('close', () => {
     expect(log.map(({ status }) => status)).toEqual([200, 200])
   })
 
+  it('waits for nobody who has asked nothing', async () => {
+    const { server, port } = await started()
+    let connections = 0
+    server.on('connection', () => {
+      connections++
+    })
+    const silent = connect(port, '127.0.0.1')
+    const hesitant = connect(port, '127.0.0.1')
+    hesitant.write(`POST ${CHAT} HTTP/1.1\r\nhost:`)
+    await until(() => connections === 2)
+    const gone = Promise.all([once(silent.resume(), 'close'), once(hesitant.resume(), 'close')])
+    await new Promise((resolve) => server.close(resolve))
+    await gone
+  })
+
   it('says to who still has a connection that the server drains', async () => {
     let end!: () => void
     const prefill = new Promise<void>((resolve) => {

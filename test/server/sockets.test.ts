@@ -105,6 +105,14 @@ describe('a client that', () => {
     await one.closed
   })
 
+  it('takes too long for its body is sent away', async () => {
+    server.server.headersTimeout = 50
+    server.server.requestTimeout = 50
+    const one = client(post(CHAT, SUM).slice(0, -5))
+    await answered(one, 408)
+    await one.closed
+  })
+
   it('leaves in the middle of its body starts nothing', async () => {
     const before = engine.stats().promptTokens
     const one = client(post(CHAT, SUM).slice(0, -5))
