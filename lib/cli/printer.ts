@@ -1,6 +1,7 @@
 import type { Chunk, ToolCallDelta } from '../index'
 import type { Output, Shell } from './shell'
 import { StatusLine } from './status-line'
+import { count } from './table'
 
 /** No colours and no moving of the cursor, whatever the terminal could do. */
 export const isPlain = (env: Shell['env']): boolean => !!env.NO_COLOR || env.TERM === 'dumb'
@@ -38,9 +39,14 @@ export class Printer {
     this.status = new StatusLine(out, now)
   }
 
+  /** Says that the prompt is being read, until a chunk comes. */
+  wait(promptTokens: number): void {
+    if (this.out.isTTY && !this.look.plain) this.status.show(() => dim(`reading ${count(promptTokens)} tokens…`), true)
+  }
+
   push({ text, reasoning, toolCalls = [], tokenIds }: Omit<Chunk, 'index'>): void {
     if (reasoning && this.out.isTTY) {
-      if (this.look.hideThinking) this.count(tokenIds.length)
+      if (this.look.hideThinking) this.countThinking(tokenIds.length)
       else this.think(reasoning)
     }
     if (text) this.say(text)
@@ -53,7 +59,7 @@ export class Printer {
     if (this.last !== '' && this.last !== '\n') this.write('\n')
   }
 
-  private count(tokens: number): void {
+  private countThinking(tokens: number): void {
     const isFirst = this.hiddenTokens === 0
     this.hiddenTokens += tokens
     if (!this.look.plain) this.status.show(() => dim(`thinking… ${this.hiddenTokens} tokens`), isFirst)
@@ -61,6 +67,7 @@ export class Printer {
   }
 
   private think(text: string): void {
+    this.status.end()
     if (this.state === 'start' && this.look.plain) this.write('<think>\n')
     this.state = 'thinking'
     this.write(text, this.look.plain ? undefined : dim)

@@ -54,18 +54,32 @@ describe('the terminal', () => {
   it('edits and goes back in the history, which lines with a space in front stay out of', async () => {
     const { seen, type } = open({ history: ['older', 'newer'] })
     expect(await type(UP, UP, ENTER)).toEqual({ line: 'older' })
-    expect(await type('ac', LEFT, 'b', ENTER)).toEqual({ line: 'abc' })
+    expect(await type('ad', LEFT, 'bc', ENTER)).toEqual({ line: 'abcd' }) // two keys at once, in mid-line
     expect(await type(' secret', ENTER)).toEqual({ line: ' secret' })
-    expect(await type(UP, ENTER)).toEqual({ line: 'abc' })
+    expect(await type(UP, ENTER)).toEqual({ line: 'abcd' })
     expect(seen.remembered).not.toContain(' secret')
-    expect(seen.remembered).toContain('abc')
+    expect(seen.remembered).toContain('abcd')
   })
 
   it('takes a paste as one, wherever the cursor is, and sends nothing before Enter', async () => {
     const { type } = open()
     expect(await type('a日d', LEFT, PASTE('b\n\tc\n日'), '!', ENTER)).toEqual({ line: 'a日b\n\tc\n日!d' })
     expect(await type(PASTE('x\ny\n'), ENTER)).toEqual({ line: 'x\ny\n' })
+    const halves = ['\x1b[20', '0~x\r', '\ny\x1b[2', '01~z']
+    expect(await type(...halves, ENTER)).toEqual({ line: 'x\nyz' })
     expect(await type('z', ENTER)).toEqual({ line: 'z' })
+  })
+
+  it('redraws a paste that is longer than a row from its first row on', async () => {
+    const { seen, type, press } = open()
+    const read = type(PASTE('w'.repeat(70)))
+    await sleep(5)
+    seen.shown = ''
+    press('\x01') // to the beginning
+    press('x')
+    press(ENTER)
+    expect(await read).toEqual({ line: `x${'w'.repeat(70)}` })
+    expect(seen.shown).toContain('\x1b[1A')
   })
 
   it('keeps lines that came before they were asked for', async () => {

@@ -14,6 +14,9 @@ import { statsText } from './stats'
 /** After these nothing works any more. */
 const FATAL: readonly unknown[] = ['DEVICE_ERROR', 'CLOSED']
 
+/** Milliseconds without an answer, after which it is said what takes so long. */
+const LONG_WAIT = 500
+
 /** What the model is and how long a conversation with it may be. */
 export interface ModelLabel {
   name: string
@@ -146,7 +149,7 @@ export class Chat {
     try {
       this.session.begin([...systemMessages(system), ...messages])
     } catch (error) {
-      throw new M2Error('BAD_INPUT', `${file}: ${(error as Error).message}`)
+      throw error instanceof M2Error ? new M2Error('BAD_INPUT', `${file}: ${error.message}`) : error
     }
     const whose = model === this.model.name ? '' : `, of another model (${model})`
     this.note(`loaded ${messages.length} messages${whose}; /system shows the system message`)
@@ -160,9 +163,14 @@ export class Chat {
       generation.abort()
       if (!this.lines.isTerminal) this.lines.close()
     })
+    const waiting = setTimeout(() => printer.wait(generation.promptTokens), LONG_WAIT)
     try {
-      for await (const chunk of generation) printer.push(chunk)
+      for await (const chunk of generation) {
+        clearTimeout(waiting)
+        printer.push(chunk)
+      }
     } finally {
+      clearTimeout(waiting)
       printer.end()
       this.running = undefined
     }

@@ -1,5 +1,7 @@
 import { createInterface, type Interface } from 'node:readline'
 import type { ReadStream, WriteStream } from 'node:tty'
+import { visible } from '../printer'
+import { Keys } from './keys'
 import type { Lines, Signal } from './lines'
 
 export interface TerminalSettings {
@@ -21,13 +23,12 @@ type Read = { line: string } | Signal
 
 /**
  * A person at a keyboard: editing and history by readline. Only while a line is read the terminal is in raw mode; at all other times Ctrl-C is a
- * signal again, and whatever ends the process leaves a terminal that works. The terminal marks pastes, so that their line ends send nothing.
+ * signal again, and whatever ends the process leaves a terminal that works. What is pasted sends nothing before Enter.
  */
 export class Terminal implements Lines {
   readonly isTerminal = true
-  private readonly editor: Interface & { history?: string[] }
-  /** What stood behind the cursor when a paste began, while it lasts. */
-  private behind: string | undefined
+  private readonly editor: Interface
+  private isPasting = false
   /** Lines of a paste above the one that is edited. */
   private above: string[] = []
   /** What came while nobody read. */
@@ -40,8 +41,9 @@ export class Terminal implements Lines {
     private readonly output: WriteStream,
     private readonly settings: TerminalSettings,
   ) {
+    const keys = new Keys(input, (text) => this.paste(text))
     this.editor = createInterface({
-      input,
+      input: keys as unknown as NodeJS.ReadableStream,
       output,
       history: settings.history.toReversed(),
       historySize: MOST_LINES,
@@ -53,10 +55,6 @@ export class Terminal implements Lines {
     this.editor.on('history', (history) => this.remember(history))
     this.editor.on('SIGINT', () => this.interrupt())
     this.editor.on('close', () => this.end())
-    input.on('keypress', (_, { name }: { name?: string }) => {
-      if (name === 'paste-start') this.beginPaste()
-      if (name === 'paste-end') this.endPaste()
-    })
     process.once('exit', () => this.close())
   }
 
@@ -93,7 +91,7 @@ export class Terminal implements Lines {
 
   private take(line: string): void {
     this.above.push(line)
-    if (this.behind !== undefined) {
+    if (this.isPasting) {
       this.editor.setPrompt('')
       this.editor.prompt()
       return
@@ -103,15 +101,13 @@ export class Terminal implements Lines {
     this.give({ line: lines.join('\n') })
   }
 
-  /** Readline inserts only at the end of a line what comes all at once, so there must be nothing behind the cursor. */
-  private beginPaste(): void {
-    this.behind = this.editor.line.slice(this.editor.cursor)
+  /** Where the cursor is; what stands behind it goes to the end, since each line end sends a whole line. */
+  private paste(text: string): void {
+    const behind = this.editor.line.slice(this.editor.cursor)
     this.editor.write(null, { ctrl: true, name: 'k' })
-  }
-
-  private endPaste(): void {
-    const { behind = '' } = this
-    this.behind = undefined
+    this.isPasting = true
+    this.editor.write(visible(text))
+    this.isPasting = false
     this.editor.write(behind)
     for (const _ of behind) this.editor.write(null, { name: 'left' })
   }
