@@ -8,7 +8,7 @@ import type { Allowed, Vocabulary } from './vocabulary'
 /** Bytes of masks that a grammar keeps, beside those of its rules. */
 const MASK_BYTES = 8 << 20
 /** States of each rule that are looked at when a grammar is compiled. */
-const EARLY_STATES = 48
+const EARLY_STATES = 16
 
 let grammars = 0
 

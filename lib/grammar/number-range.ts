@@ -69,101 +69,122 @@ function decimal(value: number): string {
   return `0.${'0'.repeat(-Number(exponent) - 1)}${whole}${fraction}` // large ones are cut to LIMIT, which has none
 }
 
-/** Where a number stands: its digits so far, and whether they are those of a bound. */
+/** Where a number stands. */
 interface Place {
+  /** Digits so far. */
   readonly at: number
+  /** Of them behind the point; where that makes no difference 1 for all. */
+  readonly fraction: number
+  /** They are those of a bound. */
   readonly tightLow: boolean
   readonly tightHigh: boolean
-  readonly rest: number // of the division by multipleOf
+  /** Of the division by `multipleOf`. */
+  readonly rest: number
 }
 
 function digits(low: Bound, high: Bound, range: NumberRange): Grammar {
-  const nodes: Way[][] = [[]]
-  const ends: number[] = []
-  for (let length = low.whole.length; length <= high.whole.length; length++) {
-    new Digits(nodes, ends, low, high, range, length).start()
+  const graph = { nodes: [[]] as Way[][], ends: [] as number[] }
+  const [least, most] = [low.whole.length, high.whole.length]
+  for (let from = least; from <= most; ) {
+    const tightLow = from === least && !isLeastOfItsLength(low)
+    const tightHigh = (length: number) => length === most && !isGreatestOfItsLength(high, range)
+    let to = from
+    // Lengths at which no bound is near are one automaton; a number of one digit is by itself because it may be 0.
+    if (!tightLow && from > 1 && !tightHigh(from)) while (to < most && !tightHigh(to + 1)) to++
+    new Digits(graph, low, high, range, from, to).start(tightLow, tightHigh(from))
+    from = to + 1
   }
-  const graph = { nodes, ends }
-  return reaches(graph.nodes, ends) ? { kind: 'graph', graph } : NEVER
+  return reaches(graph.nodes, graph.ends) ? { kind: 'graph', graph } : NEVER
 }
 
-/** Numbers with `length` digits before the point. */
+const isLeastOfItsLength = ({ whole, fraction, isExcluded }: Bound) =>
+  /^(0|10+)$/.test(whole) && fraction === '' && !isExcluded
+
+const isGreatestOfItsLength = ({ whole, fraction, isExcluded }: Bound, range: NumberRange) =>
+  /^9+$/.test(whole) && fraction === '' && !isExcluded && (!!range.integers || whole.length === MAX_DIGITS)
+
+/** Numbers with `least` to `most` digits before the point; both are the same where a bound is near. */
 class Digits {
   private readonly ids = new Map<string, number>()
-  private readonly tightLow: boolean
-  private readonly tightHigh: boolean
-  private readonly last: number
+  private readonly mostBehind: number
 
   constructor(
-    private readonly nodes: Way[][],
-    private readonly ends: number[],
+    private readonly graph: { nodes: Way[][]; ends: number[] },
     private readonly low: Bound,
     private readonly high: Bound,
     private readonly range: NumberRange,
-    private readonly length: number,
+    private readonly least: number,
+    private readonly most: number,
   ) {
-    this.tightLow = length === low.whole.length
-    this.tightHigh = length === high.whole.length
-    const { integers = false, fractionDigits = MAX_DIGITS } = range
-    this.last = integers ? length : length + fractionDigits
+    this.mostBehind = range.integers ? 0 : (range.fractionDigits ?? MAX_DIGITS)
   }
 
-  start(): void {
-    this.extend(0, { at: 0, tightLow: this.tightLow, tightHigh: this.tightHigh, rest: 0 })
+  start(tightLow: boolean, tightHigh: boolean): void {
+    this.extend(0, { at: 0, fraction: 0, tightLow, tightHigh, rest: 0 }, false)
   }
 
   private node(place: Place): number {
-    const key = `${place.at} ${place.tightLow} ${place.tightHigh} ${place.rest}`
+    const key = Object.values(place).join()
     let id = this.ids.get(key)
     if (id === undefined) {
-      id = this.nodes.push([]) - 1
+      id = this.graph.nodes.push([]) - 1
       this.ids.set(key, id)
-      if (place.at >= this.length && this.mayEnd(place)) this.ends.push(id)
-      if (place.at !== this.length) this.extend(id, place)
-      else if (this.last > this.length && this.room(place)) this.point(id, place)
+      const isWhole = place.fraction === 0 && place.at >= this.least
+      if ((isWhole || place.fraction > 0) && this.mayEnd(place)) this.graph.ends.push(id)
+      if (place.fraction === 0 && place.at < this.most) this.extend(id, place, false)
+      if (isWhole && this.hasRoom(place)) this.point(id, place)
+      if (place.fraction > 0 && this.hasRoom(place)) this.extend(id, place, true)
     }
     return id
   }
 
+  private hasRoom({ at, fraction }: Place): boolean {
+    return at < MAX_DIGITS && fraction < this.mostBehind
+  }
+
   private point(id: number, place: Place): void {
-    const dot = this.nodes.push([]) - 1
-    this.nodes[id]!.push({ part: literal('.'), to: dot })
-    this.extend(dot, place)
+    const dot = this.graph.nodes.push([]) - 1
+    this.graph.nodes[id]!.push({ part: literal('.'), to: dot })
+    this.extend(dot, place, true)
   }
 
-  private room({ at }: Place): boolean {
-    return at < this.last && at < MAX_DIGITS
-  }
-
-  private extend(id: number, place: Place): void {
-    if (place.at >= this.length && !this.room(place)) return
-    const low = place.tightLow ? digitAt(this.low, this.length, place.at) : 0
-    const high = place.tightHigh ? digitAt(this.high, this.length, place.at) : 9
-    const least = place.at === 0 && this.length > 1 ? Math.max(1, low) : low
+  private extend(id: number, place: Place, isBehind: boolean): void {
+    const low = place.tightLow ? digitAt(this.low, place, isBehind) : 0
+    const high = place.tightHigh ? digitAt(this.high, place, isBehind) : 9
+    const isFirst = place.at === 0 && this.least > 1
     const byTarget = new Map<number, CodePoints>()
-    for (let digit = least; digit <= high; digit++) {
-      const to = this.node({
-        at: place.at + 1,
-        tightLow: place.tightLow && digit === low,
-        tightHigh: place.tightHigh && digit === high,
-        rest: this.range.multipleOf ? (place.rest * 10 + digit) % this.range.multipleOf : 0,
-      })
+    for (let digit = isFirst ? Math.max(1, low) : low; digit <= high; digit++) {
+      const to = this.node(this.behind(place, digit, isBehind, digit === low, digit === high))
       byTarget.set(to, union([...(byTarget.get(to) ?? []), ...of(`${digit}`)]))
     }
-    for (const [to, set] of byTarget) this.nodes[id]!.push({ part: character(set), to })
+    for (const [to, set] of byTarget) this.graph.nodes[id]!.push({ part: character(set), to })
   }
 
-  private mayEnd({ at, tightLow, tightHigh, rest }: Place): boolean {
+  private behind(place: Place, digit: number, isBehind: boolean, isLow: boolean, isHigh: boolean): Place {
+    const { multipleOf, fractionDigits } = this.range
+    const tightLow = place.tightLow && isLow
+    const tightHigh = place.tightHigh && isHigh
+    const counts = tightLow || tightHigh || fractionDigits !== undefined
+    return {
+      at: place.at + 1,
+      fraction: isBehind ? (counts ? place.fraction + 1 : 1) : 0,
+      tightLow,
+      tightHigh,
+      rest: multipleOf ? (place.rest * 10 + digit) % multipleOf : 0,
+    }
+  }
+
+  private mayEnd({ fraction, tightLow, tightHigh, rest }: Place): boolean {
+    const goesOn = (bound: Bound) => bound.fraction.length > fraction
     if (rest !== 0) return false
-    const behind = (bound: Bound) => bound.fraction.slice(at - this.length).length > 0
-    if (tightLow && (behind(this.low) || this.low.isExcluded)) return false
-    return !(tightHigh && !behind(this.high) && this.high.isExcluded)
+    if (tightLow && (goesOn(this.low) || this.low.isExcluded)) return false
+    return !(tightHigh && !goesOn(this.high) && this.high.isExcluded)
   }
 }
 
-/** The digit of a bound with `length` digits before its point; zeros follow its last one. */
-function digitAt({ whole, fraction }: Bound, length: number, at: number): number {
-  return Number((at < length ? whole[at] : fraction[at - length]) ?? 0)
+/** The next digit of a bound; zeros follow its last one. */
+function digitAt(bound: Bound, { at, fraction }: Place, isBehind: boolean): number {
+  return Number((isBehind ? bound.fraction[fraction] : bound.whole[at]) ?? 0)
 }
 
 function reaches(nodes: readonly (readonly Way[])[], ends: readonly number[]): boolean {

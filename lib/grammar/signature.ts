@@ -2,7 +2,7 @@ import type { Node } from './automaton'
 import type { State, States } from './states'
 
 /** Rules with more nodes are compared by identity, not by looks. */
-const MAX_NODES = 600
+const MAX_NODES = 300
 
 /**
  * What can be reached from a local state, written so that states that behave alike for `reach` bytes read alike, in whichever grammar they are.

@@ -9,8 +9,11 @@ export function idsOf(mask: Int32Array): number[] {
   return ids
 }
 
-/** The ids of a text that `grammar` allows, of about `length` tokens: behind them the shortest tokens are taken, which lead to an end. */
-export function walk(grammar: CompiledGrammar, random: Random, length: number): number[] {
+/**
+ * The ids of a text that `grammar` allows, of about `length` tokens; behind them rather tokens are taken that lead to an end, or whole `closers` where
+ * they are allowed.
+ */
+export function walk(grammar: CompiledGrammar, random: Random, length: number, closers: number[][] = []): number[] {
   const matcher = grammar.start()
   const ids: number[] = []
   for (let step = 0; ; step++) {
@@ -19,12 +22,20 @@ export function walk(grammar: CompiledGrammar, random: Random, length: number): 
     const isEnd = grammar.endIds.some((id) => allowed.includes(id))
     if (isEnd && (allowed.length === grammar.endIds.length || step >= length || random.next() < 0.1)) return ids
     const texts = allowed.filter((id) => !grammar.endIds.includes(id))
+    const closer = step >= length ? closers.find((each) => follows(matcher.clone(), each)) : undefined
+    if (closer) {
+      follows(matcher, closer)
+      ids.push(...closer)
+      continue
+    }
     const id = step < length ? random.pick(texts) : closing(grammar.vocabulary, texts, random)
     expect(matcher.accept(id)).toBe(true)
     ids.push(id)
     if (step > 40 * length + 4000) throw new Error(`the walk finds no end: ${ids.slice(-20)}`)
   }
 }
+
+const follows = (matcher: Matcher, ids: readonly number[]): boolean => ids.every((id) => matcher.accept(id))
 
 /** A token that ends what is open rather than beginning something. */
 function closing(vocabulary: Vocabulary, ids: number[], random: Random): number {
