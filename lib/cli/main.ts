@@ -5,11 +5,11 @@ import { Terminal, type TerminalSettings } from './chat/terminal'
 import { INTERRUPTED, TERMINATED } from './exit-status'
 import { run } from './program'
 
-/** Each is called once: whoever asks again means it. */
-const handlers: Partial<Record<NodeJS.Signals, () => void>> = {}
+/** One is called, once: whoever asks again, in whatever way, means it. */
+let handlers: Partial<Record<NodeJS.Signals, () => void>> = {}
 const onSignal = (signal: NodeJS.Signals, status: number) => () => {
   const handler = handlers[signal]
-  delete handlers[signal]
+  handlers = {}
   if (handler) handler()
   else process.exit(status)
 }

@@ -32,6 +32,9 @@ export function createServer(engine: Engine | Promise<Engine>, options: ServerOp
   return new ApiServer(engine, checkServerOptions(options))
 }
 
+/** OpenAI's clients look for it in the first, Anthropic's in the second. */
+const REQUEST_ID_HEADERS = ['x-request-id', 'request-id']
+
 /** Milliseconds for a request's head, and for all of it. */
 const TIMEOUTS = { headersTimeout: 20_000, requestTimeout: 300_000, connectionsCheckingInterval: 1000 }
 /** Longer than clients and proxies keep theirs, so that it is not closed under a request that is on its way. */
@@ -77,7 +80,7 @@ class ApiServer extends Server {
     const requestName = requestId(req, id)
     const reply = new Reply(req, res)
     this.sockets.add(reply)
-    res.setHeader('x-request-id', requestName)
+    for (const header of REQUEST_ID_HEADERS) res.setHeader(header, requestName)
     if (!this.listening) res.setHeader('connection', 'close')
     const { result, error } = await this.respond(request, reply)
     const ms = performance.now() - startedAt

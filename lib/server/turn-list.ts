@@ -44,6 +44,11 @@ export class TurnList {
     this.turns.push({ role: 'user', content })
   }
 
+  /** What the client says beside results, or as the system later on: a tool loop goes on. */
+  addAside(content: string): void {
+    this.turns.push({ role: 'user', content, aside: true })
+  }
+
   addResult(tool_call_id: string, content: string): void {
     this.turns.push({ role: 'tool', tool_call_id, content })
   }

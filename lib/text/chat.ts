@@ -151,7 +151,7 @@ function writeTurns(
 function firstKept(turns: readonly Turn[], format: ChatFormat, keep: KeepReasoning): number {
   if (keep === 'never') return Number.POSITIVE_INFINITY
   if (keep === 'always' || format.keepsReasoning === 'always') return 0
-  return turns.findLastIndex((turn) => turn.role === 'user') + 1
+  return turns.findLastIndex((turn) => turn.role === 'user' && !turn.aside) + 1
 }
 
 function writeSystem(

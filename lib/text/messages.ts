@@ -56,6 +56,8 @@ export interface ChatMessage {
   tool_calls?: readonly ChatToolCall[] | null
   /** tool: which of the preceding calls this is the result of. */
   tool_call_id?: string | null
+  /** user: said in between, by a program more than by a person. It does not end a tool loop: the thinking before it stays. */
+  aside?: boolean | null
   /** system: a line `Current date: ...` after the system text, in formats that have it. */
   current_date?: string | null
   /** system: a line `Current location: ...`, likewise. */
@@ -71,6 +73,7 @@ export interface SystemTurn {
 export interface UserTurn {
   role: 'user'
   content: string
+  aside?: boolean
 }
 export interface AssistantTurn {
   role: 'assistant'
@@ -115,7 +118,7 @@ function checkMessage(message: JsonObject, where: string, first: boolean): Turn 
       if (!first) throw new M2Error('BAD_INPUT', `${where}: a ${message.role} message must be the first message`)
       return systemTurn(message, where)
     case 'user':
-      return { role: 'user', content: contentText(message, where) }
+      return userTurn(message, where)
     case 'assistant':
       return assistantTurn(message, where)
     case 'tool':
@@ -123,6 +126,13 @@ function checkMessage(message: JsonObject, where: string, first: boolean): Turn 
     default:
       throw badInput(`${where}.role`, 'system, user, assistant or tool', message.role)
   }
+}
+
+function userTurn(message: JsonObject, where: string): UserTurn {
+  const content = contentText(message, where)
+  const { aside = null } = message
+  if (aside !== null && typeof aside !== 'boolean') throw badInput(`${where}.aside`, 'true or false', aside)
+  return aside ? { role: 'user', content, aside } : { role: 'user', content }
 }
 
 function systemTurn(message: JsonObject, where: string): SystemTurn {

@@ -425,7 +425,9 @@ describe('errors', () => {
     )
     expect(await failing(user('2'), { temprature: 1 } as never)).toMatch(/^BAD_OPTION send: unknown option/)
     expect(await failing(user('2'), null as never)).toMatch(/^BAD_OPTION send: options: expected an object/)
-    expect(await failing(user('2'), { responseFormat: { type: 'json_object' } })).toMatch(/^BAD_OPTION responseFormat/)
+    expect(await failing(user('2'), { responseFormat: { type: 'text' } as never })).toMatch(
+      /^BAD_OPTION responseFormat/,
+    )
 
     say([7, 8, 9])
     model.brokenIds.add(8)

@@ -224,7 +224,9 @@ describe('options of a chat', () => {
   it('have their defaults', () => {
     expect(chat({})).toMatchObject({
       tools: undefined,
-      mayCallTools: true,
+      toolChoice: 'auto',
+      parallelToolCalls: true,
+      responseFormat: undefined,
       reasoning: 'split',
       maxReasoningTokens: Infinity,
       thinking: true,

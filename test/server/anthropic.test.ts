@@ -66,6 +66,7 @@ describe('requests', () => {
         topK: 40,
         stop: ['END'],
         tools: [{ name: 'look_up', description: 'Looks up.', parameters: SCHEMA }],
+        parallelToolCalls: false,
         toolChoice: { name: 'look_up' },
         maxReasoningTokens: 2000,
         responseFormat: { type: 'json_schema', schema: SCHEMA },
@@ -99,11 +100,11 @@ describe('requests', () => {
       text('c'),
     ]
     expect(messagesOf([...LOOP.slice(0, 2), { role: 'user', content }]).slice(2)).toEqual([
-      { role: 'user', content: 'ab' },
+      { role: 'user', content: 'ab', aside: true },
       { role: 'tool', tool_call_id: 'call_1', content: '1' },
       { role: 'tool', tool_call_id: 'call_1', content: '23' },
       { role: 'tool', tool_call_id: 'call_1', content: 'error' },
-      { role: 'user', content: 'c' },
+      { role: 'user', content: 'c', aside: true },
     ])
   })
 
@@ -122,13 +123,11 @@ describe('requests', () => {
     expect(messages[2]).toMatchObject({ content: 'a', tool_calls: [{ id: 'call_1' }, { id: 'call_2' }] })
   })
 
-  it('may bring the system text first among the messages', () => {
+  it('may bring the system text first among the messages; later it is an aside', () => {
     const system = { role: 'system', content: [{ type: 'text', text: 'two' }] }
     expect(messagesOf([system, HI], { system: 'one' })[0]).toEqual({ role: 'system', content: 'one\n\ntwo' })
     expect(messagesOf([system, HI])[0]).toEqual({ role: 'system', content: 'two' })
-    expect(refusalOf({ messages: [HI, system] })).toBe(
-      'messages.1.role: expected "user" or "assistant", and "system" only before them, found "system"',
-    )
+    expect(messagesOf([HI, system])).toEqual([HI, { role: 'user', content: 'two', aside: true }])
   })
 
   it('end with what the answer begins with', () => {
@@ -175,7 +174,7 @@ describe('requests', () => {
     [{ messages: [{ role: 'assistant', content: 'x' }] }, 'messages: expected a user message, found none'],
     [
       { messages: [{ role: 'tool', content: 'x' }] },
-      'messages.0.role: expected "user" or "assistant", and "system" only before them, found "tool"',
+      'messages.0.role: expected "user", "assistant" or "system", found "tool"',
     ],
     [{ messages: [{ role: 'user' }] }, 'messages.0.content: expected a string or an array of blocks, found nothing'],
     [user({ type: 'text' }), 'messages.0.content.0.text: expected a string, found nothing'],

@@ -39,7 +39,7 @@ const REQUESTS: Record<string, Json> = {
     ...{ stop: ['x'], logit_bias: { '7': 1 }, presence_penalty: 0.1, stream: false, stream_options: null },
   },
   '/v1/completions': {
-    ...{ prompt: ['Once', 'Twice'], max_tokens: 4, echo: true, logprobs: 1, stream: true, n: 1, stop: 'y' },
+    ...{ prompt: ['Once', 'Twice'], max_tokens: 4, echo: false, logprobs: 1, stream: true, n: 1, stop: 'y' },
     ...{
       stop_token_ids: [3],
       ignore_eos: false,

@@ -99,6 +99,19 @@ describe('fields of a chat', () => {
   })
 })
 
+describe('messages', () => {
+  it('of the system are asides where they come later', () => {
+    const [system, user, tool] = [
+      { role: 'system', content: 's' },
+      { role: 'user', content: 'u' },
+      { role: 'tool', content: 't' },
+    ]
+    const developer = { role: 'developer', content: [{ type: 'text', text: 'd' }] }
+    const [[messages]] = calls(chatCompletions, { messages: [system, user, tool, developer, null] }) as [[unknown]]
+    expect(messages).toEqual([system, user, tool, { ...developer, role: 'user', aside: true }, null])
+  })
+})
+
 describe('errors of the engine', () => {
   it.each([
     ['maxTokens: expected an integer of at least 1, found "a"', 'max_tokens'],

@@ -60,6 +60,7 @@ describe('requests', () => {
         temperature: 0.5,
         topP: 0.9,
         tools: [{ name: 'look_up', description: 'Looks up.', parameters: SCHEMA }],
+        parallelToolCalls: false,
         toolChoice: { name: 'look_up' },
         responseFormat: { type: 'json_schema', schema: SCHEMA },
       },
@@ -112,7 +113,7 @@ describe('requests', () => {
     expect(messages[1]!.tool_calls).toMatchObject([{ arguments: {} }])
   })
 
-  it('may bring system text as items, before all others', () => {
+  it('may bring system text as items, before all others; later it is an aside', () => {
     const items = ['system', 'developer'].map((role) => ({
       type: 'message',
       role,
@@ -120,9 +121,7 @@ describe('requests', () => {
     }))
     const hi = { role: 'user', content: 'Hi' }
     expect(messagesOf([...items, hi], { instructions: 'one' })[0]!.content).toBe('one\n\nsystem\n\ndeveloper')
-    expect(refusalOf({ input: [hi, items[1]] })).toMatch(
-      /^input\.1\.role: expected "user" or "assistant", and .* found "developer"$/,
-    )
+    expect(messagesOf([hi, items[1]!])).toEqual([hi, { role: 'user', content: 'developer', aside: true }])
   })
 
   it('may bring thinking back unread, or its summary', () => {

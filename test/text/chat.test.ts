@@ -104,6 +104,11 @@ describe('renderChat', () => {
       expect(turnsOf([...messages, user('3')])).not.toContain('<think>')
     })
 
+    it('stays before what is said aside', () => {
+      const aside: ChatMessage = { ...user('3'), aside: true }
+      expect(turnsOf([...messages, aside])).toBe(`${turnsOf(messages)}]~b]user\n3[e~[\n`)
+    })
+
     it('is all of it with keepReasoning "always"', () => {
       const text = turnsOf([...messages, user('3')], { keepReasoning: 'always' })
       expect(text).toContain(R1)

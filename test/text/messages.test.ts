@@ -69,6 +69,11 @@ describe('checkMessages', () => {
       'messages[2]: a developer message must be the first',
     ],
     [
+      'an aside that is none',
+      [{ role: 'user', content: 'x', aside: 'yes' }],
+      'messages[0].aside: expected true or false, found "yes"',
+    ],
+    [
       'content of a wrong type',
       [{ role: 'user', content: 7 }],
       'messages[0].content: expected a string or an array of text parts, found 7',

@@ -30,15 +30,18 @@ function readMessage(message: Fields, turns: TurnList): void {
   const role = message.value('role')
   if (role === 'user') readUser(blocks, turns)
   else if (role === 'assistant') readAnswer(blocks, turns)
-  else if (role === 'system' && turns.isEmpty) turns.addSystem(contentText(message, 'content'))
-  else throw message.unexpected('role', '"user" or "assistant", and "system" only before them')
+  else if (role !== 'system') throw message.unexpected('role', '"user", "assistant" or "system"')
+  else if (turns.isEmpty) turns.addSystem(contentText(message, 'content'))
+  else turns.addAside(contentText(message, 'content'))
 }
 
-/** Results are turns of their own; so is the text before, between and after them. */
+/** Results are turns of their own; so is the text before, between and after them: reminders, mostly, that clients put there. */
 function readUser(blocks: readonly Fields[], turns: TurnList): void {
+  const hasResults = blocks.some((block) => block.value('type') === 'tool_result')
   let text = blocks.length === 0 ? '' : undefined
   const endText = () => {
-    if (text !== undefined) turns.addUser(text)
+    if (text !== undefined && hasResults) turns.addAside(text)
+    else if (text !== undefined) turns.addUser(text)
     text = undefined
   }
   for (const block of blocks) {

@@ -21,7 +21,7 @@ export const chatCompletions: Face = {
     }
     return {
       stream: fields.boolean('stream') ?? false,
-      start: (engine, signal) => engine.chat(body.messages as ChatMessage[], { ...options, signal }),
+      start: (engine, signal) => engine.chat(messagesOf(fields), { ...options, signal }),
       body: (result) => completion(result, context, asked),
       events: () => new ChunkWriter(context, asked),
     } satisfies Exchange
@@ -34,6 +34,16 @@ function inChatsNames(message: string): string {
   return message
     .replace(/^prompt:/, 'messages:')
     .replace(/^responseFormat\.schema\b/, 'response_format.json_schema.schema')
+}
+
+/** The engine checks and names them. It takes a system message at the beginning alone; clients have them later too. */
+function messagesOf(fields: Fields): ChatMessage[] {
+  const messages = fields.value('messages')
+  if (!Array.isArray(messages)) return messages as ChatMessage[]
+  return messages.map((message: ChatMessage | null, i) => {
+    const isLater = i > 0 && (message?.role === 'system' || message?.role === 'developer')
+    return isLater ? { ...message, role: 'user' as const, aside: true } : message
+  }) as ChatMessage[]
 }
 
 /** What the client wants to be told. */

@@ -29,9 +29,10 @@ function readMessage(item: Fields, turns: TurnList): void {
   const role = item.value('role')
   if (role === 'user') turns.addUser(textOf(item, 'content', ['input_text']))
   else if (role === 'assistant') turns.addAnswerText(textOf(item, 'content', ['output_text', 'input_text']))
-  else if ((role === 'system' || role === 'developer') && turns.isEmpty)
-    turns.addSystem(textOf(item, 'content', ['input_text']))
-  else throw item.unexpected('role', '"user" or "assistant", and "system" or "developer" only before them')
+  else if (role !== 'system' && role !== 'developer')
+    throw item.unexpected('role', '"user", "assistant", "system" or "developer"')
+  else if (turns.isEmpty) turns.addSystem(textOf(item, 'content', ['input_text']))
+  else turns.addAside(textOf(item, 'content', ['input_text']))
 }
 
 /** A string, or parts of text. */
