@@ -118,18 +118,19 @@ export class MaskMaker {
     const { byte, depth: depths, end, token } = this.vocabulary
     const { classOf } = this.states.automaton
     const path: State[] = [start] // by depth below the first
-    for (let at = from; at < to; ) {
-      const below = depths[at]! - depth
-      const state = path[below - 1]!
-      const known = state.next[classOf[byte[at]!]!]
-      const next = known !== undefined ? known : this.states.step(state, byte[at]!)
+    let at = from
+    while (at < to) {
+      const state = path[depths[at]! - depth - 1]!
+      let next = state.next[classOf[byte[at]!]!]
+      if (next === undefined) next = this.states.step(state, byte[at]!)
       if (next === null) {
         at = end[at]!
         continue
       }
-      if (token[at] !== -1) ids.add(token[at]!)
+      const id = token[at]!
+      if (id !== -1) ids.add(id)
       if (next.canEnd && leaves && end[at]! > at + 1) leaves.push(at)
-      path[below] = next
+      path[depths[at]! - depth] = next
       at = next.goesOn ? at + 1 : end[at]!
     }
   }
