@@ -1,5 +1,6 @@
 /**
- * `npm run bench [-- ops engine tokenizer scheduler agents loading --write]`: runs the named benches, or all but
+<<<<<<< HEAD
+ * `npm run bench [-- ops engine tokenizer scheduler agents grammar loading --write]`: runs the named benches, or all but
  * `quality`, `soak`, `clients`, `thinking`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
@@ -12,6 +13,7 @@ import { benchEngine } from './engine'
 import { benchKernels } from './gpu/kernels'
 import { benchGpuModel } from './gpu/model'
 import { benchGpuOps } from './gpu/ops'
+import { benchGrammar } from './grammar'
 import { header } from './header'
 import { benchLoading } from './loading'
 import { benchOps, describeCpu } from './ops'
@@ -28,6 +30,7 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   tokenizer: benchTokenizer,
   scheduler: benchScheduler,
   agents: benchAgents,
+  grammar: benchGrammar,
   loading: benchLoading,
 }
 /** These take long, or need a GPU or its compiler, and run only when they are named. */

@@ -178,7 +178,8 @@ class Builder {
       this.starts.push(start)
       this.waiting.push(rule)
     }
-    return next === RETURN ? start : this.add({ op: 'call', start, next }) // nothing to remember where nothing follows
+    const isTail = next === RETURN && !rule.isFramed // nothing to remember where nothing follows
+    return isTail ? start : this.add({ op: 'call', start, next })
   }
 }
 

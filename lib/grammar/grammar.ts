@@ -24,8 +24,10 @@ export interface Graph {
   readonly ends: readonly number[]
 }
 
-/** A part with a name, which may contain itself. Its language is recognised in a frame of its own, so rules that are alike share their masks. */
+/** A part with a name, which may contain itself. */
 export interface Rule {
+  /** It is recognised in a frame of its own, even where nothing follows, so that rules that are alike share their masks; it may not begin with itself. */
+  readonly isFramed: boolean
   /** Where it comes from, for messages. */
   readonly where: string
   body: Grammar
@@ -64,7 +66,10 @@ export function repeat(part: Grammar, min: number, max: number): Grammar {
 }
 
 /** A rule of its own for `body`. */
-export const ruleOf = (where: string, body: Grammar): Grammar => ({ kind: 'rule', rule: { where, body } })
+export const ruleOf = (where: string, body: Grammar): Grammar => ({
+  kind: 'rule',
+  rule: { where, body, isFramed: true },
+})
 
 /** One of many texts: a tree over their common beginnings. */
 export function oneOfTexts(texts: readonly string[]): Grammar {

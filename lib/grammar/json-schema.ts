@@ -201,7 +201,7 @@ export class SchemaCompiler {
     const target = this.follow($ref, where)
     let rule = rules.get(String($ref))
     if (!rule) {
-      const made: Rule = { where, body: choice() }
+      const made: Rule = { where, body: choice(), isFramed: false }
       rule = made
       rules.set(String($ref), made)
       this.waiting.push(() => {

@@ -9,7 +9,7 @@ export const ANY_INTEGER = numbers({ integers: true })
 export const BOOLEAN = choice(literal('true'), literal('false'))
 export const NULL = literal('null')
 
-const value: Rule = { where: 'any JSON value', body: choice() }
+const value: Rule = { where: 'any JSON value', body: choice(), isFramed: false }
 export const ANY_VALUE: Grammar = { kind: 'rule', rule: value }
 export const ANY_ARRAY = ruleOf('any JSON array', list(ANY_VALUE, 0, Number.POSITIVE_INFINITY))
 const ANY_MEMBER = sequence(ANY_STRING, literal(':'), ANY_VALUE)

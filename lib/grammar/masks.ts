@@ -8,18 +8,22 @@
  *
  * A count makes a difference to a mask only if a token is long enough to reach its bounds; counts are set to one that all alike share (`viewOf`).
  */
-import { signature } from './signature'
-import type { Frame, Place, State, States } from './states'
+import { IdSet, sizeOf } from './id-set'
+import { signatureOf } from './signature'
+import { type Frame, type Place, type State, States } from './states'
 import type { Allowed, LocalMask, Vocabulary } from './vocabulary'
 
 /** With fewer bytes that may come next, walking is cheap. */
 const WIDE = 24
 
 export class MaskMaker {
+  private uncounted: MaskMaker | undefined
+
   constructor(
     private readonly states: States,
     private readonly vocabulary: Vocabulary,
-    private readonly grammarId: number,
+    /** Told apart from other grammars by this. */
+    private readonly name: string,
   ) {}
 
   /** The tokens of the trie that `state`, a view, allows. */
@@ -93,10 +97,11 @@ export class MaskMaker {
 
   local(state: State): LocalMask {
     const { locals, longest } = this.vocabulary
-    const key = signature(this.states, state, longest) ?? `${this.grammarId}:${state.places.map(placeName).join()}`
+    const { text, countsOnlyHere } = signatureOf(this.states, state, longest)
+    const key = text ?? `${this.name}:${state.places.map(placeName).join()}`
     const known = locals.get(key)
     if (known) return known
-    const made = this.walkAll(state)
+    const made = (countsOnlyHere && this.recounted(state)) || this.walkAll(state)
     locals.set(key, made, sizeOf(made.allowed) + made.leaves.byteLength + 2 * key.length)
     return made
   }
@@ -105,6 +110,60 @@ export class MaskMaker {
     const ids = new IdSet(this.vocabulary)
     const leaves: number[] = []
     this.walk(0, this.vocabulary.byte.length, 0, start, ids, leaves)
+    return { allowed: ids.taken(), leaves: Int32Array.from(leaves) }
+  }
+
+  /**
+   * The mask of a state within loops that are bound, made from that of the same state with loops that are not: one walk serves all counts, and only
+   * tokens so long that they may reach a bound are looked at. undefined: no bound is near.
+   */
+  private recounted(state: State): LocalMask | undefined {
+    let left = Number.POSITIVE_INFINITY
+    let isShort = false
+    for (const { frame } of state.places) {
+      for (let at = frame; at.parent; at = at.parent) {
+        const { min, max } = this.states.nodes[at.node] as { min: number; max: number }
+        left = Math.min(left, max - at.count)
+        isShort ||= at.count < min
+      }
+    }
+    if (left >= this.vocabulary.longest && !isShort) return undefined
+    this.uncounted ??= new MaskMaker(uncountedStates(this.states), this.vocabulary, `${this.name}*`)
+    return this.recount(this.uncounted.localWithoutCounts(state), state, left, isShort)
+  }
+
+  /** The mask of a state of the counting automaton in this one, whose loops have no bounds. */
+  private localWithoutCounts(state: State): LocalMask {
+    const without = (frame: Frame): Frame =>
+      frame.parent ? this.states.frame(without(frame.parent), true, frame.node, 0) : this.states.bottom
+    return this.local(this.states.mapped(state.places, without))
+  }
+
+  /** Tokens of at most `left` bytes reach no upper bound; those that end the rule may come too soon if `isShort`. */
+  private recount(loose: LocalMask, start: State, left: number, isShort: boolean): LocalMask {
+    const { byte, depth, end, deepest } = this.vocabulary
+    const ids = new IdSet(this.vocabulary)
+    const leaves: number[] = []
+    const path: State[] = [start]
+    let leaf = 0
+    const skipTo = (node: number, keep: boolean) => {
+      for (; leaf < loose.leaves.length && loose.leaves[leaf]! < node; leaf++)
+        if (keep) leaves.push(loose.leaves[leaf]!)
+    }
+    ids.addAll(loose.allowed)
+    for (let at = 0; at < byte.length; ) {
+      const behind = end[at]!
+      const mayDiffer = deepest[at]! > left || (isShort && loose.leaves[leaf]! < behind)
+      const next = mayDiffer ? this.states.step(path[depth[at]! - 1]!, byte[at]!) : null
+      if (next?.canEnd && loose.leaves[leaf] === at) leaves.push(at)
+      if (next) skipTo(at + 1, false)
+      const goesOn = next?.goesOn
+      if (!goesOn) {
+        if (mayDiffer) ids.removeNodes(next ? at + 1 : at, behind)
+        skipTo(behind, !mayDiffer)
+      } else path[depth[at]!] = next
+      at = goesOn ? at + 1 : behind
+    }
     return { allowed: ids.taken(), leaves: Int32Array.from(leaves) }
   }
 
@@ -118,18 +177,19 @@ export class MaskMaker {
     const { byte, depth: depths, end, token } = this.vocabulary
     const { classOf } = this.states.automaton
     const path: State[] = [start] // by depth below the first
-    for (let at = from; at < to; ) {
-      const below = depths[at]! - depth
-      const state = path[below - 1]!
-      const known = state.next[classOf[byte[at]!]!]
-      const next = known !== undefined ? known : this.states.step(state, byte[at]!)
+    let at = from
+    while (at < to) {
+      const state = path[depths[at]! - depth - 1]!
+      let next = state.next[classOf[byte[at]!]!]
+      if (next === undefined) next = this.states.step(state, byte[at]!)
       if (next === null) {
         at = end[at]!
         continue
       }
-      if (token[at] !== -1) ids.add(token[at]!)
-      if (next.canEnd && leaves && end[at]! > at + 1) leaves.push(at)
-      path[below] = next
+      const id = token[at]!
+      if (id !== -1) ids.add(id)
+      if (next.canEnd) leaves?.push(at)
+      path[depths[at]! - depth] = next
       at = next.goesOn ? at + 1 : end[at]!
     }
   }
@@ -141,42 +201,9 @@ const placeName = ({ node, frame }: Place): string => {
   return name
 }
 
-/** Ids of tokens, with those that have the same bytes. */
-class IdSet {
-  private readonly bits: Int32Array
-  private count = 0
-
-  constructor(private readonly vocabulary: Vocabulary) {
-    this.bits = new Int32Array(vocabulary.words)
-  }
-
-  add(first: number): void {
-    for (let id = first; id !== -1; id = this.vocabulary.twin[id]!) {
-      this.bits[id >> 5]! |= 1 << (id & 31)
-      this.count++
-    }
-  }
-
-  addAll(allowed: Allowed): void {
-    if ('ids' in allowed) {
-      for (const id of allowed.ids) this.bits[id >> 5]! |= 1 << (id & 31)
-      this.count += allowed.ids.length
-    } else {
-      for (let word = 0; word < this.bits.length; word++) this.bits[word]! |= allowed.bits[word]!
-      this.count = this.bits.length
-    }
-  }
-
-  /** As bits, or as a list where that is a quarter or less. */
-  taken(): Allowed {
-    if (this.count * 4 > this.bits.length) return { bits: this.bits }
-    const ids: number[] = []
-    for (let word = 0; word < this.bits.length; word++) {
-      for (let rest = this.bits[word]!; rest !== 0; rest &= rest - 1)
-        ids.push(word * 32 + 31 - Math.clz32(rest & -rest))
-    }
-    return { ids: Int32Array.from(ids) }
-  }
+function uncountedStates(states: States): States {
+  const nodes = states.nodes.map((node) =>
+    node.op === 'loop' ? { ...node, min: 0, max: Number.POSITIVE_INFINITY } : node,
+  )
+  return new States({ ...states.automaton, nodes })
 }
-
-export const sizeOf = (allowed: Allowed): number => ('ids' in allowed ? allowed.ids : allowed.bits).byteLength + 100

@@ -1,7 +1,8 @@
 import { automatonOf } from './automaton'
 import type { Grammar } from './grammar'
+import { sizeOf } from './id-set'
 import { Lru } from './lru'
-import { MaskMaker, sizeOf } from './masks'
+import { MaskMaker } from './masks'
 import { type State, States } from './states'
 import type { Allowed, Vocabulary } from './vocabulary'
 
@@ -25,7 +26,7 @@ export class CompiledGrammar {
   states: States
   private masks: MaskMaker
   private readonly kept = new Lru<State, Allowed>(MASK_BYTES)
-  private readonly id = grammars++
+  private readonly name = `grammar ${grammars++}`
 
   /**
    * @param endIds tokens that end the text; they are allowed exactly where it may end.
@@ -37,7 +38,7 @@ export class CompiledGrammar {
     readonly endIds: readonly number[],
   ) {
     this.states = new States(automatonOf(grammar))
-    this.masks = new MaskMaker(this.states, vocabulary, this.id)
+    this.masks = new MaskMaker(this.states, vocabulary, this.name)
     for (const start of this.states.automaton.starts) this.prepare(start)
   }
 
@@ -60,7 +61,7 @@ export class CompiledGrammar {
   tidy(): void {
     if (!this.states.isFull) return
     this.states = new States(this.states.automaton)
-    this.masks = new MaskMaker(this.states, this.vocabulary, this.id)
+    this.masks = new MaskMaker(this.states, this.vocabulary, this.name)
     this.kept.clear()
   }
 

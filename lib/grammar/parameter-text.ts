@@ -3,7 +3,7 @@
  * close at it; and where other types are allowed beside strings, a string may not look like one of their values.
  */
 import { ANY, type CodePoints, complement, of, union, without } from './code-points'
-import { character, ruleOf, type Way } from './grammar'
+import { character, type Way } from './grammar'
 import { SPACES } from './regex-parser'
 import { both, type Edge, lengths, type TextGraph, written } from './text-graph'
 import type { Writing } from './writing'
@@ -95,11 +95,11 @@ export function parameterWriting(types: ReadonlySet<string> | undefined): Writin
   const texts = isMixed ? both(OPEN_TEXTS, noOtherValue(opening), 'parameter') : OPEN_TEXTS
   return {
     ofLength(min, max, where) {
-      if (min === 0 && max === Number.POSITIVE_INFINITY) return ruleOf(where, written(texts))
-      if (isMixed) return ruleOf(where, written(both(texts, lengths(min, max, where), where)))
-      return ruleOf(where, { kind: 'counted', nodes: texts.nodes.map(counted), min, max })
+      if (min === 0 && max === Number.POSITIVE_INFINITY) return written(texts)
+      if (isMixed) return written(both(texts, lengths(min, max, where), where))
+      return { kind: 'counted', nodes: texts.nodes.map(counted), min, max }
     },
-    of: (graph, where) => ruleOf(where, written(both(graph, texts, where))),
+    of: (graph, where) => written(both(graph, texts, where)),
     one: (text) => (contains(texts, text) ? text : undefined),
   }
 }

@@ -4,15 +4,22 @@ import type { State, States } from './states'
 /** Rules with more nodes are compared by identity, not by looks. */
 const MAX_NODES = 300
 
-/**
- * What can be reached from a local state, written so that states that behave alike for `reach` bytes read alike, in whichever grammar they are.
- * undefined: it is too much to write.
- */
-export function signature(states: States, state: State, reach: number): string | undefined {
-  return new Writer(states.nodes, reach).write(state)
+export interface Signature {
+  /** What can be reached, written so that states that behave alike for `reach` bytes read alike in all grammars; undefined: it is too much. */
+  readonly text: string | undefined
+  /** No loops can be reached but those that the state is in, and no other rules. */
+  readonly countsOnlyHere: boolean
+}
+
+/** Of a local state. */
+export function signatureOf(states: States, state: State, reach: number): Signature {
+  const writer = new Writer(states.nodes, reach)
+  const text = writer.write(state)
+  return { text, countsOnlyHere: text !== undefined && writer.countsOnlyHere }
 }
 
 class Writer {
+  countsOnlyHere = true
   private readonly names = new Map<number, number>()
   private readonly order: number[] = []
 
@@ -67,6 +74,7 @@ class Writer {
   /** A loop that is entered counts from 0; one that is under way has its count in a frame. */
   private entered(node: number): string {
     const at = this.nodes[node]!
+    if (at.op === 'loop' || at.op === 'call') this.countsOnlyHere = false
     return at.op === 'loop' ? `${this.name(node)}[${this.left(at.min)}:${this.left(at.max)}]` : `${this.name(node)}`
   }
 

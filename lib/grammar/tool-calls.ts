@@ -54,7 +54,9 @@ function parametersOf(schema: object, where: string, compiler: SchemaCompiler): 
   return propertiesOf(assertions, where).flatMap(({ name, schema: property, where: at, isRequired }) => {
     if (property === false && !isRequired) return []
     const value = compiler.value(property, at, parameterWriting(types.of(property)))
-    const parameter = sequence(literal(`<parameter name="${tagName(name, at)}">`), value, literal(`${PARAMETER_END}\n`))
+    // The rule ends behind the tag: a text may end anywhere, so without it every token would leave the rule.
+    const rest = ruleOf(at, sequence(value, literal(`${PARAMETER_END}\n`)))
+    const parameter = sequence(literal(`<parameter name="${tagName(name, at)}">`), rest)
     return isRequired ? parameter : optional(parameter)
   })
 }

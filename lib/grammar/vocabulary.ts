@@ -7,7 +7,7 @@ export type TokenTable = Pick<Tokenizer, 'vocabSize' | 'addedTokens' | 'unusedId
 /** What one rule allows whatever stands around it; see masks.ts. */
 export interface LocalMask {
   readonly allowed: Allowed
-  /** Nodes of the trie where the rule may be over and tokens go on. */
+  /** Nodes of the trie where the rule may be over, ascending. */
   readonly leaves: Int32Array
 }
 
@@ -32,6 +32,8 @@ export class Vocabulary {
   readonly depth: Uint16Array
   readonly end: Int32Array
   readonly token: Int32Array
+  /** Per node: most bytes of a token that ends there or below. */
+  readonly deepest: Uint16Array
   /** Per id: the next one with the same bytes, or -1. */
   readonly twin: Int32Array
   /** Masks of rules, by what the rule looks like. */
@@ -57,6 +59,7 @@ export class Vocabulary {
     this.depth = trie.depth
     this.end = trie.end
     this.token = trie.token
+    this.deepest = trie.deepest
   }
 
   /** The bytes of a token; none for one that is no text. */
@@ -82,29 +85,38 @@ function trieOf(ids: readonly number[], texts: readonly (Uint8Array | undefined)
   const token = new Int32Array(most).fill(-1)
   const path: number[] = [] // the nodes of the token before
   let before: Uint8Array = new Uint8Array()
+  const deepest = new Uint16Array(most)
   let size = 0
   let last = -1
+  const leave = () => {
+    const node = path.pop()!
+    const parent = path.at(-1)
+    end[node] = size
+    if (parent !== undefined) deepest[parent] = Math.max(deepest[parent]!, deepest[node]!)
+  }
   for (const id of ids) {
     const bytes = texts[id]!
     let common = 0
     while (common < bytes.length && common < before.length && bytes[common] === before[common]) common++
-    while (path.length > common) end[path.pop()!] = size
+    while (path.length > common) leave()
     for (let at = common; at < bytes.length; at++) {
       byte[size] = bytes[at]!
       depth[size] = at + 1
       path.push(size++)
     }
     const node = path.at(-1)!
+    deepest[node] = Math.max(deepest[node]!, bytes.length)
     if (token[node] === -1) token[node] = id
     else twin[last] = id
     last = id
     before = bytes
   }
-  while (path.length > 0) end[path.pop()!] = size
+  while (path.length > 0) leave()
   return {
     byte: byte.slice(0, size),
     depth: depth.slice(0, size),
     end: end.slice(0, size),
     token: token.slice(0, size),
+    deepest: deepest.slice(0, size),
   }
 }
