@@ -54,9 +54,10 @@ export function modelOf(path: string): string {
   }
 }
 
-/** In whose shape errors at a path are. */
-export function shapeAt(name: string): Pick<Face, 'errorBody'> {
-  const route = ROUTES[name]
-  if (!route || !('method' in route)) return completions
-  return 'face' in route ? route.face : 'shape' in route ? route.shape : completions
+/** In whose shape errors at a path are: below a route that of the route. */
+export function shapeAt(path: string): Pick<Face, 'errorBody'> {
+  const names = Object.keys(ROUTES).filter((name) => path === name || path.startsWith(`${name}/`))
+  const route = ROUTES[names.sort((a, b) => b.length - a.length)[0] ?? '']
+  if (route && 'face' in route) return route.face
+  return route && 'shape' in route ? route.shape : completions
 }

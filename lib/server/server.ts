@@ -98,7 +98,7 @@ class ApiServer extends Server {
       return (await this.take(route, request, reply)) ?? {}
     } catch (error) {
       const failure = failureOf(error)
-      const body = shapeAt(request.route).errorBody(failure.error, failure.status)
+      const body = shapeAt(request.path).errorBody(failure.error, failure.status)
       if (!reply.res.headersSent) reply.json(failure.status, body, failure.headers)
       else reply.res.destroy()
       return { error }

@@ -124,6 +124,17 @@ describe('the embedded model', () => {
     expect(hot.logprobs!.map((one) => one.logprob)).toEqual(plain.logprobs!.slice(0, 5).map((one) => one.logprob))
   })
 
+  it('streams logprobs with their tokens, also those that waited for a reader or were forced', async () => {
+    const options = { logprobs: 1, maxReasoningTokens: 4, maxTokens: 30 }
+    const { logprobs } = await engine.chat(SUM, options).result()
+    const prompt = engine.chat(SUM, options)
+    expect((await read(prompt)).flatMap((chunk) => chunk.logprobs)).toEqual(logprobs)
+    const late = engine.chat(SUM, options)
+    await late.result()
+    expect((await read(late)).map((chunk) => chunk.logprobs)).toEqual([logprobs])
+    expect((await read(engine.chat(SUM))).some((chunk) => 'logprobs' in chunk)).toBe(false)
+  })
+
   it('ends before a stop string of the answer', async () => {
     const generation = engine.chat(SUM, { stop: ['85', 'nothing'] })
     const chunks = await read(generation)

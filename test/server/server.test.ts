@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Engine } from '../../lib/engine'
 import type { ServerOptions } from '../../lib/server/options'
 import { createServer } from '../../lib/server/server'
+import { fakeEngine } from '../engine/fake-engine'
 import { serve, until } from './http'
 import { failed, type Script, scriptedEngine } from './scripted-engine'
 
@@ -174,6 +175,11 @@ describe('/health', () => {
     expect(await state((await started(loading)).get)).toEqual([503, 'failed'])
     const broken = scriptedEngine({}, failed('CLOSED', 'the engine is closed, after an error'))
     expect(await state((await started(broken)).get)).toEqual([503, 'failed'])
+    const { engine } = fakeEngine()
+    const { get } = await started(engine)
+    expect(await state(get)).toEqual([200, 'ok'])
+    await engine.close()
+    expect(await state(get)).toEqual([503, 'failed'])
   })
 })
 
