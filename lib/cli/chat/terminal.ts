@@ -55,6 +55,7 @@ export class Terminal implements Lines {
     this.editor.on('history', (history) => this.remember(history))
     this.editor.on('SIGINT', () => this.interrupt())
     this.editor.on('close', () => this.end())
+    this.editor.on('SIGCONT', () => this.listen())
     process.once('exit', () => this.close())
   }
 
@@ -62,10 +63,8 @@ export class Terminal implements Lines {
     const early = this.early.shift()
     if (early) return Promise.resolve(early)
     if (this.isClosed) return Promise.resolve('end')
-    this.input.setRawMode(true)
-    if (!this.settings.isDumb) this.output.write(PASTES_MARKED)
     this.editor.setPrompt(prompt)
-    this.editor.prompt()
+    this.listen()
     return new Promise((resolve) => {
       this.waiting = resolve
     })
@@ -73,6 +72,13 @@ export class Terminal implements Lines {
 
   close(): void {
     if (!this.isClosed) this.editor.close()
+  }
+
+  /** Also again after Ctrl-Z. */
+  private listen(): void {
+    this.input.setRawMode(true)
+    if (!this.settings.isDumb) this.output.write(PASTES_MARKED)
+    this.editor.prompt(true)
   }
 
   /** Nobody reads: the terminal is as the shell left it. */
