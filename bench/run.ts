@@ -1,5 +1,4 @@
 /**
-<<<<<<< HEAD
  * `npm run bench [-- ops engine tokenizer scheduler agents grammar loading --write]`: runs the named benches, or all but
  * `quality`, `soak`, `clients`, `thinking`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
