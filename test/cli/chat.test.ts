@@ -183,11 +183,11 @@ describe('commands', () => {
 
   it('/retry asks the same with another seed each time, and says where chance has no say', async () => {
     const { asked, stderr } = await chat(['--seed', '3'], {
-      stdin: 'one\n/retry\n/retry\ntwo',
-      answers: [{ text: '1' }, { text: 'one' }, { text: 'one' }, { text: '2' }],
+      stdin: 'one\n/retry\n/retry\ntwo\n/retry',
+      answers: ['1', 'one', 'one', '2', 'two'].map((text) => ({ text })),
     })
     expect(asked.slice(0, 3).map(({ messages }) => messages)).toEqual(Array(3).fill([user('one')]))
-    expect(asked.map(({ options }) => options.seed)).toEqual([3, 4, 5, 3])
+    expect(asked.map(({ options }) => options.seed)).toEqual([3, 4, 5, 3, 4])
     expect(stderr.match(/the same answer/g)).toHaveLength(1)
   })
 
