@@ -36,18 +36,19 @@ function open({ history = [] as string[], isDumb = false } = {}) {
     }
     return read
   }
-  return { terminal, seen, type, press: (key: string) => input.write(key) }
+  return { terminal, input, seen, type, press: (key: string) => input.write(key) }
 }
 
 describe('the terminal', () => {
-  it('reads lines, in raw mode only while it reads', async () => {
-    const { terminal, seen, type } = open()
-    expect(seen.raw).toBe(false)
+  it('takes keys, in raw mode, only while a line is read', async () => {
+    const { terminal, input, seen, type } = open()
+    const states = () => ({ raw: seen.raw, paused: input.isPaused() })
+    expect(states()).toEqual({ raw: false, paused: true })
     const read = terminal.read('> ')
-    expect(seen.raw).toBe(true)
+    expect(states()).toEqual({ raw: true, paused: false })
     terminal.close()
     expect(await read).toBe('end')
-    expect(seen.raw).toBe(false)
+    expect(states()).toEqual({ raw: false, paused: true })
     expect(await type()).toBe('end')
   })
 

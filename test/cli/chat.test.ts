@@ -94,11 +94,22 @@ describe('a terminal', () => {
 
   it('leaves by Ctrl-C only where it comes twice in a row', async () => {
     const { status, asked } = await chat([], {
-      typed: ['interrupt', 'one', 'interrupt', 'two\\', 'interrupt', 'interrupt', 'interrupt', 'three'],
-      answers: [{ text: '1' }],
+      typed: [
+        'interrupt',
+        'one',
+        'interrupt',
+        'two\\',
+        'interrupt',
+        'interrupt',
+        'three',
+        'interrupt',
+        'interrupt',
+        'x',
+      ],
+      answers: [{ text: '1' }, { text: '3' }],
     })
     expect(status).toBe(0)
-    expect(asked.map(({ messages }) => messages)).toEqual([[user('one')]])
+    expect(asked.map(({ messages }) => messages.at(-1))).toEqual([user('one'), user('three')])
   })
 
   it('leaves by the end of the input and by /exit', async () => {
@@ -172,11 +183,11 @@ describe('commands', () => {
 
   it('/retry asks the same with another seed each time, and says where chance has no say', async () => {
     const { asked, stderr } = await chat(['--seed', '3'], {
-      stdin: 'one\n/retry\n/retry\ntwo',
-      answers: [{ text: '1' }, { text: 'one' }, { text: 'one' }, { text: '2' }],
+      stdin: 'one\n/retry\n/retry\ntwo\n/retry',
+      answers: ['1', 'one', 'one', '2', 'two'].map((text) => ({ text })),
     })
     expect(asked.slice(0, 3).map(({ messages }) => messages)).toEqual(Array(3).fill([user('one')]))
-    expect(asked.map(({ options }) => options.seed)).toEqual([3, 4, 5, 3])
+    expect(asked.map(({ options }) => options.seed)).toEqual([3, 4, 5, 3, 4])
     expect(stderr.match(/the same answer/g)).toHaveLength(1)
   })
 
@@ -244,13 +255,13 @@ describe('saved conversations', () => {
 describe('errors', () => {
   it('of a turn are one line, leave the conversation as it was, and the chat goes on', async () => {
     const { status, stderr, asked } = await chat([], {
-      stdin: 'one\ntwo\n/retry\nthree',
-      answers: [{ text: '1' }, { error: overflow }, { error: overflow }, { text: '3' }],
+      stdin: 'one\nwhole\ntwo\n/retry\n/undo\nthree',
+      answers: [{ text: '1' }, { text: '2' }, { error: overflow }, { error: overflow }, { text: '3' }],
     })
     expect(status).toBe(0)
     const line = 'm2: prompt: expected at most 999 tokens, found 1200; /undo or /reset makes room\n'
-    expect(stderr).toBe(line + line)
-    expect(asked[3]?.messages).toEqual([user('one'), said('1'), user('three')])
+    expect(stderr).toBe(`${line}${line}dropped: whole\n`)
+    expect(asked[4]?.messages).toEqual([user('one'), said('1'), user('three')])
   })
 
   it.each(['DEVICE_ERROR', 'CLOSED'] as const)('%s ends the chat with status 1', async (code) => {
