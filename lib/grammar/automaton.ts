@@ -26,7 +26,7 @@ export type Node =
 export const RETURN = 0
 
 /** What memory a grammar may take; about 100 bytes each. */
-const MAX_NODES = 400_000
+const MAX_NODES = 200_000
 
 export interface Automaton {
   readonly nodes: readonly Node[]

@@ -20,6 +20,8 @@ import { JSON_WRITING, type Writing } from './writing'
 const MAX_DEPTH = 100
 /** Schemas that are looked at, those in branches that are merged again and again included. */
 const MAX_SCHEMAS = 20_000
+/** Characters of listed values. */
+const MAX_LISTED = 100_000
 
 /**
  * The JSON values that fit `schema`, compact. Objects have the properties that it names, in its order, and others only where `additionalProperties`
@@ -162,6 +164,8 @@ export class SchemaCompiler {
     const texts = chosen.map((value) => (typeof value === 'string' ? writing.one(value) : JSON.stringify(value)))
     const written = texts.filter((text) => text !== undefined)
     if (written.length === 0) throw badInput(at, 'a value that fits the other keywords and can be written', values)
+    const characters = written.reduce((sum, text) => sum + text.length, 0)
+    if (characters > MAX_LISTED) throw tooMuch(at, `at most ${MAX_LISTED} characters of values in all`)
     return oneOfTexts(written)
   }
 

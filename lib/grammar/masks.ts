@@ -15,6 +15,8 @@ import type { Allowed, LocalMask, Vocabulary } from './vocabulary'
 
 /** With fewer bytes that may come next, walking is cheap. */
 const WIDE = 24
+/** With more bytes left before the bound of a loop, few tokens are so long. */
+const FEW = 16
 
 export class MaskMaker {
   private uncounted: MaskMaker | undefined
@@ -43,12 +45,29 @@ export class MaskMaker {
 
   /** Whether many different bytes may come next. */
   isWide(state: State): boolean {
-    let bytes = 0
+    const bytes = new Uint8Array(256)
     for (const { node } of state.places) {
       const at = this.states.nodes[node]!
-      if (at.op === 'bytes') for (let i = 0; i < at.edges.length; i += 3) bytes += at.edges[i + 1]! - at.edges[i]! + 1
+      if (at.op === 'bytes')
+        for (let i = 0; i < at.edges.length; i += 3) bytes.fill(1, at.edges[i]!, at.edges[i + 1]! + 1)
     }
-    return bytes >= WIDE
+    return bytes.reduce((sum, bit) => sum + bit) >= WIDE
+  }
+
+  /** A state in a loop, and the same with few rounds left: for each the mask takes a walk of its own. */
+  *nearBounds(state: State): Generator<State> {
+    yield state
+    const loops = state.places.map(({ frame }) => frame).filter(({ isLoop }) => isLoop)
+    if (loops.length === 0 || loops.some(({ parent }) => parent !== this.states.bottom)) return
+    for (let left = 0; left < FEW; left++) {
+      const countOf = ({ node, count }: Frame) => {
+        const { min, max } = this.states.nodes[node] as { min: number; max: number }
+        return Number.isFinite(max) && max - left >= min ? max - left : count
+      }
+      yield this.states.mapped(state.places, (frame) =>
+        frame.isLoop ? this.states.frame(frame.parent!, true, frame.node, countOf(frame)) : frame,
+      )
+    }
   }
 
   /** What allows the same tokens: the counts of loops count only as far as a token can reach. */
@@ -115,7 +134,7 @@ export class MaskMaker {
 
   /**
    * The mask of a state within loops that are bound, made from that of the same state with loops that are not: one walk serves all counts, and only
-   * tokens so long that they may reach a bound are looked at. undefined: no bound is near.
+   * tokens so long that they may reach a bound are looked at. undefined: no bound is near, or tokens are few.
    */
   private recounted(state: State): LocalMask | undefined {
     let left = Number.POSITIVE_INFINITY
@@ -129,7 +148,8 @@ export class MaskMaker {
     }
     if (left >= this.vocabulary.longest && !isShort) return undefined
     this.uncounted ??= new MaskMaker(uncountedStates(this.states), this.vocabulary, `${this.name}*`)
-    return this.recount(this.uncounted.localWithoutCounts(state), state, left, isShort)
+    const loose = this.uncounted.localWithoutCounts(state)
+    return 'bits' in loose.allowed ? this.recount(loose, state, left, isShort) : undefined
   }
 
   /** The mask of a state of the counting automaton in this one, whose loops have no bounds. */

@@ -70,7 +70,9 @@ export class CompiledGrammar {
     const first = this.states.at([{ node: start, frame: this.states.bottom }])
     const found = new Set([first])
     for (const state of found) {
-      if (this.masks.isWide(state)) this.masks.of(this.masks.viewOf(state))
+      if (this.masks.isWide(state)) {
+        for (const each of this.masks.nearBounds(state)) this.masks.of(this.masks.viewOf(each))
+      }
       for (const byte of this.states.automaton.byteOf) {
         const next = found.size < EARLY_STATES ? this.states.step(state, byte) : null
         if (next) found.add(next)

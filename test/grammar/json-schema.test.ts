@@ -20,7 +20,7 @@ function sample(grammar: CompiledGrammar, random: Random, length = 15): { text: 
   return { text, value: JSON.parse(text) }
 }
 
-const SCHEMAS = Array.from({ length: 80 }, (_, seed) => {
+const SCHEMAS = Array.from({ length: 60 }, (_, seed) => {
   const schema = randomSchema(new Random(seed), 3)
   return typeof schema === 'boolean' ? {} : { ...schema, $defs: DEFINITIONS }
 })
@@ -31,7 +31,7 @@ describe('random schemas', () => {
       const random = new Random(seed)
       const grammar = compiled(schema)
       const validate = ajv.compile(schema)
-      for (let i = 0; i < 4; i++) {
+      for (let i = 0; i < 3; i++) {
         const { text, value } = sample(grammar, random)
         expect(validate(value), `${text} of ${JSON.stringify(schema)}`).toBe(true)
         expect(model.allows(grammar, text)).toBe(true)
@@ -52,7 +52,7 @@ describe('random schemas', () => {
         expect(model.allows(grammar, text), `${text} of ${JSON.stringify(schema)}`).toBe(false)
       }
     }
-    expect(refused).toBeGreaterThan(100)
+    expect(refused).toBeGreaterThan(60)
   })
 
   it('have masks that are what accept allows', () => {
