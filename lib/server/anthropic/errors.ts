@@ -39,7 +39,7 @@ export function errorBody(error: Pick<M2Error, 'code' | 'message'>, status: numb
 }
 
 function inFieldNames(message: string): string {
-  return message.replace(/^\w+(?=:)/, (name) => (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : name))
+  return message.replace(/^\w+(?=[:.])/, (name) => (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : name))
 }
 
 function tooLong(message: string): string {
