@@ -61,7 +61,7 @@ function compile(grammar: Grammar): Automaton {
   return { nodes, start, starts: [start, ...builder.starts], ...byteClasses(nodes) }
 }
 
-export function admitsNothing(where: string): M2Error {
+function admitsNothing(where: string): M2Error {
   return new M2Error(
     'BAD_INPUT',
     `${where}: expected something that can be written in full, found nothing or recursion without end`,

@@ -1,39 +1,44 @@
 import type { Allowed, Vocabulary } from './vocabulary'
 
-/** Ids of tokens, with those that have the same bytes. */
+/** Ids of tokens, with those that have the same bytes: a list while they are few, then bits. */
 export class IdSet {
-  private readonly bits: Int32Array
+  private readonly list: number[] = []
+  private bits: Int32Array | undefined
 
-  constructor(private readonly vocabulary: Vocabulary) {
-    this.bits = new Int32Array(vocabulary.words)
-  }
+  constructor(private readonly vocabulary: Vocabulary) {}
 
   add(first: number): void {
-    for (let id = first; id !== -1; id = this.vocabulary.twin[id]!) this.bits[id >> 5]! |= 1 << (id & 31)
+    for (let id = first; id !== -1; id = this.vocabulary.twin[id]!) {
+      if (this.bits) this.bits[id >> 5]! |= 1 << (id & 31)
+      else if (this.list.push(id) === this.vocabulary.words) this.asBits()
+    }
   }
 
   addAll(allowed: Allowed): void {
-    if ('ids' in allowed) for (const id of allowed.ids) this.bits[id >> 5]! |= 1 << (id & 31)
-    else for (let word = 0; word < this.bits.length; word++) this.bits[word]! |= allowed.bits[word]!
+    const bits = this.asBits()
+    if ('ids' in allowed) for (const id of allowed.ids) bits[id >> 5]! |= 1 << (id & 31)
+    else for (let word = 0; word < bits.length; word++) bits[word]! |= allowed.bits[word]!
   }
 
   /** Takes out the tokens at nodes `from` to `to` of the trie. */
   removeNodes(from: number, to: number): void {
     const { token, twin } = this.vocabulary
+    const bits = this.asBits()
     for (let node = from; node < to; node++) {
-      for (let id = token[node]!; id !== -1; id = twin[id]!) this.bits[id >> 5]! &= ~(1 << (id & 31))
+      for (let id = token[node]!; id !== -1; id = twin[id]!) bits[id >> 5]! &= ~(1 << (id & 31))
     }
   }
 
-  /** As bits, or as a list where that is smaller. */
   taken(): Allowed {
-    const ids: number[] = []
-    for (let word = 0; word < this.bits.length; word++) {
-      for (let rest = this.bits[word]!; rest !== 0; rest &= rest - 1)
-        ids.push(word * 32 + 31 - Math.clz32(rest & -rest))
-      if (ids.length >= this.bits.length) return { bits: this.bits }
+    return this.bits ? { bits: this.bits } : { ids: Int32Array.from(this.list) }
+  }
+
+  private asBits(): Int32Array {
+    if (!this.bits) {
+      this.bits = new Int32Array(this.vocabulary.words)
+      for (const id of this.list) this.bits[id >> 5]! |= 1 << (id & 31)
     }
-    return { ids: Int32Array.from(ids) }
+    return this.bits
   }
 }
 

@@ -41,7 +41,7 @@ export function stringExcept(texts: readonly string[]): Grammar {
 }
 
 /** A code point of `set` in the spelling of `JSON.stringify`. */
-export function writtenInString(set: CodePoints): Grammar {
+function writtenInString(set: CodePoints): Grammar {
   const escapes: string[] = []
   for (const [first, last] of intersection(set, ESCAPED)) {
     for (let point = first; point <= last; point++)

@@ -19,7 +19,7 @@ interface Progress {
 }
 
 /** All texts in which no parameter ends. */
-export const OPEN_TEXTS: TextGraph = openTexts()
+const OPEN_TEXTS: TextGraph = openTexts()
 
 function openTexts(): TextGraph {
   const letters = union([...of(PARAMETER_END + FOLLOWING.join(''))])
