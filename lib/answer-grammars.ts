@@ -11,7 +11,7 @@ import {
   sequence,
   token,
   toolCalls,
-  Vocabulary,
+  type Vocabulary,
 } from './grammar'
 import type { ChatOptions } from './options'
 import { CALLS, CALLS_END } from './text/markup'
@@ -24,15 +24,14 @@ export type AnswerForm = Pick<ChatOptions, 'responseFormat' | 'tools' | 'toolCho
 /** Compiled grammars that stay at hand: a client asks with the same one again and again. */
 const MOST_KEPT = 64
 
-/** The grammars of one model's answers. The first use makes a trie of its tokens. */
+/** The grammars of one model's answers. */
 export class AnswerGrammars {
-  private vocabulary: Vocabulary | undefined
   /** The least recently used first. */
   private readonly kept = new Map<string, CompiledGrammar>()
 
   constructor(
     private readonly tokenizer: Tokenizer,
-    private readonly vocabSize: number,
+    private readonly vocabulary: Vocabulary,
     private readonly endIds: readonly number[],
   ) {}
 
@@ -56,8 +55,10 @@ export class AnswerGrammars {
   }
 
   private compile(grammar: Grammar): CompiledGrammar {
-    this.vocabulary ??= new Vocabulary(this.tokenizer, this.vocabSize)
-    return new CompiledGrammar(grammar, this.vocabulary, this.endIds)
+    const compiled = new CompiledGrammar(grammar, this.vocabulary, this.endIds)
+    // While the prompt is computed and the model thinks. What goes wrong there does so again where it matters.
+    compiled.prepare().catch(() => {})
+    return compiled
   }
 
   private answer({ responseFormat, toolChoice = 'auto', parallelToolCalls = true, tools }: AnswerForm): Grammar {

@@ -6,6 +6,7 @@ import { memoryOf } from './devices'
 import type { EngineSettings } from './engine-settings'
 import { M2Error } from './errors'
 import type { ModelFacts } from './generation-settings'
+import { Vocabulary } from './grammar'
 import { findModel } from './hub/find-model'
 import { findKvScales } from './kv-calibration'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
@@ -73,6 +74,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
   const device = await chooseDevice(settings.device)
   const weights = holdWeights(config, stored, device, settings.weightDtype)
   const fit = fitMemory(fitRequest(config, { ...(await memoryOf(device)), weights: weights.bytes }, settings))
+  const vocabulary = tokenizer && Vocabulary.make(tokenizer, config.vocabSize) // while the weights are read
   const core = await loadCore(device, settings, {
     geometry: config,
     weights: { ...table, held: weights.held },
@@ -81,6 +83,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
     maxSequences: rows,
     bannedIds: Int32Array.from(idsWithoutToken(tokenizer, config.vocabSize)),
   })
+  const grammars = tokenizer && new AnswerGrammars(tokenizer, (await vocabulary)!, eosTokenIds)
   let fingerprint: Promise<string> | undefined
   const modelFingerprint = () => {
     fingerprint ??= fingerprintModel(config, table)
@@ -96,7 +99,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
     core,
     tokenizer,
     template,
-    grammars: tokenizer && new AnswerGrammars(tokenizer, config.vocabSize, eosTokenIds),
+    grammars,
     info: {
       directory,
       config,

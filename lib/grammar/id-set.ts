@@ -8,7 +8,7 @@ export class IdSet {
   constructor(private readonly vocabulary: Vocabulary) {}
 
   add(first: number): void {
-    for (let id = first; id !== -1; id = this.vocabulary.twin[id]!) {
+    for (let id = first; id !== -1; id = this.vocabulary.trie.twin[id]!) {
       if (this.bits) this.bits[id >> 5]! |= 1 << (id & 31)
       else if (this.list.push(id) === this.vocabulary.words) this.asBits()
     }
@@ -22,7 +22,7 @@ export class IdSet {
 
   /** Takes out the tokens at nodes `from` to `to` of the trie. */
   removeNodes(from: number, to: number): void {
-    const { token, twin } = this.vocabulary
+    const { token, twin } = this.vocabulary.trie
     const bits = this.asBits()
     for (let node = from; node < to; node++) {
       for (let id = token[node]!; id !== -1; id = twin[id]!) bits[id >> 5]! &= ~(1 << (id & 31))

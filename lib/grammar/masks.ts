@@ -88,7 +88,7 @@ export class MaskMaker {
 
   private viewOfCount(loop: number, count: number): number {
     const { min, max } = this.states.nodes[loop] as { min: number; max: number }
-    const reach = this.vocabulary.longest
+    const reach = this.vocabulary.trie.longest
     if (count + reach < min) return 0
     return count >= min && count + reach < max ? min : count
   }
@@ -115,7 +115,10 @@ export class MaskMaker {
   }
 
   local(state: State): LocalMask {
-    const { locals, longest } = this.vocabulary
+    const {
+      locals,
+      trie: { longest },
+    } = this.vocabulary
     const { text, countsOnlyHere } = signatureOf(this.states, state, longest)
     const key = text ?? `${this.name}:${state.places.map(placeName).join()}`
     const known = locals.get(key)
@@ -128,7 +131,7 @@ export class MaskMaker {
   private walkAll(start: State): LocalMask {
     const ids = new IdSet(this.vocabulary)
     const leaves: number[] = []
-    this.walk(0, this.vocabulary.byte.length, 0, start, ids, leaves)
+    this.walk(0, this.vocabulary.trie.byte.length, 0, start, ids, leaves)
     return { allowed: ids.taken(), leaves: Int32Array.from(leaves) }
   }
 
@@ -146,7 +149,7 @@ export class MaskMaker {
         isShort ||= at.count < min
       }
     }
-    if (left >= this.vocabulary.longest && !isShort) return undefined
+    if (left >= this.vocabulary.trie.longest && !isShort) return undefined
     this.uncounted ??= new MaskMaker(uncountedStates(this.states), this.vocabulary, `${this.name}*`)
     const loose = this.uncounted.localWithoutCounts(state)
     return 'bits' in loose.allowed ? this.recount(loose, state, left, isShort) : undefined
@@ -161,7 +164,7 @@ export class MaskMaker {
 
   /** Tokens of at most `left` bytes reach no upper bound; those that end the rule may come too soon if `isShort`. */
   private recount(loose: LocalMask, start: State, left: number, isShort: boolean): LocalMask {
-    const { byte, depth, end, deepest } = this.vocabulary
+    const { byte, depth, end, deepest } = this.vocabulary.trie
     const ids = new IdSet(this.vocabulary)
     const leaves: number[] = []
     const path: State[] = [start]
@@ -188,13 +191,13 @@ export class MaskMaker {
   }
 
   private walkBelow(node: number, start: State, ids: IdSet): void {
-    const { end, depth } = this.vocabulary
+    const { end, depth } = this.vocabulary.trie
     this.walk(node + 1, end[node]!, depth[node]!, start, ids, undefined)
   }
 
   /** The nodes `from` to `to` of the trie, which lie below one at `depth` (the root: 0) where `start` is the state. */
   private walk(from: number, to: number, depth: number, start: State, ids: IdSet, leaves: number[] | undefined): void {
-    const { byte, depth: depths, end, token } = this.vocabulary
+    const { byte, depth: depths, end, token } = this.vocabulary.trie
     const { classOf } = this.states.automaton
     const path: State[] = [start] // by depth below the first
     let at = from

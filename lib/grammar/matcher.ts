@@ -3,12 +3,13 @@ import type { Grammar } from './grammar'
 import { sizeOf } from './id-set'
 import { Lru } from './lru'
 import { MaskMaker } from './masks'
+import { inPieces } from './pieces'
 import { type State, States } from './states'
 import type { Allowed, Vocabulary } from './vocabulary'
 
 /** Bytes of masks that a grammar keeps, beside those of its rules. */
 const MASK_BYTES = 8 << 20
-/** States of each rule that are looked at when a grammar is compiled. */
+/** States of each rule that are looked at beforehand. */
 const EARLY_STATES = 16
 
 let grammars = 0
@@ -17,7 +18,7 @@ let grammars = 0
  * A grammar made ready for one vocabulary. It keeps the masks that were needed, so answers with the same grammar should share it; all that it keeps
  * is bounded.
  * @example
- * const grammar = new CompiledGrammar(jsonObject(), new Vocabulary(tokenizer), [endId])
+ * const grammar = new CompiledGrammar(jsonObject(), Vocabulary.of(tokenizer), [endId])
  * const matcher = grammar.start()
  * matcher.accept(tokenizer.encode('{')[0]) // true
  */
@@ -39,7 +40,6 @@ export class CompiledGrammar {
   ) {
     this.states = new States(automatonOf(grammar))
     this.masks = new MaskMaker(this.states, vocabulary, this.name)
-    for (const start of this.states.automaton.starts) this.prepare(start)
   }
 
   start(): Matcher {
@@ -65,19 +65,31 @@ export class CompiledGrammar {
     this.kept.clear()
   }
 
-  /** Makes the masks of a rule that take long, those with many tokens, before a token waits for them. */
-  private prepare(start: number): void {
-    const first = this.states.at([{ node: start, frame: this.states.bottom }])
-    const found = new Set([first])
-    for (const state of found) {
-      if (this.masks.isWide(state)) {
-        for (const each of this.masks.nearBounds(state)) this.masks.of(this.masks.viewOf(each))
-      }
-      for (const byte of this.states.automaton.byteOf) {
-        const next = found.size < EARLY_STATES ? this.states.step(state, byte) : null
-        if (next) found.add(next)
+  /**
+   * Makes the masks that take long, those with many tokens, before a token waits for them. The event loop goes on meanwhile; what is needed before it is
+   * there is made at once.
+   */
+  async prepare(): Promise<void> {
+    const { states, masks } = this // these, should `tidy` begin anew
+    for (const start of states.automaton.starts) await inPieces(wideMasks(start, states, masks))
+  }
+}
+
+function* wideMasks(start: number, states: States, masks: MaskMaker): Generator<void> {
+  const first = states.at([{ node: start, frame: states.bottom }])
+  const found = new Set([first])
+  for (const state of found) {
+    if (masks.isWide(state)) {
+      for (const each of masks.nearBounds(state)) {
+        masks.of(masks.viewOf(each))
+        yield
       }
     }
+    for (const byte of states.automaton.byteOf) {
+      const next = found.size < EARLY_STATES ? states.step(state, byte) : null
+      if (next) found.add(next)
+    }
+    yield
   }
 }
 

@@ -1,5 +1,6 @@
 import { AnswerGrammars } from '../../lib/answer-grammars'
 import { Engine } from '../../lib/engine'
+import { Vocabulary } from '../../lib/grammar'
 import type { LoadedModel } from '../../lib/loaded-model'
 import type { ChatTemplate } from '../../lib/text/template'
 import type { Tokenizer } from '../../lib/text/tokenizer'
@@ -29,7 +30,7 @@ export function fakeEngine(options: FakeEngineOptions = {}) {
     core: model,
     tokenizer,
     template,
-    grammars: tokenizer && new AnswerGrammars(tokenizer, vocabSize, eosTokenIds),
+    grammars: tokenizer && new AnswerGrammars(tokenizer, Vocabulary.of(tokenizer, vocabSize), eosTokenIds),
     info: { directory: 'nowhere' } as LoadedModel['info'],
     facts: { vocabSize, context, rows, eosTokenIds, generation, hasTokenizer: tokenizer !== null },
     pageFormat: async () => {

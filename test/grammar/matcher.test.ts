@@ -78,19 +78,20 @@ describe('states and masks', () => {
     expect(pairs.map(([one, other]) => after(one!) === after(other!))).toEqual([true, true, false])
   })
 
-  it('of strings are shared by grammars', () => {
-    const vocabulary = new Vocabulary(model.tokenizer)
-    const start = (schema: object) =>
-      new CompiledGrammar(jsonSchema(schema, 'schema'), vocabulary, [model.endId]).start()
+  it('of strings are made beforehand, and shared by grammars', async () => {
+    const vocabulary = Vocabulary.of(model.tokenizer)
+    const compile = (schema: object) => new CompiledGrammar(jsonSchema(schema, 'schema'), vocabulary, [model.endId])
     const bound = { type: 'string', minLength: 2, maxLength: 500 }
-    start({ type: 'array', items: { anyOf: [{ type: 'string' }, bound] } })
+    await compile({ type: 'array', items: { anyOf: [{ type: 'string' }, bound] } }).prepare()
     const held = vocabulary.locals.bytes
     for (const text of ['{"a":"x', '{"a":"x","b":"abc']) {
-      const matcher = start({ type: 'object', properties: { a: { type: 'string' }, b: { ...bound, maxLength: 700 } } })
+      const properties = { a: { type: 'string' }, b: { ...bound, maxLength: 700 } }
+      const matcher = compile({ type: 'object', properties }).start()
       for (const id of spell(text)) matcher.accept(id)
       expect(idsOf(matcher.mask()).length).toBeGreaterThan(1000)
       expectMaskIsExact(matcher, model.vocabulary.size)
     }
+    expect(held).toBeGreaterThan(0)
     expect(vocabulary.locals.bytes).toBe(held)
   })
 

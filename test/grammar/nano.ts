@@ -7,7 +7,7 @@ export type Nano = Awaited<ReturnType<typeof nano>>
 /** The embedded model's tokenizer, as grammars see it. */
 export async function nano() {
   const tokenizer = await Tokenizer.load(path.join(__dirname, '..', '..', 'models', 'nano'))
-  const vocabulary = new Vocabulary(tokenizer)
+  const vocabulary = Vocabulary.of(tokenizer)
   const byteIds = Array.from({ length: 256 }, (_, byte) => {
     const ids = Array.from({ length: vocabulary.size }, (_, id) => id)
     return ids.find((id) => vocabulary.bytesOf(id).length === 1 && vocabulary.bytesOf(id)[0] === byte)!
