@@ -123,6 +123,16 @@ describe('requests', () => {
     expect(messages[2]).toMatchObject({ content: 'a', tool_calls: [{ id: 'call_1' }, { id: 'call_2' }] })
   })
 
+  it('may have thinking that another model has sealed, which is left out', () => {
+    const content = [
+      { type: 'redacted_thinking', data: 'x' },
+      { type: 'text', text: 'a' },
+    ]
+    expect(messagesOf([HI, { role: 'assistant', content }, HI])).toEqual(
+      messagesOf([HI, { role: 'assistant', content: 'a' }, HI]),
+    )
+  })
+
   it('may bring the system text first among the messages; later it is an aside', () => {
     const system = { role: 'system', content: [{ type: 'text', text: 'two' }] }
     expect(messagesOf([system, HI], { system: 'one' })[0]).toEqual({ role: 'system', content: 'one\n\ntwo' })
@@ -191,8 +201,8 @@ describe('requests', () => {
       'messages.0.content.0.tool_use_id: expected the id of a tool_use in the assistant message before, found "a"',
     ],
     [
-      model({ type: 'redacted_thinking', data: 'x' }),
-      'messages.1.content.0.type: expected "text", "thinking" or "tool_use" (this model reads nothing else), found "redacted_thinking"',
+      model({ type: 'image', source: {} }),
+      'messages.1.content.0.type: expected "text", "thinking" or "tool_use" (this model reads nothing else), found "image"',
     ],
     [
       model({ type: 'tool_use', id: 'a', name: 'b', input: '{}' }),

@@ -73,6 +73,8 @@ function readAnswer(blocks: readonly Fields[], turns: TurnList): void {
       case 'thinking': // with any signature: ours say nothing
         turns.addThinking(block.text('thinking'))
         break
+      case 'redacted_thinking': // another model's, which nobody here can read
+        break
       case 'tool_use': {
         const input = block.object('input') ?? {}
         checkJson(input, block.where('input'))
