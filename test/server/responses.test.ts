@@ -41,6 +41,8 @@ const messagesOf = (input: unknown, more: JsonObject = {}) => asked(responsesFac
 const optionsOf = (more: JsonObject) => asked(responsesFace, { input: 'Hi', ...more }).options
 const refusalOf = (more: JsonObject) => refusal(responsesFace, { input: 'Hi', ...more })
 
+const nested = (levels: number) => JSON.parse(`${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`) as JsonObject
+
 describe('requests', () => {
   it('become messages and options', () => {
     expect(asked(responsesFace, RICH)).toEqual({
@@ -203,6 +205,10 @@ describe('requests', () => {
     ],
     [{ text: { format: { type: 'json_schema' } } }, 'text.format.schema: expected a JSON schema object, found nothing'],
     [{ metadata: 'x' }, 'metadata: expected an object, found "x"'],
+    [{ metadata: nested(300) }, 'metadata: expected at most 200 levels of nesting, found more'],
+    [{ reasoning: nested(300) }, 'reasoning: expected at most 200 levels of nesting, found more'],
+    [{ text: nested(300) }, 'text: expected at most 200 levels of nesting, found more'],
+    [{ tools: [{ ...TOOL, more: nested(300) }] }, 'tools: expected at most 200 levels of nesting, found more'],
   ])('are refused by name: %j', (more, message) => {
     expect(refusalOf(more)).toBe(message)
   })

@@ -94,6 +94,7 @@ function readFormat(fields: Fields): ChatOptions['responseFormat'] {
 }
 
 function echoOf(fields: Fields): JsonObject {
+  for (const name of ['metadata', 'reasoning', 'text', 'tools']) checkJson(fields.value(name) ?? null, name)
   return {
     background: false,
     instructions: fields.value('instructions') ?? null,
