@@ -4,6 +4,7 @@ import { M2Error } from '../../lib/errors'
 import type { Chunk, Result } from '../../lib/generation'
 import type { ServerEvent } from '../../lib/server/face'
 import { responsesFace } from '../../lib/server/openai/responses'
+import { readRequest } from '../../lib/server/openai/responses-request'
 import type { JsonObject } from '../../lib/text/input'
 import { checkMessages } from '../../lib/text/messages'
 import { Random } from '../text/random'
@@ -147,6 +148,14 @@ describe('requests', () => {
   })
 
   const after = (item: unknown) => ({ input: [{ role: 'user', content: 'Hi' }, item] })
+  it('may declare what agents declare wherever they are, beside functions, which is left out', () => {
+    const others = ['custom', 'image_generation', 'local_shell', 'namespace', 'tool_search', 'web_search']
+    const tools = [...others.map((type) => ({ type, name: 'other' })), TOOL]
+    const { echo, options } = readRequest({ input: 'Hi', tools })
+    expect(options.tools).toMatchObject([{ name: 'look_up' }])
+    expect(echo.tools).toEqual([TOOL])
+  })
+
   it.each<[JsonObject, string]>([
     [{ input: undefined }, 'input: expected a string, or an array with a message, found nothing'],
     [{ input: [] }, 'input: expected a string, or an array with a message, found an empty array'],
@@ -192,6 +201,8 @@ describe('requests', () => {
       { tools: [{ type: 'web_search' }] },
       'tools.0.type: expected "function" (no other tools run here), found "web_search"',
     ],
+    [{ tools: [TOOL, { type: 'mcp' }] }, 'tools.1.type: expected "function" (no other tools run here), found "mcp"'],
+    [{ tools: [TOOL, {}] }, 'tools.1.type: expected "function" (no other tools run here), found nothing'],
     [{ tool_choice: 'required' }, 'tool_choice: expected tools to choose from, found none'],
     [{ tool_choice: 'any' }, 'tool_choice: expected "auto" or "none" or "required", found "any"'],
     [{ tool_choice: { type: 'allowed_tools' } }, 'tool_choice.type: expected "function", found "allowed_tools"'],
