@@ -37,6 +37,6 @@ export function changed(random: Random, root: Json): Json {
     if (kind === 0 && place.length > 0) return undefined as unknown as Json
     if (kind === 1 && typeof value === 'number') return value + [1, -1, 0.5, value, 32, 128][random.integer(6)]!
     if (kind === 2 && typeof value === 'string') return value.slice(0, random.integer(value.length + 1))
-    return ODD[random.integer(ODD.length)]!
+    return structuredClone(ODD[random.integer(ODD.length)]!) // the next change may be within it
   })
 }

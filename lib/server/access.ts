@@ -3,6 +3,9 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { HttpError } from './failure'
 
+/** OpenAI's clients look for it in the first, Anthropic's in the second. */
+export const REQUEST_ID_HEADERS = ['x-request-id', 'request-id']
+
 /** @throws {HttpError} 401 */
 export function checkKey({ headers }: IncomingMessage, key: string | undefined): void {
   if (key === undefined) return
@@ -31,7 +34,7 @@ export function requestId({ headers }: IncomingMessage, otherwise: string): stri
 export function allowOrigin(req: IncomingMessage, res: ServerResponse, origin: string | undefined): boolean {
   if (origin === undefined) return false
   res.setHeader('access-control-allow-origin', origin)
-  res.setHeader('access-control-expose-headers', 'x-request-id, retry-after')
+  res.setHeader('access-control-expose-headers', [...REQUEST_ID_HEADERS, 'retry-after'].join(', '))
   if (origin !== '*') res.setHeader('vary', 'origin')
   if (req.method !== 'OPTIONS' || req.headers['access-control-request-method'] === undefined) return false
   res.setHeader('access-control-allow-methods', 'GET, POST')

@@ -18,6 +18,11 @@ export class Fields {
     private readonly path = '',
   ) {}
 
+  /** The object itself. */
+  get all(): JsonObject {
+    return this.source
+  }
+
   /** The value as it is, undefined where it is null. */
   value(name: string): unknown {
     return this.source[name] ?? undefined

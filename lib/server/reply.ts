@@ -15,7 +15,7 @@ export class Reply {
   ) {
     res.on('error', () => {}) // of a connection that is gone, which its closing says as well
     res.on('finish', () => {
-      if (!req.complete) setTimeout(() => req.socket.destroy(), LINGER).unref()
+      if (!req.complete) setTimeout(() => req.complete || req.socket.destroy(), LINGER).unref()
     })
   }
 

@@ -8,7 +8,7 @@ import { HttpError } from './failure'
  */
 export async function readJson(req: IncomingMessage, res: ServerResponse, mostBytes: number): Promise<JsonObject> {
   const encoding = req.headers['content-encoding'] ?? 'identity'
-  if (encoding !== 'identity') {
+  if (encoding.toLowerCase() !== 'identity') {
     throw new HttpError(415, `content-encoding: expected identity, found ${JSON.stringify(encoding)}`)
   }
   if (Number(req.headers['content-length'] ?? 0) > mostBytes) throw tooLarge(mostBytes)

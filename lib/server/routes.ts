@@ -31,6 +31,11 @@ const ROUTES: Record<string, Route> = {
 
 const MODEL = '/v1/models/'
 
+/** The path of a request's target: proxies may put scheme and host before it. */
+export function pathOf(target: string): string {
+  return target.replace(/^https?:\/\/[^/?#]*/i, '').replace(/[?#].*$/, '')
+}
+
 /** The name of the route that a path belongs to; "other" where there is none. */
 export function routeName(path: string): string {
   if (Object.hasOwn(ROUTES, path) && !path.includes('{')) return path
@@ -38,11 +43,24 @@ export function routeName(path: string): string {
 }
 
 /** @throws {HttpError} 404, 405 */
-export function findRoute(name: string, method: string): Route {
-  const route = ROUTES[name]
-  if (!route) throw new HttpError(404, `path: expected one of ${Object.keys(ROUTES).join(', ')}, found another`)
+export function findRoute(path: string, method: string): Route {
+  const route = ROUTES[routeName(path)]
+  if (!route) throw notFound(path)
   if (method === route.method || (method === 'HEAD' && route.method === 'GET')) return route
   throw new HttpError(405, `method: expected ${route.method}, found ${method}`, { allow: route.method })
+}
+
+function notFound(path: string): HttpError {
+  const meant = meantBy(path)
+  const expected = meant ? `${meant} (is the base URL right?)` : `one of ${Object.keys(ROUTES).join(', ')}`
+  return new HttpError(404, `path: expected ${expected}, found ${JSON.stringify(path.slice(0, 100))}`)
+}
+
+/** The route that a client means whose base URL has no /v1, or has it twice, or more than belongs there. */
+function meantBy(path: string): string | undefined {
+  const bare = path.replace(/\/$/, '')
+  const names = Object.keys(ROUTES).filter((name) => bare.endsWith(name.replace(/^\/v1/, '')))
+  return names.sort((a, b) => b.length - a.length)[0]
 }
 
 /** The name in a path of a model: it may have slashes, escaped or not. */
@@ -54,10 +72,10 @@ export function modelOf(path: string): string {
   }
 }
 
-/** In whose shape errors at a path are: below a route that of the route. */
+/** In whose shape errors at a path are: below a route that of the route, elsewhere that of the one that is meant. */
 export function shapeAt(path: string): Pick<Face, 'errorBody'> {
   const names = Object.keys(ROUTES).filter((name) => path === name || path.startsWith(`${name}/`))
-  const route = ROUTES[names.sort((a, b) => b.length - a.length)[0] ?? '']
+  const route = ROUTES[names.sort((a, b) => b.length - a.length)[0] ?? meantBy(path) ?? '']
   if (route && 'face' in route) return route.face
   return route && 'shape' in route ? route.shape : completions
 }

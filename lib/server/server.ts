@@ -3,17 +3,17 @@ import { type IncomingMessage, Server, type ServerResponse } from 'node:http'
 import path from 'node:path'
 import type { Engine } from '../engine'
 import type { JsonObject } from '../text/input'
-import { allowOrigin, checkKey, requestId } from './access'
+import { allowOrigin, checkKey, REQUEST_ID_HEADERS, requestId } from './access'
 import { Connections } from './connections'
 import type { RequestContext } from './face'
 import { failureOf, HttpError } from './failure'
 import { answer, type Outcome } from './generate'
 import { Metrics } from './metrics'
 import { modelObject } from './openai/models'
-import { checkServerOptions, type ServerOptions, type ServerSettings } from './options'
+import { checkServerOptions, type RequestLog, type ServerOptions, type ServerSettings } from './options'
 import { Reply } from './reply'
 import { readJson } from './request-body'
-import { findRoute, modelOf, type Route, routeName, shapeAt } from './routes'
+import { findRoute, modelOf, pathOf, type Route, routeName, shapeAt } from './routes'
 
 // A user without @types/node must be able to compile against this package; there it is any.
 // biome-ignore lint/suspicious/noTsIgnore: there is an error only there
@@ -32,9 +32,6 @@ export function createServer(engine: Engine | Promise<Engine>, options: ServerOp
   return new ApiServer(engine, checkServerOptions(options))
 }
 
-/** OpenAI's clients look for it in the first, Anthropic's in the second. */
-const REQUEST_ID_HEADERS = ['x-request-id', 'request-id']
-
 /** Milliseconds for a request's head, and for all of it. */
 const TIMEOUTS = { headersTimeout: 20_000, requestTimeout: 300_000, connectionsCheckingInterval: 1000 }
 /** Longer than clients and proxies keep theirs, so that it is not closed under a request that is on its way. */
@@ -45,7 +42,8 @@ class ApiServer extends Server {
   private readonly metrics = new Metrics(() => this.engine)
   private readonly createdAt = Math.floor(Date.now() / 1000)
   private engine: Engine | undefined
-  private loadError: unknown
+  /** Why there is none, where it could not be loaded. */
+  private loadFailure: string | undefined
 
   constructor(
     engine: Engine | Promise<Engine>,
@@ -57,7 +55,7 @@ class ApiServer extends Server {
         this.engine = loaded
       },
       (error) => {
-        this.loadError = error
+        this.loadFailure = failureOf(error).error.message
       },
     )
     const listener = (req: IncomingMessage, res: ServerResponse) => void this.serve(req, res)
@@ -74,7 +72,7 @@ class ApiServer extends Server {
   /** Never rejects. */
   private async serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const startedAt = performance.now()
-    const [url = ''] = (req.url ?? '').split('?')
+    const url = pathOf(req.url ?? '')
     const id = randomUUID().replaceAll('-', '')
     const request = { id, path: url, route: routeName(url), method: req.method ?? '' }
     const requestName = requestId(req, id)
@@ -86,7 +84,15 @@ class ApiServer extends Server {
     const ms = performance.now() - startedAt
     const status = reply.signal.aborted ? 499 : res.statusCode
     this.metrics.observe(request.route, status, ms, result)
-    this.log({ id: requestName, method: request.method, route: request.route, status, ms, ...tokensOf(result), error })
+    void this.log({
+      id: requestName,
+      method: request.method,
+      route: request.route,
+      status,
+      ms,
+      ...tokensOf(result),
+      error,
+    })
   }
 
   private async respond(request: Request, reply: Reply): Promise<Outcome> {
@@ -94,7 +100,7 @@ class ApiServer extends Server {
     try {
       if (allowOrigin(reply.req, reply.res, cors)) return {}
       if (request.route !== '/health') checkKey(reply.req, apiKey)
-      const route = findRoute(request.route, request.method)
+      const route = findRoute(request.path, request.method)
       return (await this.take(route, request, reply)) ?? {}
     } catch (error) {
       const failure = failureOf(error)
@@ -136,8 +142,8 @@ class ApiServer extends Server {
   /** The HTTP status, and what is said beside it. */
   private health(): [number, { status: string; error?: string }] {
     if (!this.listening) return [503, { status: 'draining' }]
-    const failure = this.loadError ?? this.engine?.refusal
-    if (failure !== undefined) return [503, { status: 'failed', error: failureOf(failure).error.message }]
+    const failure = this.loadFailure ?? this.engine?.refusal?.message
+    if (failure !== undefined) return [503, { status: 'failed', error: failure }]
     return this.engine ? [200, { status: 'ok' }] : [503, { status: 'loading' }]
   }
 
@@ -145,6 +151,7 @@ class ApiServer extends Server {
   private readyEngine(): Engine {
     if (!this.listening) throw new HttpError(503, 'the server is shutting down', { 'retry-after': '5' })
     if (this.engine) return this.engine
+    if (this.loadFailure !== undefined) throw new HttpError(503, `the model could not be loaded: ${this.loadFailure}`)
     throw new HttpError(503, 'the model is not loaded yet', { 'retry-after': '5' })
   }
 
@@ -161,10 +168,10 @@ class ApiServer extends Server {
     return this.settings.servedName ?? path.basename(engine.model.directory)
   }
 
-  /** A log that throws is the caller's bug, which must not end their server. */
-  private log(entry: Parameters<ServerSettings['onRequest']>[0]): void {
+  /** A log that throws or rejects is the caller's bug, which must not end their server. */
+  private async log(entry: RequestLog): Promise<void> {
     try {
-      this.settings.onRequest(entry)
+      await this.settings.onRequest(entry)
     } catch {}
   }
 }

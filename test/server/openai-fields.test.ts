@@ -110,6 +110,21 @@ describe('messages', () => {
     const [[messages]] = calls(chatCompletions, { messages: [system, user, tool, developer, null] }) as [[unknown]]
     expect(messages).toEqual([system, user, tool, { ...developer, role: 'user', aside: true }, null])
   })
+
+  it('of the system are paragraphs of one where several come first', () => {
+    const user = { role: 'user', content: 'u' }
+    const first = [
+      { role: 'system', content: 'a', current_date: 'today' },
+      { role: 'system', content: null },
+      { role: 'developer', content: [{ type: 'text', text: 'b' }] },
+    ]
+    const [[messages]] = calls(chatCompletions, { messages: [...first, user] }) as [[unknown]]
+    expect(messages).toEqual([{ role: 'system', content: 'a\n\nb', current_date: 'today' }, user])
+    const [[alone]] = calls(chatCompletions, { messages: first }) as [[unknown]]
+    expect(alone).toEqual([{ role: 'system', content: 'a\n\nb', current_date: 'today' }])
+    const unsound = { messages: [...first, { role: 'user', content: [{ type: 'image_url' }] }] }
+    expect(() => calls(chatCompletions, unsound)).toThrow('messages[3].content[0].type')
+  })
 })
 
 describe('errors of the engine', () => {

@@ -224,8 +224,11 @@ describe('completions', () => {
     expect(tokens!.join('')).toBe(text)
     expect(text_offset!.map((at, i) => text.slice(at, at + tokens![i]!.length))).toEqual(tokens)
     expect(top_logprobs!.map((top, i) => top[tokens![i]!])).toEqual(token_logprobs)
-    const chunks = await read(await client.completions.create({ ...asked, stream: true }))
-    expect(chunks.flatMap(({ choices }) => choices[0]!.logprobs?.text_offset ?? [])).toEqual(text_offset)
+    const stop = `${text}, and no more` // all of the text is held back until it cannot be that
+    for (const more of [{}, { stop }]) {
+      const chunks = await read(await client.completions.create({ ...asked, ...more, stream: true }))
+      expect(chunks.flatMap(({ choices }) => choices[0]!.logprobs?.text_offset ?? [])).toEqual(text_offset)
+    }
   })
 
   it('end all where one prompt is refused', async () => {

@@ -4,6 +4,7 @@ import { M2Error } from '../../lib/errors'
 import type { Chunk, Result } from '../../lib/generation'
 import type { ServerEvent } from '../../lib/server/face'
 import { responsesFace } from '../../lib/server/openai/responses'
+import { readRequest } from '../../lib/server/openai/responses-request'
 import type { JsonObject } from '../../lib/text/input'
 import { checkMessages } from '../../lib/text/messages'
 import { Random } from '../text/random'
@@ -40,6 +41,8 @@ const RICH = {
 const messagesOf = (input: unknown, more: JsonObject = {}) => asked(responsesFace, { input, ...more }).messages
 const optionsOf = (more: JsonObject) => asked(responsesFace, { input: 'Hi', ...more }).options
 const refusalOf = (more: JsonObject) => refusal(responsesFace, { input: 'Hi', ...more })
+
+const nested = (levels: number) => JSON.parse(`${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`) as JsonObject
 
 describe('requests', () => {
   it('become messages and options', () => {
@@ -145,6 +148,14 @@ describe('requests', () => {
   })
 
   const after = (item: unknown) => ({ input: [{ role: 'user', content: 'Hi' }, item] })
+  it('may declare what agents declare wherever they are, beside functions, which is left out', () => {
+    const others = ['custom', 'image_generation', 'local_shell', 'namespace', 'tool_search', 'web_search']
+    const tools = [...others.map((type) => ({ type, name: 'other' })), TOOL]
+    const { echo, options } = readRequest({ input: 'Hi', tools })
+    expect(options.tools).toMatchObject([{ name: 'look_up' }])
+    expect(echo.tools).toEqual([TOOL])
+  })
+
   it.each<[JsonObject, string]>([
     [{ input: undefined }, 'input: expected a string, or an array with a message, found nothing'],
     [{ input: [] }, 'input: expected a string, or an array with a message, found an empty array'],
@@ -190,6 +201,8 @@ describe('requests', () => {
       { tools: [{ type: 'web_search' }] },
       'tools.0.type: expected "function" (no other tools run here), found "web_search"',
     ],
+    [{ tools: [TOOL, { type: 'mcp' }] }, 'tools.1.type: expected "function" (no other tools run here), found "mcp"'],
+    [{ tools: [TOOL, {}] }, 'tools.1.type: expected "function" (no other tools run here), found nothing'],
     [{ tool_choice: 'required' }, 'tool_choice: expected tools to choose from, found none'],
     [{ tool_choice: 'any' }, 'tool_choice: expected "auto" or "none" or "required", found "any"'],
     [{ tool_choice: { type: 'allowed_tools' } }, 'tool_choice.type: expected "function", found "allowed_tools"'],
@@ -203,6 +216,10 @@ describe('requests', () => {
     ],
     [{ text: { format: { type: 'json_schema' } } }, 'text.format.schema: expected a JSON schema object, found nothing'],
     [{ metadata: 'x' }, 'metadata: expected an object, found "x"'],
+    [{ metadata: nested(300) }, 'metadata: expected at most 200 levels of nesting, found more'],
+    [{ reasoning: nested(300) }, 'reasoning: expected at most 200 levels of nesting, found more'],
+    [{ text: nested(300) }, 'text: expected at most 200 levels of nesting, found more'],
+    [{ tools: [{ ...TOOL, more: nested(300) }] }, 'tools: expected at most 200 levels of nesting, found more'],
   ])('are refused by name: %j', (more, message) => {
     expect(refusalOf(more)).toBe(message)
   })

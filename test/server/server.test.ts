@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Engine } from '../../lib/engine'
 import type { ServerOptions } from '../../lib/server/options'
+import { LINGER } from '../../lib/server/reply'
 import { createServer } from '../../lib/server/server'
 import { fakeEngine } from '../engine/fake-engine'
 import { serve, until } from './http'
@@ -85,6 +86,7 @@ describe('statuses', () => {
     const send = (body: Uint8Array, headers = {}) => fetch(url + CHAT, { method: 'POST', body, headers })
     expect((await send(Buffer.from([0x22, 0xff, 0x22]))).status).toBe(400)
     expect((await send(Buffer.from('{}'), { 'content-encoding': 'gzip' })).status).toBe(415)
+    expect((await send(Buffer.from('{}'), { 'content-encoding': 'Identity' })).status).toBe(200)
     expect((await post(CHAT, { messages: 'x'.repeat(100) })).status).toBe(413)
   })
 })
@@ -128,7 +130,7 @@ describe('an origin', () => {
     const refused = await post(CHAT, ASK)
     expect(refused.status).toBe(401)
     expect(refused.headers.get('access-control-allow-origin')).toBe('https://page')
-    expect(refused.headers.get('access-control-expose-headers')).toContain('x-request-id')
+    expect(refused.headers.get('access-control-expose-headers')).toBe('x-request-id, request-id, retry-after')
   })
 
   it('is not, by default', async () => {
@@ -171,8 +173,13 @@ describe('/health', () => {
   })
 
   it('says that loading or the device has failed', async () => {
-    const loading = Promise.reject(failed('OUT_OF_MEMORY'))
-    expect(await state((await started(loading)).get)).toEqual([503, 'failed'])
+    for (const reason of [failed('OUT_OF_MEMORY'), undefined]) {
+      const { get, post } = await started(Promise.reject(reason))
+      expect(await state(get)).toEqual([503, 'failed'])
+      const refused = await post(CHAT, ASK)
+      expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, null])
+      expect((await errorOf(refused)).message).toMatch(/^the model could not be loaded: /)
+    }
     const broken = scriptedEngine({}, failed('CLOSED', 'the engine is closed, after an error'))
     expect(await state((await started(broken)).get)).toEqual([503, 'failed'])
     const { engine } = fakeEngine()
@@ -315,11 +322,38 @@ describe('close', () => {
   })
 })
 
-it('a log that throws harms nobody', async () => {
-  const onRequest = () => {
-    throw new Error('disk full')
-  }
+it('a connection goes on after a body that nobody wanted', async () => {
+  let end = () => {}
+  const prefill = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const { server, port } = await started(scriptedEngine({ prefill }))
+  const socket = connect(port, '127.0.0.1').setEncoding('utf8')
+  onTestFinished(() => void socket.destroy())
+  let text = ''
+  socket.on('data', (piece) => {
+    text += piece
+  })
+  const send = (path: string, body: string) =>
+    socket.write(`POST ${path} HTTP/1.1\r\nhost: here\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+  send('/nothing', 'x'.repeat(300_000))
+  await until(() => text.includes('404 Not Found'))
+  send(CHAT, JSON.stringify(ASK))
+  await once(server, 'request')
+  setTimeout(end, LINGER + 100)
+  await Promise.race([until(() => text.includes('200 OK')), once(socket, 'close')])
+  expect(text).toContain('200 OK')
+})
+
+it.each([
+  ['throws', () => thrown()],
+  ['rejects', async () => thrown()],
+])('a log that %s harms nobody', async (_, onRequest) => {
   const { post } = await started(undefined, { onRequest })
   expect((await post(CHAT, ASK)).status).toBe(200)
   expect((await post(CHAT, ASK)).status).toBe(200)
 })
+
+function thrown(): never {
+  throw new Error('disk full')
+}

@@ -42,8 +42,10 @@ function inFieldNames(message: string): string {
   return message.replace(/^\w+(?=[:.])/, (name) => (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : name))
 }
 
+/** In Anthropic's words, which clients take the numbers from. */
 function tooLong(message: string): string {
-  return `prompt is too long: ${message.replace(/^\w+: /, '')}`
+  const [, most, found] = /at most (\d+) tokens.* found (\d+)/.exec(message) ?? []
+  return `prompt is too long: ${found ? `${found} tokens > ${most} maximum` : message.replace(/^\w+: /, '')}`
 }
 
 /** One in the middle of a stream, as if it had come before. */

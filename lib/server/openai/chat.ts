@@ -3,7 +3,7 @@ import { M2Error } from '../../errors'
 import type { Chunk, Result } from '../../generation'
 import type { ChatOptions } from '../../options'
 import type { JsonObject } from '../../text/input'
-import type { ChatMessage } from '../../text/messages'
+import { type ChatMessage, checkMessages, type TextPart } from '../../text/messages'
 import type { EventWriter, Exchange, Face, RequestContext, ServerEvent } from '../face'
 import { Fields } from '../fields'
 import { errorBody, errorEvent } from './errors'
@@ -36,14 +36,27 @@ function inChatsNames(message: string): string {
     .replace(/^responseFormat\.schema\b/, 'response_format.json_schema.schema')
 }
 
-/** The engine checks and names them. It takes a system message at the beginning alone; clients have them later too. */
+/** The engine checks and names them. It takes one system message, at the beginning; clients have several there, and later ones too. */
 function messagesOf(fields: Fields): ChatMessage[] {
   const messages = fields.value('messages')
   if (!Array.isArray(messages)) return messages as ChatMessage[]
-  return messages.map((message: ChatMessage | null, i) => {
-    const isLater = i > 0 && (message?.role === 'system' || message?.role === 'developer')
-    return isLater ? { ...message, role: 'user' as const, aside: true } : message
+  const taken = messages.map((message: ChatMessage | null, i) => {
+    return i > 0 && isSystem(message) ? { ...message, role: 'user' as const, aside: true } : message
   }) as ChatMessage[]
+  const count = messages.findIndex((message) => !isSystem(message))
+  const leading = count < 0 ? taken.length : count
+  if (leading < 2) return taken
+  checkMessages(taken) // while they have the places that errors name
+  const content = taken.slice(0, leading).map(textOf).filter(Boolean).join('\n\n')
+  return [{ ...taken[0]!, content }, ...taken.slice(leading)]
+}
+
+function isSystem(message: ChatMessage | null): boolean {
+  return message?.role === 'system' || message?.role === 'developer'
+}
+
+function textOf({ content }: ChatMessage): string {
+  return typeof content === 'string' ? content : (content ?? []).map((part) => (part as TextPart).text).join('')
 }
 
 /** What the client wants to be told. */

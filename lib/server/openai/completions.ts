@@ -98,7 +98,7 @@ function completion(result: Result, { id, created, model, tokenizer }: RequestCo
 }
 
 class ChunkWriter implements EventWriter {
-  /** Of each choice that has begun, characters so far. */
+  /** Of each choice that has begun, characters of its tokens so far. Their text may come later. */
   private readonly lengths = new Map<number, number>()
 
   constructor(
@@ -116,9 +116,10 @@ class ChunkWriter implements EventWriter {
     if (saysNothing(chunk) && !tellsTokens) return []
     const text = this.unechoed(index) + chunk.text
     const offset = this.lengths.get(index) ?? 0
-    this.lengths.set(index, offset + text.length)
+    const logprobs = found ? textLogprobs(found, this.context.tokenizer, offset) : null
+    this.lengths.set(index, offset + (logprobs?.tokens.join('').length ?? 0))
     const choice = {
-      logprobs: found ? textLogprobs(found, this.context.tokenizer, offset) : null,
+      logprobs,
       finish_reason: null,
       ...(this.asked.tokenIds && { token_ids: tokenIds }),
     }

@@ -19,7 +19,7 @@ export function chatLogprobs(logprobs: Logprobs, tokenizer: Tokenizer | null): J
 }
 
 /** completions @param offset where in the text of the choice the first token begins. */
-export function textLogprobs(logprobs: Logprobs, tokenizer: Tokenizer | null, offset: number): JsonObject {
+export function textLogprobs(logprobs: Logprobs, tokenizer: Tokenizer | null, offset: number) {
   const tokens = logprobs.map(({ id }) => tokenText(id, tokenizer))
   const text_offset: number[] = []
   let at = offset

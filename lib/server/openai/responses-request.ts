@@ -24,7 +24,8 @@ export function readRequest(body: JsonObject): ResponsesRequest {
   const fields = new Fields(body)
   refuseUnavailable(fields)
   const messages = readInput(fields)
-  const tools = fields.fieldsList('tools').map(readTool)
+  const given = toolsOf(fields)
+  const tools = given.map(readTool)
   const options: ChatOptions = {
     maxTokens: fields.integer('max_output_tokens', { least: 1 }),
     temperature: fields.number('temperature', { least: 0 }),
@@ -35,7 +36,7 @@ export function readRequest(body: JsonObject): ResponsesRequest {
     responseFormat: readFormat(fields),
   }
   const sealed = fields.list('include')?.includes('reasoning.encrypted_content') ?? false
-  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, echo: echoOf(fields) }
+  return { messages, options, stream: fields.boolean('stream') ?? false, sealed, echo: echoOf(fields, given) }
 }
 
 /** What needs a memory of earlier responses, or is not had here. */
@@ -55,8 +56,25 @@ function refuseUnavailable(fields: Fields): void {
   }
 }
 
+/** What coding agents declare in each request, whoever they talk to: they work without. */
+const DISPENSABLE: unknown[] = ['custom', 'image_generation', 'local_shell', 'namespace', 'tool_search', 'web_search']
+
+/** The functions. Beside them, and only there, what is dispensable is left out. */
+function toolsOf(fields: Fields): Fields[] {
+  const tools = fields.fieldsList('tools')
+  const functions = tools.filter(isFunction)
+  const refused = tools.find((tool) => {
+    return !isFunction(tool) && (functions.length === 0 || !DISPENSABLE.includes(tool.value('type')))
+  })
+  if (refused) throw refused.unexpected('type', '"function" (no other tools run here)')
+  return functions
+}
+
+function isFunction(tool: Fields): boolean {
+  return tool.value('type') === 'function'
+}
+
 function readTool(tool: Fields): FunctionDefinition {
-  if (tool.value('type') !== 'function') throw tool.unexpected('type', '"function" (no other tools run here)')
   const description = tool.string('description')
   const parameters = tool.object('parameters')
   checkJson(parameters ?? {}, tool.where('parameters'))
@@ -93,7 +111,8 @@ function readFormat(fields: Fields): ChatOptions['responseFormat'] {
   return { type, schema }
 }
 
-function echoOf(fields: Fields): JsonObject {
+function echoOf(fields: Fields, tools: readonly Fields[]): JsonObject {
+  for (const name of ['metadata', 'reasoning', 'text', 'tools']) checkJson(fields.value(name) ?? null, name)
   return {
     background: false,
     instructions: fields.value('instructions') ?? null,
@@ -106,7 +125,7 @@ function echoOf(fields: Fields): JsonObject {
     temperature: fields.value('temperature') ?? null,
     text: { format: { type: 'text' }, ...fields.object('text') },
     tool_choice: fields.value('tool_choice') ?? 'auto',
-    tools: fields.list('tools') ?? [],
+    tools: tools.map((tool) => tool.all),
     top_p: fields.value('top_p') ?? null,
     truncation: 'disabled',
   }
