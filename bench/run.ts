@@ -1,17 +1,14 @@
 /**
  * `npm run bench [-- ops engine tokenizer scheduler agents grammar loading --write]`: runs the named benches, or all but
- * `quality`, `soak`, `clients`, `thinking`, `kernels` and those of a GPU, prints their tables, and with --write keeps them in
+ * `quality`, `soak`, `clients`, `thinking` and `kernels`, prints their tables, and with --write keeps them in
  * bench/results, as Markdown to read and as JSON to compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { createOps } from '../lib/ops'
 import { benchAgents } from './agents'
 import { benchClients } from './clients'
 import { benchEngine } from './engine'
 import { benchKernels } from './gpu/kernels'
-import { benchGpuModel } from './gpu/model'
-import { benchGpuOps } from './gpu/ops'
 import { benchGrammar } from './grammar'
 import { header } from './header'
 import { benchLoading } from './loading'
@@ -32,19 +29,14 @@ const BENCHES: Record<string, () => Promise<Table[]>> = {
   grammar: benchGrammar,
   loading: benchLoading,
 }
-/** These take long, or need a GPU or its compiler, and run only when they are named. */
+/** These take long, or need the compiler of a GPU, and run only when they are named. */
 const NAMED: Record<string, () => Promise<Table[]>> = {
   quality: benchQuality,
   soak: benchSoak,
   clients: benchClients,
   thinking: benchThinking,
   kernels: benchKernels,
-  'gpu-ops': () => benchGpuOps(gpu()),
-  'gpu-model': () => benchGpuModel(gpu()),
 }
-
-/** What the benches of a GPU run on: M2_BENCH_DEVICE=emulated tries them out. */
-const gpu = () => process.env.M2_BENCH_DEVICE ?? 'cuda'
 
 async function main(args: string[]): Promise<void> {
   const write = args.includes('--write')
@@ -54,7 +46,7 @@ async function main(args: string[]): Promise<void> {
   if (unknown !== undefined) throw new Error(`no bench is called ${unknown}; there are ${Object.keys(all).join(', ')}`)
 
   for (const name of named.length > 0 ? named : Object.keys(BENCHES)) {
-    const about = header(name.startsWith('gpu') ? createOps(gpu(), 0).description : describeCpu())
+    const about = header(describeCpu())
     const tables = await all[name]!()
     const facts = Object.entries(about).map(([key, value]) => `${key}: ${value}`)
     const page = [`# ${name}`, '', ...facts.map((fact) => `- ${fact}`), '', ...tables.map(markdown)].join('\n')

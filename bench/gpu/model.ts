@@ -1,129 +1,130 @@
-/** The whole model at MiniMax-M2's own sizes, with as many layers as the device holds, of weights that the device makes: prefill and decode from end to end. */
-import { type Batch, type ModelGeometry, type NativeModel, native } from '../../lib/native'
+/** Whole models from end to end: prefill, decode, and a little more behind a cached prefix. */
+import { memoryOf } from '../../lib/devices'
+import { type Batch, type NativeModel, native } from '../../lib/native'
 import { sample } from '../measure'
-import { digits, type Table } from '../tables'
-import { M2, type Sizes, SMALL } from './specs'
+import { type Cell, judge, type Limits, type Question } from './cells'
+import { type Ask, type Variant, whyNot } from './memory'
+import { workOf } from './model-work'
+import type { Plan } from './plan'
+import { M2 } from './specs'
 
-interface Plan {
-  sizes: Sizes
-  layers: number
-  contexts: number[]
-  sequences: number[]
-  stepTokens: number
-  /** Decode steps of one measurement. */
-  steps: number
+/** Tokens of a page. */
+const PAGE = M2.page
+const ROUNDS = 3
+
+export async function benchModels(plan: Plan, limits: Limits): Promise<Cell[]> {
+  const cells: Cell[] = []
+  for (const variant of plan.variants) cells.push(...(await benchModel(plan, variant, limits)))
+  return cells
 }
 
-/** Bytes of one layer's weights at M2's sizes, in bf16. */
-const LAYER_BYTES = 2 * (3 * 256 * 3072 * 1536 + 2 * (48 + 8) * 128 * 3072)
-/** Of the device's memory for KV, activations, embedding and head. */
-const REST_BYTES = 16 * 2 ** 30
-
-/** `device`: "cuda", or "emulated" for a trial of the bench at small sizes, whose times mean nothing. */
-export async function benchGpuModel(device: string): Promise<Table[]> {
-  const { free } = await native(device).deviceMemory(device)
-  const plan: Plan =
-    device === 'emulated'
-      ? { sizes: SMALL, layers: 2, contexts: [100], sequences: [1, 2], stepTokens: 64, steps: 3 }
-      : {
-          sizes: M2,
-          layers: Math.max(1, Math.min(62, Math.floor((free - REST_BYTES) / LAYER_BYTES))),
-          contexts: [1024, 8192, 32_768, 131_072],
-          sequences: [1, 4, 8, 16],
-          stepTokens: 8192,
-          steps: 32,
-        }
-  const runs = new Runs(await load(device, plan), plan)
-  const rows: string[][] = []
-  for (const context of plan.contexts) {
-    const prefill = await runs.prefill(context)
-    rows.push([`prefill of ${context}`, '1', digits((1e3 * context) / prefill), digits(prefill)])
-    for (const count of plan.sequences) {
-      if (!runs.fits(count, context)) continue
-      const step = await runs.decode(count, context)
-      rows.push([`decode on ${context}`, `${count}`, digits((1e3 * count) / step), digits(step)])
-    }
+async function benchModel(plan: Plan, variant: Variant, limits: Limits): Promise<Cell[]> {
+  const { available } = await memoryOf(plan.device)
+  const asked = plan.asks.map((ask) => ({ ask, reason: whyNot(variant, ask, plan, available) }))
+  const possible = asked.filter(({ reason }) => !reason).map(({ ask }) => ask)
+  const runs = possible.length > 0 ? await Runs.load(plan, variant, possible) : undefined
+  const cells: Cell[] = []
+  for (const { ask, reason } of asked) {
+    const about = question(plan, variant, ask)
+    cells.push(reason ? { ...about, reason } : await measure(runs!, ask, about, limits))
   }
-  await runs.close()
-  return [
-    {
-      title: `The whole model, ${plan.layers} of 62 layers`,
-      note: `Weights in bf16, KV in bf16, steps of up to ${plan.stepTokens} tokens; a decode step runs while the next is already handed over.`,
-      columns: ['work', 'sequences', 'tokens/s', 'ms'],
-      rows,
-    },
-  ]
+  await runs?.close()
+  return cells
 }
 
-async function load(device: string, { sizes, layers, contexts, sequences, stepTokens }: Plan): Promise<NativeModel> {
-  const geometry: ModelGeometry = { ...sizes, layers, rotaryDim: sizes.headDim / 2, ropeTheta: 5e6, rmsNormEps: 1e-6 }
-  const maxContext = Math.max(...contexts) + 64
-  const perRow = Math.ceil(maxContext / sizes.page)
-  return native(device).loadModel(
-    {
-      ...{ device, threads: 0, geometry, weights: 'random', kvDtype: 'bf16', pageSize: sizes.page },
-      ...{ pages: 2 * perRow, maxContext, maxSequences: Math.max(...sequences), maxStepTokens: stepTokens },
-      bannedIds: new Int32Array(),
-    },
-    () => {},
-  )
+/** What fails has its reason in the place of a time, and the others go on. */
+async function measure(runs: Runs, ask: Ask, about: Question, limits: Limits): Promise<Cell> {
+  try {
+    return judge(about, 1000 * (await runs.time(ask)), limits)
+  } catch (error) {
+    return { ...about, reason: (error as Error).message }
+  }
 }
 
-/** Steps on a model whose rows all have the pages of their own that the first row's context was copied to. */
+function question({ stepTokens }: Plan, variant: Variant, ask: Ask): Question {
+  const { sequences, context, computed } = ask
+  const [work, shape] =
+    computed === 1
+      ? ['decode', `${sequences} x ${context}`]
+      : computed === context
+        ? ['prefill', `${context}`]
+        : ['warm prefix', `${context - computed} + ${computed}`]
+  const tokens = sequences * computed
+  return { group: variant.name, work, shape, ...workOf(variant, ask, stepTokens), unit: 'bf16', tokens }
+}
+
+/** Steps on a model whose rows all have pages of their own that the first row's context is copied to. */
 class Runs {
   readonly #model: NativeModel
   readonly #plan: Plan
-  readonly #perRow: number
+  readonly #vocabSize: number
 
-  constructor(model: NativeModel, plan: Plan) {
+  private constructor(model: NativeModel, plan: Plan, vocabSize: number) {
     this.#model = model
     this.#plan = plan
-    this.#perRow = Math.ceil((Math.max(...plan.contexts) + 64) / plan.sizes.page)
+    this.#vocabSize = vocabSize
   }
 
-  /** Whether so many sequences of a context have pages of their own. */
-  fits(count: number, context: number): boolean {
-    return count * this.#pagesOf(context + this.#plan.steps) <= 2 * this.#perRow
+  /** With room for what is asked, and warm. */
+  static async load(plan: Plan, { geometry, kvDtype, weights }: Variant, asks: Ask[]): Promise<Runs> {
+    if (typeof weights === 'object' && 'missing' in weights) throw new Error(weights.missing)
+    const most = (of: (ask: Ask) => number) => Math.max(...asks.map(of))
+    const options = {
+      ...{ device: plan.device, threads: 0, geometry, weights, kvDtype, pageSize: PAGE },
+      pages: most(({ sequences, context }) => sequences * pagesOf(context)),
+      maxContext: most(({ context }) => context),
+      maxSequences: most(({ sequences }) => sequences),
+      maxStepTokens: plan.stepTokens,
+      bannedIds: new Int32Array(),
+    }
+    const model = await native(plan.device).loadModel(options, () => {})
+    const runs = new Runs(model, plan, geometry.vocabSize)
+    await runs.#compute(0, Math.min(...asks.map(({ context }) => context)))
+    return runs
   }
 
-  /** Milliseconds until row 0 has `context` tokens. */
-  async prefill(context: number): Promise<number> {
+  /** Milliseconds of what is asked; of a decode, of one step. A decode finds what the prefill before it left. */
+  async time({ sequences, context, computed }: Ask): Promise<number> {
+    if (computed === 1) return this.#decode(sequences, context)
+    const prefix = context - computed
+    if (prefix > 0) await this.#compute(0, prefix)
+    return this.#compute(prefix, context)
+  }
+
+  /** Milliseconds until row 0 has the tokens `from` .. `to`, behind those that it had. */
+  async #compute(from: number, to: number): Promise<number> {
     const { stepTokens } = this.#plan
     const start = performance.now()
     const steps: Promise<unknown>[] = []
-    for (let at = 0; at < context; at += stepTokens) {
-      const count = Math.min(stepTokens, context - at)
-      steps.push(this.#model.forward(this.#batch([{ row: 0, start: at, count, known: true }], context)))
+    for (let at = from; at < to; at += stepTokens) {
+      const count = Math.min(stepTokens, to - at)
+      steps.push(this.#model.forward(this.#batch([{ row: 0, start: at, count, known: true }], to)))
       if (steps.length > 1) await steps.shift()
     }
     await Promise.all(steps)
     return performance.now() - start
   }
 
-  /** Milliseconds of a decode step of `count` rows whose contexts are as long as row 0's. */
-  async decode(count: number, context: number): Promise<number> {
+  /** Milliseconds of a step of `count` rows that all have row 0's context; the last of the steps reaches `context`. */
+  async #decode(count: number, context: number): Promise<number> {
     const { steps } = this.#plan
-    const total = context + steps
-    const own = this.#pagesOf(total)
+    const own = pagesOf(context)
+    const from = Int32Array.from({ length: own }, (_, i) => i)
     for (let row = 1; row < count; row++) {
-      const from = Int32Array.from({ length: own }, (_, i) => i)
       await this.#model.copyPages(
         from,
         from.map((page) => row * own + page),
       )
     }
     const times: number[] = []
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < ROUNDS; round++) {
       const flights: Promise<unknown>[] = []
       let start = 0
       for (let step = 0; step < steps; step++) {
         const chunks = Array.from({ length: count }, (_, row) => ({
-          row,
-          start: context + step,
-          count: 1,
-          known: step === 0,
+          ...{ row, start: context - steps + step, count: 1, known: step === 0 },
         }))
-        flights.push(this.#model.forward(this.#batch(chunks, total)))
+        flights.push(this.#model.forward(this.#batch(chunks, context)))
         if (flights.length > 1) await flights.shift()
         if (step === 2) start = performance.now() // the first steps set pages and record
       }
@@ -137,14 +138,9 @@ class Runs {
     return this.#model.close()
   }
 
-  #pagesOf(tokens: number): number {
-    return Math.ceil(tokens / this.#plan.sizes.page)
-  }
-
   /** `known`: the ids are given, and the row's pages are set anew, for `total` tokens in all. */
   #batch(chunks: { row: number; start: number; count: number; known: boolean }[], total: number): Batch {
-    const { page, vocabSize } = this.#plan.sizes
-    const own = this.#pagesOf(total)
+    const own = pagesOf(total)
     const columns = {
       ids: [] as number[],
       positions: [] as number[],
@@ -154,9 +150,9 @@ class Runs {
     }
     for (const { row, start, count, known } of chunks) {
       for (let at = start; at < start + count; at++) {
-        columns.ids.push(known ? Math.floor(vocabSize * Math.random()) : -1)
+        columns.ids.push(known ? Math.floor(this.#vocabSize * Math.random()) : -1)
         columns.positions.push(at)
-        columns.slots.push((row * own + Math.floor(at / page)) * page + (at % page))
+        columns.slots.push((row * own + Math.floor(at / PAGE)) * PAGE + (at % PAGE))
       }
       columns.cu.push(columns.ids.length)
       if (known) for (let i = 0; i < own; i++) columns.pages.push(row, i, row * own + i)
@@ -181,3 +177,5 @@ class Runs {
     }
   }
 }
+
+const pagesOf = (tokens: number): number => Math.ceil(tokens / PAGE)

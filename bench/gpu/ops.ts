@@ -1,79 +1,67 @@
 /** Our ops against the device's own limits and against PyTorch, in turn. */
-import { createOps } from '../../lib/ops'
+import { createOps, type Ops } from '../../lib/ops'
 import { sample } from '../measure'
-import { digits, percent, type Table } from '../tables'
+import { type Cell, judge, type Limits, type Question } from './cells'
+import { LimitsTaken, yardsticksOfCpu, yardsticksOfGpu } from './limits'
 import { Ours } from './ours'
-import { floor, M2, SMALL, type Spec, specs, title } from './specs'
-import { Torch, type TorchTimes } from './torch'
+import type { Plan } from './plan'
+import { describe, floor, type Spec, specs } from './specs'
+import { Torch } from './torch'
 
 const ROUNDS = 3
-const COPY_BYTES = 2 ** 31
-const MATRIX = 8192
+const GROUP = 'Ops of one layer'
 
-interface Measured {
-  spec: Spec
+interface Times {
   ours: number[]
   peers: Record<string, number[]>
+  reason?: string
 }
 
-const median = (times: number[]): number => sample(times).median
-
-/** `device`: "cuda", or "emulated" for a trial of the bench at small sizes, whose times mean nothing. */
-export async function benchGpuOps(device: string): Promise<Table[]> {
-  const real = device !== 'emulated'
-  const ours = new Ours(createOps(device, 0), real ? 20 : 2)
-  const torch = real ? await Torch.start() : undefined
-  const list = real ? specs(M2, [1, 8, 16], [1024, 8192, 32_768], [512, 8192]) : specs(SMALL, [1, 2], [70], [40])
-  const copies: number[] = []
-  const matmuls: number[] = []
-  const measured = list.map((spec): Measured => ({ spec, ours: [], peers: {} }))
+export async function benchOps({ device, ops: plan }: Plan): Promise<{ peer: string; limits: Limits; cells: Cell[] }> {
+  const ops = createOps(device, 0)
+  const ours = new Ours(ops, plan.repeats)
+  const torch = device.startsWith('cuda') ? await Torch.start() : undefined
+  const taken = new LimitsTaken(device === 'cpu' ? yardsticksOfCpu() : yardsticksOfGpu(ours, plan.copyBytes, torch))
+  const list = specs(plan.sizes, plan.decodes, plan.contexts, plan.prefills).map((spec) => {
+    const isLong = spec.op === 'attention' && spec.context > plan.maxContext
+    const reason = isLong ? `the model has ${plan.maxContext} tokens of context` : undefined
+    return { spec, times: { ours: [], peers: {}, reason } as Times }
+  })
   for (let round = 0; round < ROUNDS; round++) {
-    copies.push(ours.copy(real ? COPY_BYTES : 2 ** 16))
-    const { matmul } = (await torch?.time({ op: 'matmul', n: MATRIX })) ?? {}
-    if (matmul) matmuls.push(matmul)
-    for (const one of measured) {
-      one.ours.push(ours.time(one.spec))
-      keep(one.peers, (await torch?.time(one.spec)) ?? {})
-    }
+    await taken.round()
+    for (const { spec, times } of list) await measure(spec, times, ours, torch)
   }
   torch?.stop()
-  const bandwidth = (2 * (real ? COPY_BYTES : 2 ** 16)) / median(copies) / 1e6 // TB/s, read and written
-  const rate = matmuls.length > 0 ? (2 * MATRIX ** 3) / median(matmuls) / 1e6 : undefined // TFLOP/s
-  return [limits(bandwidth, rate, torch), table(measured, bandwidth, rate)]
+  const limits = taken.result()
+  const cells = list.map(({ spec, times }) => cell(question(spec, ops), times, limits))
+  return { peer: torch?.facts ?? 'none, as there is no GPU', limits, cells }
 }
 
-function keep(peers: Record<string, number[]>, times: TorchTimes): void {
-  for (const [name, time] of Object.entries(times)) {
-    peers[name] ??= []
-    peers[name].push(time)
+/** Nothing more once an op had a reason not to run. */
+async function measure(spec: Spec, times: Times, ours: Ours, torch: Torch | undefined): Promise<void> {
+  if (times.reason) return
+  try {
+    times.ours.push(ours.time(spec))
+  } catch (error) {
+    times.reason = (error as Error).message
+    return
+  }
+  for (const [name, time] of Object.entries((await torch?.time(spec)) ?? {})) {
+    times.peers[name] ??= []
+    times.peers[name].push(time)
   }
 }
 
-function limits(bandwidth: number, rate: number | undefined, torch: Torch | undefined): Table {
+function question(spec: Spec, { activations }: Ops): Question {
+  const isOfExperts = spec.op === 'gateUp' || spec.op === 'down'
   return {
-    title: 'Limits',
-    note: `Copying ${digits(COPY_BYTES / 2 ** 30)} GiB within the device, bytes read and written; a product of two bf16 matrices of ${MATRIX} x ${MATRIX} by PyTorch.`,
-    columns: ['what', 'rate'],
-    rows: [
-      ['copy', `${digits(bandwidth)} TB/s`],
-      ['matrix product', rate ? `${digits(rate)} TFLOP/s` : 'not measured'],
-      ['peer', torch?.facts ?? 'none'],
-    ],
+    ...{ group: GROUP, ...describe(spec), ...floor(spec) },
+    unit: activations === 'f32' && !isOfExperts ? 'f32' : 'bf16', // experts take bf16 everywhere
   }
 }
 
-function table(measured: Measured[], bandwidth: number, rate: number | undefined): Table {
-  return {
-    title: 'Ops of one M2 layer',
-    note: 'Weights are bf16 where nothing else is said, and the peer has them as bf16 always. The floor: the bytes that must move at the copy rate, or the operations at the matrix rate, whichever is longer. Medians over rounds in which each side had its turn.',
-    columns: ['op', 'us', 'floor us', '% of floor', 'peer', 'peer us', 'ratio'],
-    rows: measured.map(({ spec, ours, peers }) => {
-      const { bytes, operations } = floor(spec)
-      const least = Math.max(bytes / bandwidth / 1e6, rate ? operations / rate / 1e6 : 0)
-      const own = median(ours)
-      const best = Object.entries(peers).sort(([, a], [, b]) => median(a) - median(b))[0]
-      const peer = best ? [best[0], digits(median(best[1])), digits(median(best[1]) / own)] : ['-', '-', '-']
-      return [title(spec), digits(own), digits(least), percent(least / own), ...peer]
-    }),
-  }
+function cell(asked: Question, { ours, peers, reason }: Times, limits: Limits): Cell {
+  if (reason) return { ...asked, reason }
+  const medians = Object.entries(peers).map(([name, times]) => [name, sample(times).median])
+  return judge(asked, sample(ours).median, limits, Object.fromEntries(medians))
 }

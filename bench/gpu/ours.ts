@@ -26,9 +26,9 @@ export class Ours {
       case 'linear': {
         const { rows, n, k, accumulate, format } = spec
         const sets = turns(FORMATS[format].bytes * n * k, repeats, () => ({
-          x: bf16(rows, k),
+          x: this.#act(rows, k),
           weight: this.#weight({ experts: 1, n, k, layout: 'rows' }, format),
-          out: accumulate ? f32(rows, n) : bf16(rows, n),
+          out: accumulate ? f32(rows, n) : this.#act(rows, n),
           accumulate,
         }))
         return ops.time('linear', sets, repeats)
@@ -52,7 +52,7 @@ export class Ours {
           x: bf16(source.data.length, expertHidden),
           offsets,
           weight,
-          out: bf16(source.data.length, hidden),
+          out: this.#act(source.data.length, hidden),
         }))
         return ops.time('groupedLinear', sets, repeats)
       }
@@ -88,7 +88,7 @@ export class Ours {
       case 'unpermute': {
         const { hiddenSize: C, expertsPerToken: A } = spec.sizes
         const set = () => ({
-          y: bf16(spec.rows * A, C),
+          y: this.#act(spec.rows * A, C),
           target: i32([spec.rows, A], (i) => (i * 7919) % (spec.rows * A)),
           weights: f32(spec.rows, A, () => 1 / A),
           out: f32(spec.rows, C),
@@ -113,6 +113,10 @@ export class Ours {
   /** Microseconds of a copy of `bytes` within the device. */
   copy(bytes: number): number {
     return this.#ops.timeCopy(bytes, this.#repeats)
+  }
+
+  #act(rows: number, width: number): Act {
+    return this.#ops.activations === 'f32' ? f32(rows, width, Math.sin) : bf16(rows, width)
   }
 
   /** All experts have the same numbers. */
@@ -148,7 +152,7 @@ export class Ours {
     const tokens = sequences * queries
     const pageTables = i32([rows, perRow], (i) => (i * 7919) % (rows * perRow))
     return Array.from({ length: rows / sequences }, (_, turn) => ({
-      q: { ...bf16(tokens, heads * headDim), shape: [tokens, heads, headDim] } as Act,
+      q: { ...this.#act(tokens, heads * headDim), shape: [tokens, heads, headDim] },
       kv,
       layer: 0,
       pageTables,
@@ -157,7 +161,7 @@ export class Ours {
       contextLens: i32([sequences], () => context),
       maxQueries: queries,
       scale: headDim ** -0.5,
-      out: bf16(tokens, heads * headDim) as Act,
+      out: this.#act(tokens, heads * headDim),
     }))
   }
 
@@ -166,7 +170,7 @@ export class Ours {
     const kv = this.#ops.createKv({ dtype: 'bf16', pages, layers: 1, heads: kvHeads, pageSize: page, headDim: D })
     const width = (heads + 2 * kvHeads) * D
     return turns(4 * rows * width, this.#repeats, () => ({
-      qkv: bf16(rows, width) as Act,
+      qkv: this.#act(rows, width),
       qWeight: f32(heads * D),
       kWeight: f32(kvHeads * D),
       eps: 1e-6,
@@ -175,7 +179,7 @@ export class Ours {
       slotMapping: i32([rows], (i) => i),
       kv,
       layer: 0,
-      q: { ...bf16(rows, heads * D), shape: [rows, heads, D] } as Act,
+      q: { ...this.#act(rows, heads * D), shape: [rows, heads, D] },
     }))
   }
 }

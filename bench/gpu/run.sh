@@ -6,7 +6,7 @@
 #   conformance  every instruction over fixed inputs, recorded in OUT/golden.txt
 #   tests        the op, model and engine tests on device cuda
 #   sanitizer    the kernels' small cases under memcheck, racecheck, synccheck and initcheck
-#   bench        the ops and the whole model, with PyTorch beside; tables in OUT/results
+#   bench        the ops and the whole model, with PyTorch beside; tables and roofline in OUT/results
 # A part's output is in OUT/PART.log; one line each is printed, and the exit status is that of the worst.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,8 +42,7 @@ sanitizer() {
 }
 bench() {
   local status=0
-  "$node" -r ./bench/typescript.cjs bench/run.ts gpu-ops --write || status=1
-  "$node" -r ./bench/typescript.cjs bench/run.ts gpu-model --write || status=1
+  "$node" -r ./bench/typescript.cjs bench/gpu/main.ts --write || status=1
   mkdir -p "$out/results" && cp bench/results/* "$out/results"
   return $status
 }

@@ -76,22 +76,26 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
   ]
 }
 
-export function title(spec: Spec): string {
+export function describe(spec: Spec): { work: string; shape: string } {
   switch (spec.op) {
     case 'linear':
-      return `${spec.name}, ${spec.rows} x ${spec.k} to ${spec.n}${FORMATS[spec.format].name}`
+      return {
+        work: `${spec.name}${FORMATS[spec.format].name}`,
+        shape: `${spec.rows} x ${spec.k} to ${spec.n}`,
+      }
     case 'gateUp':
     case 'down':
-      return `${spec.op}, ${spec.rows} rows${FORMATS[spec.format].name}`
+      return { work: `${spec.op}${FORMATS[spec.format].name}`, shape: `${spec.rows} rows` }
     case 'attention':
-      return `attention, ${spec.sequences} x ${spec.queries} on ${spec.context}`
+      return { work: 'attention', shape: `${spec.sequences} x ${spec.queries} on ${spec.context}` }
     default:
-      return `${spec.op}, ${spec.rows} rows`
+      return { work: spec.op, shape: `${spec.rows} rows` }
   }
 }
 
 /** Experts that so many tokens go to when all are equally likely, in the mean. */
-export const usedExperts = ({ experts: E, expertsPerToken: A }: Sizes, tokens: number): number =>
+type ExpertCounts = Pick<Sizes, 'experts' | 'expertsPerToken'>
+export const usedExperts = ({ experts: E, expertsPerToken: A }: ExpertCounts, tokens: number): number =>
   E * (1 - (1 - A / E) ** tokens)
 
 /** Bytes that must move, each input that is needed read once and each output written once, and products of bf16 numbers, two operations each. */

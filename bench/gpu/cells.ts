@@ -1,0 +1,65 @@
+/** What a run on a device found, as bench/results keeps it: cells, each measured against its floor or with the reason why it was not. */
+import type { Header } from '../header'
+
+/** What products multiply; each has a rate of its own. */
+export type Unit = 'f32' | 'bf16'
+
+/** What the device does at best, measured in the same run. */
+export interface Limits {
+  /** Bytes a second. */
+  bandwidth: number
+  /** Operations a second; a unit that nobody could measure is absent. */
+  rates: Partial<Record<Unit, number>>
+}
+
+/** What a cell is about, and what it cannot do without. */
+export interface Question {
+  /** The table that it stands in. */
+  group: string
+  /** "attention", "decode". */
+  work: string
+  shape: string
+  bytes: number
+  operations: number
+  unit: Unit
+  /** That a model computes in it. */
+  tokens?: number
+}
+
+export interface Measured extends Question {
+  us: number
+  /** The bytes at the bandwidth, or the operations at the unit's rate, whichever takes longer. */
+  floorUs: number
+  /** floorUs / us. */
+  share: number
+  tokensPerSecond?: number
+  peer?: string
+  peerUs?: number
+  /** peerUs / us: above 1 we are faster. */
+  ratio?: number
+}
+
+export type Cell = Measured | (Question & { reason: string })
+
+export interface Results extends Header {
+  driver: string
+  /** Who ran the ops beside us, or why nobody did. */
+  peer: string
+  limits: Limits
+  cells: Cell[]
+}
+
+export const isMeasured = (cell: Cell): cell is Measured => 'us' in cell
+
+/** `peers`: microseconds by name, of which the quickest counts. */
+export function judge(question: Question, us: number, limits: Limits, peers: Record<string, number> = {}): Measured {
+  const rate = limits.rates[question.unit]
+  const floorUs = 1e6 * Math.max(question.bytes / limits.bandwidth, rate ? question.operations / rate : 0)
+  const [best] = Object.entries(peers).sort(([, a], [, b]) => a - b)
+  return {
+    ...question,
+    ...{ us, floorUs, share: floorUs / us },
+    ...(question.tokens ? { tokensPerSecond: (1e6 * question.tokens) / us } : {}),
+    ...(best ? { peer: best[0], peerUs: best[1], ratio: best[1] / us } : {}),
+  }
+}

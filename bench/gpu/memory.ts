@@ -1,0 +1,59 @@
+/** The models of the benchmark, what is asked of them, and whether that fits the memory of a device. */
+import { kvBytesPerToken, type WeightType, weightBytes, weightShapes, workspaceBytes } from '../../lib/model/parameters'
+import type { KvDtype, ModelGeometry, ModelOptions } from '../../lib/native'
+import type { Format } from '../tensors'
+
+/** A model as it is held. */
+export interface Variant {
+  name: string
+  geometry: ModelGeometry
+  /** Tokens that a sequence can have. */
+  maxContext: number
+  formats: { head: Format; attention: Format; experts: Format }
+  kvDtype: KvDtype
+  /** Or why there are none. */
+  weights: ModelOptions['weights'] | { missing: string }
+}
+
+/** A step, or the steps of a prefill: each sequence has `context` tokens at the end, the last `computed` of them new. */
+export interface Ask {
+  sequences: number
+  context: number
+  computed: number
+}
+
+export interface Steps {
+  /** Tokens of the largest step. */
+  stepTokens: number
+  asks: Ask[]
+}
+
+/** Why an ask cannot be run; undefined where it can. `free`: bytes of the device. */
+export function whyNot(variant: Variant, ask: Ask, steps: Steps, free: number): string | undefined {
+  const { geometry, maxContext, kvDtype, weights } = variant
+  if (ask.context > maxContext) return `the model has ${maxContext} tokens of context`
+  const kv = ask.sequences * ask.context * kvBytesPerToken(geometry, kvDtype)
+  const rest = bytesBeside(variant, steps)
+  if (rest + kv > free) return `needs ${rest} bytes and ${kv} of KV, ${free} are free`
+  return typeof weights === 'object' && 'missing' in weights ? weights.missing : undefined
+}
+
+/** The most layers, at least 1, with which everything that is asked fits. */
+export function largestThatFits(cut: (layers: number) => Variant, most: number, steps: Steps, free: number): number {
+  for (let layers = most; layers > 1; layers--) {
+    if (steps.asks.every((ask) => whyNot(cut(layers), ask, steps, free) === undefined)) return layers
+  }
+  return 1
+}
+
+/** Bytes of weights and of what a step works in. */
+function bytesBeside({ geometry, formats, maxContext }: Variant, { stepTokens, asks }: Steps): number {
+  const { head, attention, experts } = formats
+  const layer = [attention, attention, experts, experts]
+  const types = weightShapes(geometry).map((_, i) => typeOf(i === 0 ? head : layer[(i - 1) % layer.length]!))
+  const rows = Math.max(...asks.map(({ sequences }) => sequences))
+  const longest = Math.min(maxContext, Math.max(...asks.map(({ context }) => context)))
+  return weightBytes(geometry, types, 'gpu') + workspaceBytes(geometry, { stepTokens, rows, maxContext: longest })
+}
+
+const typeOf = (format: Format): WeightType => ({ format, group: format === 'int4' ? 128 : 0, zeros: false })
