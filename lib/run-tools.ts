@@ -28,6 +28,8 @@ export interface RunToolsOptions extends Omit<ConversationOptions, 'messages' | 
   messages: readonly ChatMessage[]
   /** By name. */
   tools: Record<string, RunnableTool>
+  /** As in a chat; where the model must call a tool, that is for the first step: it would never answer. */
+  toolChoice?: ConversationOptions['toolChoice']
   /** Times that the model is asked, at most. The calls of the last time are not run. Default 20. */
   maxSteps?: number
   /** Ends the run with finishReason "abort" and what there is; each `execute` gets it too. A tool that does not heed it is not waited for. */
@@ -93,11 +95,12 @@ const TOOL_KEYS: readonly (keyof RunnableTool)[] = ['description', 'parameters',
  */
 export async function runTools(engine: Engine, options: RunToolsOptions): Promise<ToolRun> {
   checkKeys('runTools', options, KEYS)
-  const { messages, tools, maxSteps, onStep, ...turn } = options
+  const { messages, tools, maxSteps, onStep, toolChoice, ...turn } = options
   const most = optionalInteger('maxSteps', maxSteps, { least: 1 }) ?? 20
   optionalFunction('onStep', onStep)
   const conversation = engine.conversation({
     ...turn,
+    toolChoice: toolChoice === 'none' ? 'none' : 'auto',
     messages,
     tools: definitionsOf(tools),
     logprobs: turn.logprobs ?? 0,
@@ -113,7 +116,7 @@ export async function runTools(engine: Engine, options: RunToolsOptions): Promis
   for (;;) {
     const before = conversation.tokenIds
     try {
-      result = await conversation.send(answers).result()
+      result = await conversation.send(answers, steps.length === 0 ? { toolChoice } : {}).result()
     } catch (error) {
       if (result && isTooLong(error)) return ended(result.text, 'length')
       throw error

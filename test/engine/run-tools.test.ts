@@ -379,6 +379,21 @@ describe('the embedded model', () => {
     await engine.close()
   })
 
+  it('calls a tool that it must call once, and then answers', async () => {
+    const place = { type: 'string', enum: ['Oslo'] }
+    const parameters = { type: 'object', properties: { place }, required: ['place'], additionalProperties: false }
+    const clock = { description: 'Get the current time.', parameters, execute: () => '10:15' }
+    const messages = [{ role: 'user' as const, content: 'Hello!' }]
+    for (const toolChoice of ['required', { name: 'clock' }] as const) {
+      const { steps, finishReason } = await runTools(engine, { messages, tools: { clock }, toolChoice, temperature: 0 })
+      expect(steps[0]!.toolCalls).toMatchObject([{ name: 'clock', arguments: { place: 'Oslo' } }])
+      expect([steps.length < 20, finishReason]).toEqual([true, 'stop'])
+    }
+    await expect(runTools(engine, { messages, tools: {}, toolChoice: 'required' })).rejects.toThrow(
+      /^toolChoice: expected/,
+    )
+  })
+
   it('looks things up in many runs at once', async () => {
     const words = ['lamp', 'river', 'fountain', 'cherry']
     const runs = await Promise.all(
