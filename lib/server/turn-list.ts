@@ -15,6 +15,7 @@ export class TurnList {
   private system = ''
   /** The model's last turn. */
   private answer: Answer | undefined
+  private readonly ids = new Set<string>()
 
   get messages(): ChatMessage[] {
     return this.system === '' ? this.turns : [{ role: 'system', content: this.system }, ...this.turns]
@@ -25,9 +26,14 @@ export class TurnList {
     return this.turns.length === 0
   }
 
-  /** The ids of the calls that results can be of. */
-  get callIds(): string[] {
-    return this.answer?.tool_calls.map((call) => call.id) ?? []
+  /** A result can be of a call with that id. */
+  hasCall(id: string): boolean {
+    return this.ids.has(id)
+  }
+
+  /** What a result's id can be, for an error: some of them, or what is to come before. */
+  expectedId(otherwise: string): string {
+    return [...this.ids].slice(0, 10).join(' or ') || otherwise
   }
 
   /** The model's turn, where it is the last one. */
@@ -57,6 +63,7 @@ export class TurnList {
   openAnswer(): Answer {
     if (this.unanswered) return this.unanswered
     this.answer = { role: 'assistant', content: '', tool_calls: [] }
+    this.ids.clear()
     this.turns.push(this.answer)
     return this.answer
   }
@@ -72,6 +79,7 @@ export class TurnList {
 
   addCall(id: string, name: string, args: JsonObject): void {
     this.openAnswer().tool_calls.push({ id, name, arguments: args })
+    this.ids.add(id)
   }
 
   removeUnanswered(): void {

@@ -100,12 +100,11 @@ export function checkMessages(messages: unknown, before: readonly Turn[] = []): 
   if (!Array.isArray(messages) || messages.length + before.length === 0) {
     throw badInput('messages', 'a non-empty array', messages)
   }
-  // Of the last assistant turn.
-  let calls = before.findLast((turn) => turn.role === 'assistant')?.toolCalls ?? []
+  let calls = idsOf(before.findLast((turn) => turn.role === 'assistant')?.toolCalls ?? [])
   return messages.map((message, i) => {
     const where = `messages[${before.length + i}]`
     const turn = checkMessage(object(message, where, 'a message object'), where, before.length + i === 0)
-    if (turn.role === 'assistant') calls = turn.toolCalls
+    if (turn.role === 'assistant') calls = idsOf(turn.toolCalls)
     if (turn.role === 'tool') checkAnswers(turn, calls, where)
     return turn
   })
@@ -167,14 +166,19 @@ function toolTurn(message: JsonObject, where: string): ToolTurn {
   return turn
 }
 
+/** Of the calls of a turn; undefined among them where a call has none. */
+function idsOf(calls: AssistantTurn['toolCalls']): ReadonlySet<string | undefined> {
+  return new Set(calls.map((call) => call.id))
+}
+
 /** Ids are compared only where both sides have them: many histories carry none, and results go by their order. */
-function checkAnswers(turn: ToolTurn, calls: AssistantTurn['toolCalls'], where: string): void {
-  if (calls.length === 0) {
+function checkAnswers({ toolCallId }: ToolTurn, ids: ReadonlySet<string | undefined>, where: string): void {
+  if (ids.size === 0) {
     throw new M2Error('BAD_INPUT', `${where}: a tool message needs an assistant message with tool_calls before it`)
   }
-  const ids = calls.map((call) => call.id).filter((id) => id !== undefined)
-  if (turn.toolCallId !== undefined && ids.length === calls.length && !ids.includes(turn.toolCallId)) {
-    throw badInput(`${where}.tool_call_id`, `the id of a preceding call (${ids.join(', ')})`, turn.toolCallId)
+  if (toolCallId !== undefined && !ids.has(undefined) && !ids.has(toolCallId)) {
+    const some = [...ids].slice(0, 10).join(', ')
+    throw badInput(`${where}.tool_call_id`, `the id of a preceding call (${some})`, toolCallId)
   }
 }
 

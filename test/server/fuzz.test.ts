@@ -169,6 +169,15 @@ describe.each(Object.entries(REQUESTS))('%s', (route, sound) => {
     checkPages(route)
   })
 
+  it('answers what is nested beyond all depth, in whichever field', async () => {
+    const deep = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`
+    for (const field of new Set([...Object.keys(sound as object), 'metadata', 'reasoning', 'text', 'unknown'])) {
+      const body = { ...(limited(copy(sound)) as object), stream: false, [field]: 'deep' }
+      checkAnswer(field, await send(route, JSON.stringify(body).replace('"deep"', deep)))
+    }
+    checkPages(route)
+  })
+
   it('answers bytes that are spoiled', async () => {
     const bytes = Buffer.from(JSON.stringify(sound))
     for (let round = 0; round < ROUNDS / 4; round++) {

@@ -17,6 +17,15 @@ function errorOf(run: () => unknown): M2Error {
   throw new Error('expected an M2Error')
 }
 
+it('20,000 results are of 20,000 calls, and an error names few of them', { timeout: 20_000 }, () => {
+  const ids = Array.from({ length: 20_000 }, (_, i) => `c${i}`)
+  const calls = assistant({ tool_calls: ids.map((id) => ({ id, name: 'f', arguments: {} })) })
+  const results = ids.map((id) => ({ role: 'tool', tool_call_id: id, content: '' }))
+  expect(checkMessages([calls, ...results])).toHaveLength(20_001)
+  const stranger = { role: 'tool', tool_call_id: 'x', content: '' }
+  expect(errorOf(() => checkMessages([calls, stranger])).message.length).toBeLessThan(200)
+})
+
 describe('checkMessages behind checked turns', () => {
   const before = checkMessages([user, assistant({ tool_calls: [{ id: 'a', name: 'f', arguments: {} }] })])
 

@@ -56,10 +56,8 @@ function readUser(blocks: readonly Fields[], turns: TurnList): void {
 /** The model knows no flag for an error: it is what the content says. */
 function readResult(block: Fields, turns: TurnList): void {
   const id = block.name('tool_use_id')
-  const ids = turns.callIds
-  if (!ids.includes(id)) {
-    const expected = ids.length > 0 ? ids.join(' or ') : 'the id of a tool_use in the assistant message before'
-    throw block.unexpected('tool_use_id', expected)
+  if (!turns.hasCall(id)) {
+    throw block.unexpected('tool_use_id', turns.expectedId('the id of a tool_use in the assistant message before'))
   }
   const content = contentText(block, 'content')
   const isError = block.boolean('is_error') ?? false

@@ -78,9 +78,6 @@ function parsed(json: string): unknown {
 
 function readOutput(item: Fields, turns: TurnList): void {
   const id = item.name('call_id')
-  const ids = turns.callIds
-  if (!ids.includes(id)) {
-    throw item.unexpected('call_id', ids.length > 0 ? ids.join(' or ') : 'that of a function_call before')
-  }
+  if (!turns.hasCall(id)) throw item.unexpected('call_id', turns.expectedId('that of a function_call before'))
   turns.addResult(id, textOf(item, 'output', ['input_text', 'output_text']))
 }
