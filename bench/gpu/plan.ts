@@ -75,7 +75,7 @@ async function planOfCpu(): Promise<Plan> {
   const maxContext = config.maxPositionEmbeddings
   return {
     ...{ device: 'cpu', stepTokens: 512, steps: 32, asks: ASKS },
-    ops: { ...OPS, sizes: { ...config, page: M2.page }, maxContext, copyBytes: 0 },
+    ops: { ...OPS, repeats: 4, sizes: { ...config, page: M2.page }, maxContext, copyBytes: 0 },
     variants: [
       {
         ...{ name: 'The embedded model: all in bf16', geometry: config, maxContext, kvDtype: 'bf16' },
