@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Ask, largestThatFits, type Variant, whyNot } from '../../bench/gpu/memory'
 import { workOf } from '../../bench/gpu/model-work'
+import { planOfGpu } from '../../bench/gpu/plan'
 import { M2 } from '../../bench/gpu/specs'
 
 const m2 = (layers: number): Variant => ({
@@ -29,6 +30,16 @@ describe('what fits a device', () => {
     expect(whyNot(m2(layers), many, steps, H200)).toBeUndefined()
     expect(whyNot(m2(layers + 1), many, steps, H200)).toBeDefined()
     expect(largestThatFits(m2, 62, steps, 1e9)).toBe(1)
+  })
+})
+
+describe('the plan of a GPU', () => {
+  it('asks the whole model, which says why not, and as many layers as can be asked everything', () => {
+    const { variants, asks, ...rest } = planOfGpu('cuda:0', H200)
+    const reasons = variants.map((variant) => asks.map((ask) => whyNot(variant, ask, { ...rest, asks }, H200)))
+    expect(reasons.map((some) => some.filter((reason) => reason === undefined).length)).toEqual([0, asks.length])
+    expect(reasons[0]).toContain('the device makes random weights in bf16 alone')
+    expect(variants.map(({ geometry }) => geometry.layers)).toEqual([62, expect.toSatisfy((n) => n > 4 && n < 20)])
   })
 })
 
