@@ -116,7 +116,7 @@ export class Ours {
   }
 
   #act(rows: number, width: number): Act {
-    return this.#ops.activations === 'f32' ? f32(rows, width, Math.sin) : bf16(rows, width)
+    return this.#ops.activations === 'f32' ? f32(rows, width) : bf16(rows, width)
   }
 
   /** All experts have the same numbers. */

@@ -42,12 +42,16 @@ export async function chooseDevice(): Promise<string> {
 export async function planFor(device: string): Promise<Plan> {
   if (device === 'cpu') return planOfCpu()
   if (device === 'emulated') return planOfEmulated()
-  const free = (await native(device).deviceMemory(device)).free
+  return planOfGpu(device, (await native(device).deviceMemory(device)).free)
+}
+
+/** `free`: bytes of its memory. */
+export function planOfGpu(device: string, free: number): Plan {
   const common = { device, stepTokens: 8192, steps: 32, asks: ASKS }
   const whole: Variant = {
     name: `M2, ${M2_LAYERS} layers: int4 experts, FP8 attention and KV`,
     geometry: geometry(M2, M2_LAYERS),
-    maxContext: Number.POSITIVE_INFINITY,
+    maxContext: 196_608,
     formats: { head: 'bf16', attention: 'fp8', experts: 'int4' },
     kvDtype: 'fp8',
     weights: { missing: 'the device makes random weights in bf16 alone' },
@@ -75,7 +79,7 @@ async function planOfCpu(): Promise<Plan> {
   const maxContext = config.maxPositionEmbeddings
   return {
     ...{ device: 'cpu', stepTokens: 512, steps: 32, asks: ASKS },
-    ops: { ...OPS, sizes: { ...config, page: M2.page }, maxContext, copyBytes: 0 },
+    ops: { ...OPS, repeats: 4, sizes: { ...config, page: M2.page }, maxContext, copyBytes: 0 },
     variants: [
       {
         ...{ name: 'The embedded model: all in bf16', geometry: config, maxContext, kvDtype: 'bf16' },

@@ -42,7 +42,7 @@ function limitsTable({ bandwidth, rates }: Limits): Table {
   const rows = Object.entries(rates).map(([unit, rate]) => [`products of ${unit}`, `${digits(rate / 1e9)} GFLOP/s`])
   return {
     title: 'Limits',
-    note: 'Measured in this run. A floor is the bytes that must move at the bandwidth, or the operations at the rate of their unit, whichever takes longer.',
+    note: 'Measured in this run. A floor is the bytes that must move at the bandwidth, or the operations at the rate of their unit, whichever takes longer; what lies in a cache can be quicker. Weights are bf16 where nothing else is said, and a peer has them as bf16 always.',
     columns: ['what', 'rate'],
     rows: [
       ['bandwidth', `${digits(bandwidth / 1e9)} GB/s`],

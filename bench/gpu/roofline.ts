@@ -3,7 +3,7 @@
  * the matrix units (flat) gave in the same run. Cells without operations, or not measured, have no place in it.
  */
 import { digits } from '../tables'
-import { type Cell, isMeasured, type Limits, type Measured } from './cells'
+import { isMeasured, type Limits, type Measured, type Results } from './cells'
 
 const PLOT = { left: 72, top: 24, width: 860, height: 460 }
 const LEGEND = { columns: 3, line: 14, top: PLOT.top + PLOT.height + 64 }
@@ -38,7 +38,7 @@ const intensity = (cell: Measured): number => cell.operations / cell.bytes
 const reached = (cell: Measured): number => (1e6 * cell.operations) / cell.us
 
 /** Where everything stands, in pixels. */
-export function layout({ limits, cells }: { limits: Limits; cells: Cell[] }): Layout {
+export function layout({ limits, cells }: Results): Layout {
   const shown = cells
     .filter(isMeasured)
     .filter(({ operations }) => operations > 0)
@@ -72,7 +72,7 @@ function axis(values: number[], from: number, to: number): Axis {
 }
 
 /** The picture as SVG. */
-export function roofline(results: { device: string; commit: string; date: string; limits: Limits; cells: Cell[] }) {
+export function roofline(results: Results): string {
   const { x, y, roofs, points } = layout(results)
   const { device, commit, date, limits } = results
   const rows = Math.ceil(points.length / LEGEND.columns)
@@ -90,11 +90,8 @@ export function roofline(results: { device: string; commit: string; date: string
     ...decades(y).map((power) => gridLine(y.at(10 ** power), 'y', power)),
     ...roofs.map(roof),
     ...numbers(points).map(({ x: nx, y: ny }, i) => dot(points[i]!, i) + text(nx, ny, `${i + 1}`, 'middle')),
-    text(
-      PLOT.left,
-      14,
-      `FLOP/s over FLOP per byte. ${device}, commit ${commit}, ${date}, ${digits(limits.bandwidth / 1e9)} GB/s`,
-    ),
+    text(PLOT.left, 14, `FLOP/s. ${device}, commit ${commit}, ${date}, ${digits(limits.bandwidth / 1e9)} GB/s`),
+    text(PLOT.left + PLOT.width / 2, PLOT.top + PLOT.height + 34, 'FLOP per byte', 'middle'),
     ...points.map(({ cell }, i) => {
       const column = Math.floor(i / rows)
       const at = LEGEND.top + LEGEND.line * (i % rows)
@@ -131,7 +128,7 @@ function gridLine(at: number, along: 'x' | 'y', power: number): string {
 
 const ten = (power: number): string => `1e${power}`
 
-/** Where the points' numbers stand: beside them, at the first place of a widening circle that no other number has. */
+/** Where the points' numbers stand: beside them, at the first place of a widening circle that is free. */
 function numbers(points: Point[]): { x: number; y: number }[] {
   const taken: { x: number; y: number }[] = []
   for (const point of points) {
@@ -140,7 +137,8 @@ function numbers(points: Point[]): { x: number; y: number }[] {
       return { x: point.x + radius * Math.cos(angle), y: point.y + 4 - radius * Math.sin(angle) }
     })
     const isFree = (place: { x: number; y: number }) =>
-      taken.every(({ x, y }) => Math.abs(x - place.x) > 14 || Math.abs(y - place.y) > 10)
+      taken.every(({ x, y }) => Math.abs(x - place.x) > 14 || Math.abs(y - place.y) > 10) &&
+      points.every(({ x, y }) => Math.abs(x - place.x) > 9 || Math.abs(y + 4 - place.y) > 8)
     taken.push(places.find(isFree) ?? places[0]!)
   }
   return taken

@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest'
+import { type Ask, largestThatFits, type Variant, whyNot } from '../../bench/gpu/memory'
+import { workOf } from '../../bench/gpu/model-work'
+import { planOfGpu } from '../../bench/gpu/plan'
+import { M2 } from '../../bench/gpu/specs'
+
+const m2 = (layers: number): Variant => ({
+  ...{ name: 'M2', maxContext: Number.POSITIVE_INFINITY, kvDtype: 'bf16', weights: 'random' },
+  geometry: { ...M2, layers, rotaryDim: 64, ropeTheta: 5e6, rmsNormEps: 1e-6 },
+  formats: { head: 'bf16', attention: 'bf16', experts: 'bf16' },
+})
+const int4: Variant = { ...m2(62), kvDtype: 'fp8', formats: { head: 'bf16', attention: 'fp8', experts: 'int4' } }
+const decode: Ask = { sequences: 1, context: 1024, computed: 1 }
+const many: Ask = { sequences: 16, context: 131_072, computed: 1 }
+const steps = { stepTokens: 8192, asks: [decode, many] }
+const H200 = 150e9
+
+describe('what fits a device', () => {
+  it('says how many bytes are missing, of the context, and of weights', () => {
+    expect(whyNot(m2(62), decode, steps, H200)).toMatch(
+      /^needs 4\d{11} bytes and 260046848 of KV, 150000000000 are free$/,
+    )
+    expect(whyNot(int4, decode, steps, H200)).toBeUndefined()
+    expect(whyNot(int4, many, steps, H200)).toMatch(/^needs 12\d{10} bytes and 266287972352 of KV/)
+    expect(whyNot({ ...int4, weights: { missing: 'no int4' } }, decode, steps, H200)).toBe('no int4')
+    expect(whyNot({ ...m2(1), maxContext: 1000 }, decode, steps, H200)).toBe('the model has 1000 tokens of context')
+  })
+  it('takes as many layers as leave room for all that is asked', () => {
+    const layers = largestThatFits(m2, 62, steps, H200)
+    expect(whyNot(m2(layers), many, steps, H200)).toBeUndefined()
+    expect(whyNot(m2(layers + 1), many, steps, H200)).toBeDefined()
+    expect(largestThatFits(m2, 62, steps, 1e9)).toBe(1)
+  })
+})
+
+describe('the plan of a GPU', () => {
+  it('asks the whole model, which says why not, and as many layers as can be asked everything', () => {
+    const { variants, asks, ...rest } = planOfGpu('cuda:0', H200)
+    const reasons = variants.map((variant) => asks.map((ask) => whyNot(variant, ask, { ...rest, asks }, H200)))
+    expect(reasons.map((some) => some.filter((reason) => reason === undefined).length)).toEqual([0, asks.length])
+    expect(reasons[0]).toContain('the device makes random weights in bf16 alone')
+    expect(variants.map(({ geometry }) => geometry.layers)).toEqual([62, expect.toSatisfy((n) => n > 4 && n < 20)])
+  })
+})
+
+describe('workOf', () => {
+  it('counts the bytes of a decode and the operations of a prefill as they are known of M2', () => {
+    const { bytes } = workOf(int4, { ...decode, context: 0 }, 8192)
+    expect(bytes / 1e9).toBeCloseTo(3.62 + 2.73 + 0.195 + 1.23, 1) // experts, attention, router, head
+    const { operations } = workOf(m2(62), { sequences: 1, context: 32_768, computed: 32_768 }, 8192)
+    expect(operations / 1e15).toBeCloseTo(32_768 * 19.6e-6 + (1.524e-9 * 32_768 ** 2) / 2, 1)
+  })
+  it('reads the weights once a step, and what is cached without computing it', () => {
+    const cold = workOf(m2(1), { sequences: 1, context: 1024, computed: 1024 }, 512)
+    const half = workOf(m2(1), { sequences: 1, context: 512, computed: 512 }, 512)
+    const warm = workOf(m2(1), { sequences: 1, context: 1024, computed: 512 }, 512)
+    expect(cold).toEqual({ bytes: half.bytes + warm.bytes, operations: half.operations + warm.operations })
+  })
+})
