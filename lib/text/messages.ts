@@ -54,7 +54,7 @@ export interface ChatMessage {
   reasoning_details?: readonly ReasoningDetail[] | null
   /** assistant: the calls it made. */
   tool_calls?: readonly ChatToolCall[] | null
-  /** tool: which of the preceding calls this is the result of. */
+  /** tool: which of the preceding calls this is the result of. With ids, results are rendered in the order of the calls. */
   tool_call_id?: string | null
   /** user: said in between, by a program more than by a person. It does not end a tool loop: the thinking before it stays. */
   aside?: boolean | null
@@ -100,14 +100,37 @@ export function checkMessages(messages: unknown, before: readonly Turn[] = []): 
   if (!Array.isArray(messages) || messages.length + before.length === 0) {
     throw badInput('messages', 'a non-empty array', messages)
   }
-  let calls = idsOf(before.findLast((turn) => turn.role === 'assistant')?.toolCalls ?? [])
-  return messages.map((message, i) => {
+  const asked = before.findLast((turn) => turn.role === 'assistant')?.toolCalls ?? []
+  let calls = idsOf(asked)
+  const turns = messages.map((message, i) => {
     const where = `messages[${before.length + i}]`
     const turn = checkMessage(object(message, where, 'a message object'), where, before.length + i === 0)
     if (turn.role === 'assistant') calls = idsOf(turn.toolCalls)
     if (turn.role === 'tool') checkAnswers(turn, calls, where)
     return turn
   })
+  return inOrderOfCalls(turns, asked)
+}
+
+/** The model tells results apart by their order alone, so those with ids stand as their calls do, whatever order they came in. */
+function inOrderOfCalls(turns: readonly Turn[], asked: AssistantTurn['toolCalls']): Turn[] {
+  const ordered = [...turns]
+  let calls = asked
+  for (let at = 0, end = 0; at < turns.length; at = Math.max(end, at + 1)) {
+    const turn = turns[at]!
+    if (turn.role === 'assistant') calls = turn.toolCalls
+    for (end = at; turns[end]?.role === 'tool'; ) end++
+    const results = turns.slice(at, end) as ToolTurn[]
+    const places = new Map(calls.map(({ id }, place) => [id, place]))
+    if (results.length < 2 || !results.every(({ toolCallId }) => toolCallId !== undefined && places.has(toolCallId)))
+      continue
+    ordered.splice(
+      at,
+      results.length,
+      ...results.toSorted((a, b) => places.get(a.toolCallId)! - places.get(b.toolCallId)!),
+    )
+  }
+  return ordered
 }
 
 function checkMessage(message: JsonObject, where: string, first: boolean): Turn {

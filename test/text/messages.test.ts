@@ -222,6 +222,23 @@ describe('checkMessages', () => {
     expect(error.message).not.toContain('\n')
   })
 
+  it('puts results in the order of their calls, where all of them have ids', () => {
+    const calls = (...ids: string[]) => assistant({ tool_calls: ids.map((id) => ({ id, name: 'f', arguments: {} })) })
+    const result = (content: string, id?: string) => ({ role: 'tool', content, ...(id && { tool_call_id: id }) })
+    const order = (...results: object[]) =>
+      checkMessages([user, calls('a', 'b', 'c'), ...results, user]).flatMap((turn) => {
+        return turn.role === 'tool' ? [turn.content] : []
+      })
+    expect(order(result('2', 'b'), result('3', 'c'), result('1', 'a'))).toEqual(['1', '2', '3'])
+    expect(order(result('3', 'c'), result('1', 'a'), result('again', 'a'))).toEqual(['1', 'again', '3'])
+    expect(order(result('2', 'b'), result('1'))).toEqual(['2', '1'])
+    const before = checkMessages([user, calls('a', 'b')])
+    expect(checkMessages([result('2', 'b'), result('1', 'a')], before)).toMatchObject([
+      { content: '1' },
+      { content: '2' },
+    ])
+  })
+
   it('takes null and missing contents as empty and joins text parts', () => {
     const parts = [
       { type: 'text', text: 'a' },
