@@ -39,7 +39,12 @@ export interface Measured extends Question {
   ratio?: number
 }
 
-export type Cell = Measured | (Question & { reason: string })
+/** Not measured, and why. */
+export type Missing = Question & { reason: string }
+export type Cell = Measured | Missing
+
+/** Before the limits are known. */
+export type Timed = (Question & { us: number }) | Missing
 
 export interface Results extends Header {
   driver: string

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { native } from '../../lib/native'
 import { createOps } from '../../lib/ops'
 import { header } from '../header'
-import type { Results } from './cells'
+import { judge, type Results } from './cells'
 import { benchModels } from './model'
 import { benchOps } from './ops'
 import { chooseDevice, planFor } from './plan'
@@ -35,8 +35,10 @@ async function measure(): Promise<Results> {
   const device = await chooseDevice()
   const plan = await planFor(device)
   const about = { ...header(createOps(device, 0).description), driver: await driver() }
+  const models = await benchModels(plan) // before the ops, which leave memory to be collected
   const { peer, limits, cells } = await benchOps(plan)
-  return { ...about, peer, limits, cells: [...cells, ...(await benchModels(plan, limits))] }
+  const judged = models.map((cell) => ('us' in cell ? judge(cell, cell.us, limits) : cell))
+  return { ...about, peer, limits, cells: [...judged, ...cells] }
 }
 
 /** As its own tool has it, else the CUDA version that it supports. */

@@ -2,7 +2,7 @@
 import { memoryOf } from '../../lib/devices'
 import { type Batch, type NativeModel, native } from '../../lib/native'
 import { sample } from '../measure'
-import { type Cell, judge, type Limits, type Question } from './cells'
+import type { Question, Timed } from './cells'
 import { type Ask, type Variant, whyNot } from './memory'
 import { workOf } from './model-work'
 import type { Plan } from './plan'
@@ -12,34 +12,29 @@ import { M2 } from './specs'
 const PAGE = M2.page
 const ROUNDS = 3
 
-export async function benchModels(plan: Plan, limits: Limits): Promise<Cell[]> {
-  const cells: Cell[] = []
-  for (const variant of plan.variants) cells.push(...(await benchModel(plan, variant, limits)))
-  return cells
-}
-
-async function benchModel(plan: Plan, variant: Variant, limits: Limits): Promise<Cell[]> {
-  const { available } = await memoryOf(plan.device)
-  const asked = plan.asks.map((ask) => ({ ask, reason: whyNot(variant, ask, plan, available) }))
-  const possible = asked.filter(({ reason }) => !reason).map(({ ask }) => ask)
-  const runs = possible.length > 0 ? await Runs.load(plan, variant, possible) : undefined
-  const cells: Cell[] = []
-  for (const { ask, reason } of asked) {
-    const about = question(plan, variant, ask)
-    cells.push(reason ? { ...about, reason } : await measure(runs!, ask, about, limits))
-  }
-  await runs?.close()
+export async function benchModels(plan: Plan): Promise<Timed[]> {
+  const cells: Timed[] = []
+  for (const variant of plan.variants) cells.push(...(await benchModel(plan, variant)))
   return cells
 }
 
 /** What fails has its reason in the place of a time, and the others go on. */
-async function measure(runs: Runs, ask: Ask, about: Question, limits: Limits): Promise<Cell> {
-  try {
-    return judge(about, 1000 * (await runs.time(ask)), limits)
-  } catch (error) {
-    return { ...about, reason: (error as Error).message }
+async function benchModel(plan: Plan, variant: Variant): Promise<Timed[]> {
+  const { available } = await memoryOf(plan.device)
+  const asked = plan.asks.map((ask) => ({ ask, reason: whyNot(variant, ask, plan, available) }))
+  const possible = asked.filter(({ reason }) => !reason).map(({ ask }) => ask)
+  const runs = possible.length > 0 ? await Runs.load(plan, variant, possible).catch(messageOf) : ''
+  const cells: Timed[] = []
+  for (const { ask, reason } of asked) {
+    const about = question(plan, variant, ask)
+    const found = reason ?? (typeof runs === 'string' ? runs : await runs.time(ask).catch(messageOf))
+    cells.push(typeof found === 'string' ? { ...about, reason: found } : { ...about, us: 1000 * found })
   }
+  if (typeof runs !== 'string') await runs.close()
+  return cells
 }
+
+const messageOf = (error: Error): string => error.message
 
 function question({ stepTokens }: Plan, variant: Variant, ask: Ask): Question {
   const { sequences, context, computed } = ask

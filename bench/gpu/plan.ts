@@ -64,7 +64,7 @@ export function planOfGpu(device: string, free: number): Plan {
     kvDtype: 'bf16',
     weights: 'random',
   })
-  const layers = largestThatFits(cut, M2_LAYERS, common, free)
+  const layers = largestThatFits(cut, M2_LAYERS, common, 0.95 * free) // what memory is lost between allocations
   return {
     ...common,
     ops: { ...OPS, sizes: M2, maxContext: whole.maxContext, copyBytes: 2 ** 31 },

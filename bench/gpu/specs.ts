@@ -93,8 +93,9 @@ export function describe(spec: Spec): { work: string; shape: string } {
   }
 }
 
-/** Experts that so many tokens go to when all are equally likely, in the mean. */
 type ExpertCounts = Pick<Sizes, 'experts' | 'expertsPerToken'>
+
+/** Experts that so many tokens go to when all are equally likely, in the mean. */
 export const usedExperts = ({ experts: E, expertsPerToken: A }: ExpertCounts, tokens: number): number =>
   E * (1 - (1 - A / E) ** tokens)
 
