@@ -23,9 +23,8 @@ const IPV6 = [`(?:${H16}:){7}${H16}`, ...[0, 1, 2, 3, 4, 5, 6, 7].map(shortened)
 /** At most 6 labels of 40, so the whole is shorter than a name may be. */
 const LABEL = '[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,38}[a-zA-Z0-9])?'
 const HOSTNAME = `${LABEL}(?:\\.${LABEL}){0,5}`
-const ATOM = "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
-const HOST_PART = '[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*'
-const EMAIL = `${ATOM}(?:\\.${ATOM})*@${HOST_PART}(?:\\.${HOST_PART})+`
+const ATOM = "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,20}"
+const EMAIL = `${ATOM}(?:\\.${ATOM}){0,2}@${LABEL}(?:\\.${LABEL}){1,3}`
 
 const PCHAR = "(?:[a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})"
 const AFTER = `(?:\\?(?:${PCHAR}|[/?])*)?(?:#(?:${PCHAR}|[/?])*)?`

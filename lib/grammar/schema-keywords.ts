@@ -7,9 +7,10 @@ export type { JsonType }
 
 /** They say nothing about which values are allowed. */
 const ANNOTATIONS = new Set(
-  'title description default examples $schema $id $comment $defs definitions deprecated readOnly writeOnly strict'.split(
-    ' ',
-  ),
+  (
+    'title description default example examples $schema $id $comment $defs definitions deprecated readOnly writeOnly strict ' +
+    'discriminator'
+  ).split(' '),
 )
 
 /** The keywords that say something about values of one type only. */
@@ -38,7 +39,7 @@ export function assertionsOf(schema: unknown, where: string): JsonObject {
   if (!isObject(schema)) throw badInput(where, 'a JSON schema: an object, true or false', schema)
   const assertions: JsonObject = Object.create(null)
   for (const [key, value] of Object.entries(schema)) {
-    if (ANNOTATIONS.has(key) || value === undefined || (key === 'uniqueItems' && value === false)) continue
+    if (value === undefined || saysNothing(key, value)) continue
     if (!KNOWN.has(key)) {
       throw new M2Error('BAD_INPUT', `${path(where, key)}: expected a supported keyword, found ${JSON.stringify(key)}`)
     }
@@ -46,6 +47,15 @@ export function assertionsOf(schema: unknown, where: string): JsonObject {
   }
   return assertions
 }
+
+/** What generators of schemas write everywhere: annotations, `uniqueItems: false`, names of properties that are to be strings. */
+function saysNothing(key: string, value: unknown): boolean {
+  if (key === 'uniqueItems') return value === false
+  if (key === 'propertyNames') return value === true || (isObject(value) && onlyType(value) === 'string')
+  return ANNOTATIONS.has(key) || key.startsWith('x-')
+}
+
+const onlyType = (schema: JsonObject): unknown => (Object.keys(schema).length === 1 ? schema.type : undefined)
 
 /** The types a schema allows; without `type` those that its keywords speak of, or all. */
 export function typesOf(schema: JsonObject, where: string): JsonType[] {

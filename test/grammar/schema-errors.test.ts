@@ -168,6 +168,14 @@ describe('schemas that are refused', () => {
     )
   })
 
+  it('not for what generators of schemas write everywhere', () => {
+    const plain = { type: 'object', additionalProperties: { type: 'number' } }
+    const noisy = { ...plain, propertyNames: { type: 'string' }, discriminator: { propertyName: 'x' }, 'x-order': 1 }
+    expect(jsonSchema(noisy, 'schema')).toEqual(jsonSchema(plain, 'schema'))
+    const names = { ...plain, propertyNames: { type: 'string', minLength: 1 } }
+    expect(() => jsonSchema(names, 'schema')).toThrow('schema.propertyNames: expected a supported keyword')
+  })
+
   it('grammars that admit nothing', () => {
     expect(() => automatonOf(sequence(literal('a'), choice()))).toThrow(
       'grammar: expected something that can be written in full',
