@@ -15,6 +15,7 @@ import {
 import type { ChatOptions, ConversationOptions, GenerateOptions, ScoreOptions, SendOptions } from './options'
 import type { Sampling } from './sequence'
 import type { KeepReasoning } from './text/chat'
+import { checkJson } from './text/input'
 
 /** What the options of a generation are checked against. */
 export interface ModelFacts {
@@ -205,6 +206,7 @@ function checkResponseFormat(option: unknown): ChatOptions['responseFormat'] {
   if (content === 'schema' && (typeof found !== 'object' || found === null)) {
     throw badOption('responseFormat.schema', 'a JSON schema object', found)
   }
+  if (content === 'schema') checkJson(found, 'responseFormat.schema')
   return option as ChatOptions['responseFormat']
 }
 

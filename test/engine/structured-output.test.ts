@@ -150,6 +150,15 @@ describe('responseFormat', () => {
       code: 'BAD_INPUT',
       message: expect.stringContaining('responseFormat.schema.properties.x.uniqueItems'),
     })
+    const circle = { type: 'object', properties: {} as Record<string, object> }
+    circle.properties.x = circle
+    for (const [odd, found] of [
+      [circle, /^responseFormat\.schema: .* a circular reference$/],
+      [{ enum: [1n] }, /^responseFormat\.schema: expected JSON data, found 1n$/],
+    ] as const) {
+      const refused = ask({ responseFormat: { type: 'json_schema', schema: odd } })
+      await expect(refused).rejects.toMatchObject({ code: 'BAD_INPUT', message: expect.stringMatching(found) })
+    }
     await expect(ask({ responseFormat: { type: 'regex', pattern: 'a(?=b)' } })).rejects.toMatchObject({
       code: 'BAD_INPUT',
       message: expect.stringContaining('responseFormat.pattern'),
