@@ -1,4 +1,4 @@
-// Events and recorded graphs that go with their owner, be it half made.
+// Streams, events and recorded graphs that go with their owner, be it half made.
 #pragma once
 #include <memory>
 #include <type_traits>
@@ -18,6 +18,11 @@ class Event {
  private:
   cudaEvent_t event_ = nullptr;
 };
+
+struct DestroyStream {
+  void operator()(cudaStream_t stream) const { cudaStreamDestroy(stream); }
+};
+using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, DestroyStream>;
 
 struct DestroyGraph {
   void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }

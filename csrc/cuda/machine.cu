@@ -5,6 +5,8 @@
 namespace m2::cuda {
 namespace {
 
+constexpr int64_t kCounters = 1 << 14;
+
 std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
 // Why there is no device, in words that say what to do.
@@ -62,18 +64,25 @@ Machine::Machine(int ordinal, const std::string& device) : ordinal_(ordinal) {
   memory_ = properties.totalGlobalMem;
   if (architecture_ < kOldestArchitecture)
     unavailable(device, name_ + " has compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) + ", expected 8.0 or newer");
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+  stream_.reset(stream);
+  counters_ = allocate_device(kCounters * sizeof(uint32_t));
+  check(cudaMemsetAsync(counters_.data(), 0, counters_.bytes(), stream), "clearing counters");
 }
-
-Machine::~Machine() { cudaStreamDestroy(stream_); }
 
 void* Machine::scratch(size_t bytes) const {
   if (bytes > scratch_.bytes()) {
-    check(cudaStreamSynchronize(stream_), "waiting for the device");
+    check(cudaStreamSynchronize(stream()), "waiting for the device");
     scratch_ = Buffer();
     scratch_ = allocate_device(bytes);
   }
   return scratch_.data();
+}
+
+uint32_t* Machine::counters(int64_t n) const {
+  expect(n <= kCounters, n, " counters, there are ", kCounters);
+  return static_cast<uint32_t*>(counters_.data());
 }
 
 }  // namespace m2::cuda
