@@ -403,6 +403,8 @@ std::vector<Case> small_cases() {
       attention({{9, 70}, {1, 130}}, 6, 2, 96, 16, kF8),
       route(1, 256, 8, 96, 1),
       route(5, 33, 3, 160, 4),
+      route(16, 256, 8, 3104, 16),
+      route(37, 70, 4, 64, 35),
       route(70, 40, 4, 96, 70),
       route(200, 256, 8, 64, 190),
       unpermute(3, 2, 1056),

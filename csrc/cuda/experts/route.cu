@@ -1,9 +1,12 @@
 // The router: scores = sigmoid(x gate^T) in float32, the A best of score + bias, and the counting sort of the (token, slot) pairs by expert.
 //   scores   a warp for some tokens and some experts; a lane sums the products of every 32nd group of four k in order, then the lanes are added in a tree: the
-//            order hangs on C alone. Moves x once per tile of experts and the gate once per tile of tokens, out of the L2 cache.
+//            order hangs on C alone. Moves x once per tile of experts and the gate once per tile of tokens, out of the L2 cache. Nothing before it writes the
+//            gate, so the first of it is asked for before the kernel in front has ended: of one token that is all of it.
 //   choose   a warp per token: A times the largest of what is left. A block has 64 tokens, and counts how many of its pairs go to each expert.
 //   sort     a block for the same 64 tokens: the pairs of an expert stand behind those of the experts and of the blocks before; within a block in order.
-// Up to 64 tokens choose and sort are one launch.
+// Up to 64 tokens all is one launch: the block that is last to score some tokens chooses for them, and the last that has chosen sorts. Bound there by what
+// waits for what: x, sums, two counters, A rounds of choice.
+#include "cuda/arrival.h"
 #include "cuda/experts/sort.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
@@ -13,81 +16,121 @@
 namespace m2::cuda {
 namespace {
 
-constexpr int kScoreThreads = 128;
+constexpr int kScoreThreads = 128, kChooseThreads = 256;
 
-// kTokens x kExperts scores of each warp.
-template <int kTokens, int kExperts>
-__global__ void __launch_bounds__(kScoreThreads, 3) route_scores_kernel(const float* x, const float* gate, int tokens, int experts, int width, float* scores) {
-  ptx::let_next_kernel_start();
-  ptx::wait_for_previous_kernel();
-  const int warp = blockIdx.x * (kScoreThreads / kWarp) + threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  const int columns = (experts + kExperts - 1) / kExperts, first_token = warp / columns * kTokens, first_expert = warp % columns * kExperts;
-  if (first_token >= tokens) return;
+// kTokens x kExperts scores of each warp; blocks (experts, tokens). kAhead: loads of each row of the gate that are under way before x is there.
+template <int kTokens, int kExperts, int kAhead>
+__device__ __forceinline__ void score(const RouteTask& task) {
+  const int lane = threadIdx.x % kWarp, first_token = blockIdx.y * kTokens, first_expert = (blockIdx.x * (kScoreThreads / kWarp) + threadIdx.x / kWarp) * kExperts;
+  const int vectors = task.width / 4;
   // Rows behind the last are the last once more: they are read and not written.
   const float4 *token_rows[kTokens], *expert_rows[kExperts];
 #pragma unroll
-  for (int t = 0; t < kTokens; t++) token_rows[t] = reinterpret_cast<const float4*>(x + static_cast<int64_t>(min(first_token + t, tokens - 1)) * width);
+  for (int t = 0; t < kTokens; t++) token_rows[t] = reinterpret_cast<const float4*>(task.x + static_cast<int64_t>(min(first_token + t, task.tokens - 1)) * task.width);
 #pragma unroll
-  for (int e = 0; e < kExperts; e++) expert_rows[e] = reinterpret_cast<const float4*>(gate + static_cast<int64_t>(min(first_expert + e, experts - 1)) * width);
+  for (int e = 0; e < kExperts; e++) expert_rows[e] = reinterpret_cast<const float4*>(task.gate + static_cast<int64_t>(min(first_expert + e, task.experts - 1)) * task.width);
+  float4 ahead[kAhead][kExperts];
+#pragma unroll
+  for (int i = 0; i < kAhead; i++) {
+#pragma unroll
+    for (int e = 0; e < kExperts; e++) ahead[i][e] = expert_rows[e][min(lane + i * kWarp, vectors - 1)];
+  }
+  ptx::wait_for_previous_kernel();
   float sums[kTokens][kExperts] = {};
-  [[maybe_unused]] constexpr int kSteps = kTokens * kExperts <= 4 ? 8 : 1;  // whose loads are under way together
-#pragma unroll kSteps
-  for (int at = lane; at < width / 4; at += kWarp) {
-    float4 gates[kExperts];
-#pragma unroll
-    for (int e = 0; e < kExperts; e++) gates[e] = expert_rows[e][at];
+  const auto add = [&](int at, const float4 (&gates)[kExperts]) {
 #pragma unroll
     for (int t = 0; t < kTokens; t++) {
       const float4 v = token_rows[t][at];
 #pragma unroll
       for (int e = 0; e < kExperts; e++) sums[t][e] = fmaf(v.w, gates[e].w, fmaf(v.z, gates[e].z, fmaf(v.y, gates[e].y, fmaf(v.x, gates[e].x, sums[t][e]))));
     }
+  };
+#pragma unroll
+  for (int i = 0; i < kAhead; i++) {
+    if (lane + i * kWarp < vectors) add(lane + i * kWarp, ahead[i]);
+  }
+  for (int at = lane + kAhead * kWarp; at < vectors; at += kWarp) {
+    float4 gates[kExperts];
+#pragma unroll
+    for (int e = 0; e < kExperts; e++) gates[e] = expert_rows[e][at];
+    add(at, gates);
   }
 #pragma unroll
   for (int t = 0; t < kTokens; t++) {
 #pragma unroll
     for (int e = 0; e < kExperts; e++) {
       const float logit = warp_sum(sums[t][e]);
-      if (lane == 0 && first_token + t < tokens && first_expert + e < experts) {
-        scores[static_cast<int64_t>(first_token + t) * experts + first_expert + e] = 1 / (1 + expf(-logit));
+      if (lane == 0 && first_token + t < task.tokens && first_expert + e < task.experts) {
+        task.scores[static_cast<int64_t>(first_token + t) * task.experts + first_expert + e] = 1 / (1 + expf(-logit));
       }
     }
   }
 }
 
-template <bool kSorts>
-__global__ void __launch_bounds__(kRouteThreads) route_choose_kernel(const RouteTask task, int* block_counts) {
+// All of up to 64 tokens. counters: one for the blocks of each kTokens tokens, and one for those that have chosen.
+template <int kTokens, int kExperts, int kAhead>
+__global__ void __launch_bounds__(kScoreThreads, 2) route_kernel(const RouteTask task, uint32_t* counters) {
   M2_DYNAMIC_SHARED(shared);
   ptx::let_next_kernel_start();
-  ptx::wait_for_previous_kernel();
+  score<kTokens, kExperts, kAhead>(task);
+  if (!is_last_block(counters + blockIdx.y, gridDim.x)) return;
   const RouteShared s(shared, task);
-  for (int e = threadIdx.x; e < task.experts; e += kRouteThreads) s.counts[e] = 0;
-  __syncthreads();
-  choose_experts(task, s);
-  __syncthreads();
-  if constexpr (kSorts) {
-    sort_pairs(task, s, nullptr, 1);
-  } else {
-    for (int e = threadIdx.x; e < task.experts; e += kRouteThreads) block_counts[static_cast<int64_t>(blockIdx.x) * task.experts + e] = s.counts[e];
+  const Pairs pairs(task, 0);
+  choose_experts(task, s, blockIdx.y * kTokens, kTokens);
+  if (gridDim.y > 1) {
+    if (!is_last_block(counters + gridDim.y, gridDim.y)) return;
+    read_pairs(task, s, pairs);
   }
+  count_pairs(task, s, pairs);
+  sort_pairs(task, s, pairs, nullptr, 1);
 }
 
-__global__ void __launch_bounds__(kRouteThreads) route_sort_kernel(const RouteTask task, const int* block_counts, int blocks) {
+template <int kTokens, int kExperts>
+__global__ void __launch_bounds__(kScoreThreads, 3) route_scores_kernel(const RouteTask task) {
+  ptx::let_next_kernel_start();
+  score<kTokens, kExperts, 1>(task);
+}
+
+__global__ void __launch_bounds__(kChooseThreads) route_choose_kernel(const RouteTask task, int* block_counts) {
   M2_DYNAMIC_SHARED(shared);
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
   const RouteShared s(shared, task);
-  read_pairs(task, s);
-  sort_pairs(task, s, block_counts, blocks);
+  choose_experts(task, s, blockIdx.x * kRouteTokens, kRouteTokens);
+  count_pairs(task, s, Pairs(task, blockIdx.x));
+  for (int e = threadIdx.x; e < task.experts; e += kChooseThreads) block_counts[static_cast<int64_t>(blockIdx.x) * task.experts + e] = s.counts[e];
+}
+
+__global__ void __launch_bounds__(kChooseThreads) route_sort_kernel(const RouteTask task, const int* block_counts, int blocks) {
+  M2_DYNAMIC_SHARED(shared);
+  ptx::let_next_kernel_start();
+  ptx::wait_for_previous_kernel();
+  const RouteShared s(shared, task);
+  const Pairs pairs(task, blockIdx.x);
+  read_pairs(task, s, pairs);
+  sort_pairs(task, s, pairs, block_counts, blocks);
 }
 
 int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
 template <int kTokens, int kExperts>
-void launch_scores(const Machine& m, const RouteArgs& a, float* scores) {
-  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), warps = parts(tokens, kTokens) * parts(experts, kExperts);
-  launch<route_scores_kernel<kTokens, kExperts>>(m, {.grid = static_cast<unsigned>(parts(warps, kScoreThreads / kWarp)), .block = kScoreThreads}, a.x.as<float>(), a.gate.as<float>(),
-                                                 static_cast<int>(tokens), static_cast<int>(experts), static_cast<int>(a.x.size(1)), scores);
+Launch score_launch(const RouteTask& task, size_t shared) {
+  return {.grid = dim3(static_cast<unsigned>(parts(task.experts, kScoreThreads / kWarp * kExperts)), static_cast<unsigned>(parts(task.tokens, kTokens))),
+          .block = kScoreThreads, .shared = shared};
+}
+
+template <int kTokens, int kExperts, int kAhead>
+void route_at_once(const Machine& m, const RouteTask& task) {
+  const Launch l = score_launch<kTokens, kExperts>(task, RouteShared::bytes(task.experts, task.active, kScoreThreads));
+  launch<route_kernel<kTokens, kExperts, kAhead>>(m, l, task, m.counters(l.grid.y + 1));
+}
+
+void route_in_steps(const Machine& m, const RouteTask& task, int* block_counts) {
+  const unsigned blocks = static_cast<unsigned>(parts(task.tokens, kRouteTokens));
+  const Launch l{.grid = blocks, .block = kChooseThreads, .shared = RouteShared::bytes(task.experts, task.active, kChooseThreads)};
+  launch<route_scores_kernel<8, 8>>(m, score_launch<8, 8>(task, 0), task);
+  launch<route_choose_kernel>(m, l, task, block_counts);
+  launch<route_sort_kernel>(m, l, task, block_counts, static_cast<int>(blocks));
 }
 
 }  // namespace
@@ -95,22 +138,15 @@ void launch_scores(const Machine& m, const RouteArgs& a, float* scores) {
 size_t route_scratch(const Workload& w) { return w.tokens * w.experts * sizeof(float) + parts(w.tokens, kRouteTokens) * w.experts * sizeof(int); }
 
 void route(const Machine& m, const RouteArgs& a) {
-  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), active = a.expert_ids.size(1), blocks = parts(tokens, kRouteTokens);
+  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), blocks = parts(tokens, kRouteTokens);
   float* scores = static_cast<float*>(m.scratch(tokens * experts * sizeof(float) + blocks * experts * sizeof(int)));
-  int* block_counts = reinterpret_cast<int*>(scores + tokens * experts);
-  if (tokens == 1) launch_scores<1, 1>(m, a, scores);
-  else if (tokens <= 16) launch_scores<4, 1>(m, a, scores);
-  else launch_scores<8, 8>(m, a, scores);
-
-  const RouteTask task{scores, a.bias.as<float>(), a.live ? a.live.as<int32_t>() : nullptr, static_cast<int>(tokens), static_cast<int>(experts), static_cast<int>(active),
-                       a.expert_ids.as<int32_t>(), a.weights.as<float>(), a.offsets.as<int32_t>(), a.source.as<int32_t>(), a.target.as<int32_t>()};
-  const Launch l{.grid = static_cast<unsigned>(blocks), .block = kRouteThreads, .shared = RouteShared::bytes(task.experts, task.active)};
-  if (blocks == 1) {
-    launch<route_choose_kernel<true>>(m, l, task, nullptr);
-  } else {
-    launch<route_choose_kernel<false>>(m, l, task, block_counts);
-    launch<route_sort_kernel>(m, l, task, block_counts, static_cast<int>(blocks));
-  }
+  const RouteTask task{a.x.as<float>(), a.gate.as<float>(), static_cast<int>(a.x.size(1)), scores, a.bias.as<float>(), a.live ? a.live.as<int32_t>() : nullptr,
+                       static_cast<int>(tokens), static_cast<int>(experts), static_cast<int>(a.expert_ids.size(1)), a.expert_ids.as<int32_t>(), a.weights.as<float>(),
+                       a.offsets.as<int32_t>(), a.source.as<int32_t>(), a.target.as<int32_t>()};
+  if (tokens == 1) route_at_once<1, 1, 24>(m, task);
+  else if (tokens <= 16) route_at_once<4, 1, 24>(m, task);
+  else if (tokens <= kRouteTokens) route_at_once<8, 8, 1>(m, task);
+  else route_in_steps(m, task, reinterpret_cast<int*>(scores + tokens * experts));
 }
 
 }  // namespace m2::cuda

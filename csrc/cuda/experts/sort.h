@@ -1,14 +1,17 @@
-// The parts of the router that a block does for its 64 tokens: choosing experts, and the counting sort of the pairs by expert.
+// The parts of the router that a block does for some tokens: choosing experts, and the counting sort of the pairs by expert.
 #pragma once
 #include "cuda/device.h"
 
 namespace m2::cuda {
 
-constexpr int kRouteThreads = 256;
-constexpr int kRouteTokens = 64;  // of a block
+constexpr int kMostRouteThreads = 256;
+constexpr int kRouteTokens = 64;  // that a block sorts
 
 struct RouteTask {
-  const float *scores, *bias;  // [T, E], [E]
+  const float *x, *gate;       // [T, C], [E, C]
+  int width;                   // C
+  float* scores;               // [T, E]
+  const float* bias;           // [E]
   const int32_t* live;         // [1] or null
   int tokens, experts, active;
   int32_t* expert_ids;         // [T, A]
@@ -19,13 +22,13 @@ struct RouteTask {
 // A block's shared memory: how often each expert was chosen, where its rows begin, what is left to choose from for each warp, the experts of the pairs.
 struct RouteShared {
   int *counts, *starts;  // [E], [E]
-  uint32_t* ranks;       // [warps, E]
   int* pairs;            // [64 A], -1: none
+  uint32_t* ranks;       // [warps, E]
 
   __device__ __forceinline__ RouteShared(uint8_t* memory, const RouteTask& task)
-      : counts(reinterpret_cast<int*>(memory)), starts(counts + task.experts), ranks(reinterpret_cast<uint32_t*>(starts + task.experts)),
-        pairs(reinterpret_cast<int*>(ranks + kRouteThreads / kWarp * task.experts)) {}
-  static size_t bytes(int experts, int active) { return (static_cast<size_t>(2 + kRouteThreads / kWarp) * experts + kRouteTokens * active) * sizeof(int); }
+      : counts(reinterpret_cast<int*>(memory)), starts(counts + task.experts), pairs(starts + task.experts),
+        ranks(reinterpret_cast<uint32_t*>(pairs + kRouteTokens * task.active)) {}
+  static size_t bytes(int experts, int active, int threads) { return (static_cast<size_t>(2 + threads / kWarp) * experts + kRouteTokens * active) * sizeof(int); }
 };
 
 __device__ __forceinline__ int live_tokens(const RouteTask& task) { return task.live ? min(*task.live, task.tokens) : task.tokens; }
@@ -67,12 +70,12 @@ __device__ __forceinline__ void choose_of_one(const RouteTask& task, const float
   }
 }
 
-// The experts of the block's tokens and their weights, counted.
-__device__ __forceinline__ void choose_experts(const RouteTask& task, const RouteShared& s) {
+// The experts and their weights of `count` tokens from `first` on, which are the first of the block's pairs too.
+__device__ __forceinline__ void choose_experts(const RouteTask& task, const RouteShared& s, int first, int count) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, live = live_tokens(task);
   uint32_t* ranks = s.ranks + warp * task.experts;
-  for (int i = warp; i < kRouteTokens; i += kRouteThreads / kWarp) {
-    const int token = blockIdx.x * kRouteTokens + i;
+  for (int i = warp; i < count; i += blockDim.x / kWarp) {
+    const int token = first + i;
     if (token >= task.tokens) break;
     const float* scores = task.scores + static_cast<int64_t>(token) * task.experts;
     int* chosen = s.pairs + i * task.active;
@@ -85,35 +88,52 @@ __device__ __forceinline__ void choose_experts(const RouteTask& task, const Rout
       const int expert = chosen[a];
       task.expert_ids[static_cast<int64_t>(token) * task.active + a] = expert;
       task.weights[static_cast<int64_t>(token) * task.active + a] = expert < 0 ? 0 : scores[expert] / total;
-      if (expert >= 0) atomicAdd(&s.counts[expert], 1);
     }
   }
 }
 
-// What `choose_experts` left of the block's pairs, as another launch finds it.
-__device__ __forceinline__ void read_pairs(const RouteTask& task, const RouteShared& s) {
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kRouteTokens * task.active, end = min(static_cast<int64_t>(task.tokens) * task.active, first + kRouteTokens * task.active);
-  for (int64_t i = first + threadIdx.x; i < end; i += kRouteThreads) s.pairs[i - first] = task.expert_ids[i];
+// The pairs of the block-th 64 tokens.
+struct Pairs {
+  int block, count;
+  int64_t first;
+
+  __device__ __forceinline__ Pairs(const RouteTask& task, int block) : block(block), first(static_cast<int64_t>(block) * kRouteTokens * task.active) {
+    count = static_cast<int>(min(static_cast<int64_t>(task.tokens) * task.active - first, static_cast<int64_t>(kRouteTokens) * task.active));
+  }
+};
+
+// What another block or launch chose.
+__device__ __forceinline__ void read_pairs(const RouteTask& task, const RouteShared& s, const Pairs& pairs) {
+  for (int i = threadIdx.x; i < pairs.count; i += blockDim.x) s.pairs[i] = task.expert_ids[pairs.first + i];
+}
+
+__device__ __forceinline__ void count_pairs(const RouteTask& task, const RouteShared& s, const Pairs& pairs) {
+  for (int e = threadIdx.x; e < task.experts; e += blockDim.x) s.counts[e] = 0;
+  __syncthreads();  // all pairs are there too
+  for (int i = threadIdx.x; i < pairs.count; i += blockDim.x) {
+    if (s.pairs[i] >= 0) atomicAdd(&s.counts[s.pairs[i]], 1);
+  }
+  __syncthreads();
 }
 
 // Where the rows of each expert begin: `starts` for the block's own pairs; `offsets`, of all, is written by the first block. One block alone has its
 // counts in shared memory, several have them in block_counts [blocks, E].
-__device__ __forceinline__ void find_starts(const RouteTask& task, const RouteShared& s, const int* block_counts, int blocks) {
-  for (int e = threadIdx.x; e < task.experts; e += kRouteThreads) {
+__device__ __forceinline__ void find_starts(const RouteTask& task, const RouteShared& s, int block, const int* block_counts, int blocks) {
+  for (int e = threadIdx.x; e < task.experts; e += blockDim.x) {
     int total = 0, before = 0;
     if (!block_counts) total = s.counts[e];
     for (int b = 0; block_counts && b < blocks; b++) {
       const int count = block_counts[static_cast<int64_t>(b) * task.experts + e];
-      if (b < static_cast<int>(blockIdx.x)) before += count;
+      if (b < block) before += count;
       total += count;
     }
     s.counts[e] = total;
     s.starts[e] = before;
   }
-  M2_SHARED(int, warp_sums, [kRouteThreads / kWarp]);
+  M2_SHARED(int, warp_sums, [kMostRouteThreads / kWarp]);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   int begin = 0;  // of the experts of this round
-  for (int first = 0; first < task.experts; first += kRouteThreads) {
+  for (int first = 0; first < task.experts; first += blockDim.x) {
     const int e = first + threadIdx.x, count = e < task.experts ? s.counts[e] : 0;  // its own: no other thread writes it
     int sum = count;
 #pragma unroll
@@ -124,35 +144,40 @@ __device__ __forceinline__ void find_starts(const RouteTask& task, const RouteSh
     if (lane == kWarp - 1) warp_sums[warp] = sum;
     __syncthreads();
     int end = begin;
-    for (int w = 0; w < kRouteThreads / kWarp; w++) {
+    for (int w = 0; w < static_cast<int>(blockDim.x) / kWarp; w++) {
       if (w == warp) begin = end;
       end += warp_sums[w];
     }
     if (e < task.experts) {
       s.starts[e] += begin + sum - count;
-      if (blockIdx.x == 0) task.offsets[e + 1] = begin + sum;
+      if (block == 0) task.offsets[e + 1] = begin + sum;
     }
     begin = end;
     __syncthreads();
   }
-  if (blockIdx.x == 0 && threadIdx.x == 0) task.offsets[0] = 0;
+  if (block == 0 && threadIdx.x == 0) task.offsets[0] = 0;
 }
 
-// Gives every pair of the block its row: behind those of its expert that come before it.
-__device__ __forceinline__ void sort_pairs(const RouteTask& task, const RouteShared& s, const int* block_counts, int blocks) {
-  find_starts(task, s, block_counts, blocks);
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kRouteTokens * task.active;
-  const int count = static_cast<int>(min(static_cast<int64_t>(task.tokens) * task.active - first, static_cast<int64_t>(kRouteTokens) * task.active));
-  for (int i = threadIdx.x; i < count; i += kRouteThreads) {
-    const int expert = s.pairs[i];
-    int row = -1;
-    if (expert >= 0) {
-      row = s.starts[expert];
-      for (int j = 0; j < i; j++) row += s.pairs[j] == expert;
-      task.source[row] = static_cast<int32_t>(first + i);
-    }
-    task.target[first + i] = row;
+// Gives every pair its row: behind those of its expert that come before it. One warp takes them in order, so many at a time as it has lanes; of those
+// that go to one expert the first moves where its next row begins.
+__device__ __forceinline__ void place_pairs(const RouteTask& task, const RouteShared& s, const Pairs& pairs) {
+  const int lane = threadIdx.x;
+  if (lane >= kWarp) return;
+  for (int at = lane; at - lane < pairs.count; at += kWarp) {
+    const int expert = at < pairs.count ? s.pairs[at] : -1;
+    const unsigned alike = __match_any_sync(kFullMask, expert), before = alike & ((1u << lane) - 1);
+    const int row = expert < 0 ? -1 : s.starts[expert] + __popc(before);
+    __syncwarp();
+    if (expert >= 0 && before == 0) s.starts[expert] = row + __popc(alike);
+    __syncwarp();
+    if (at < pairs.count) task.target[pairs.first + at] = row;
+    if (row >= 0) task.source[row] = static_cast<int32_t>(pairs.first + at);
   }
+}
+
+__device__ __forceinline__ void sort_pairs(const RouteTask& task, const RouteShared& s, const Pairs& pairs, const int* block_counts, int blocks) {
+  find_starts(task, s, pairs.block, block_counts, blocks);
+  place_pairs(task, s, pairs);
 }
 
 }  // namespace m2::cuda
