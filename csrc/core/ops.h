@@ -216,9 +216,11 @@ class Backend {
   virtual bool passed(int64_t mark) = 0;
   virtual void wait(int64_t mark) = 0;
 
-  // Fills f32 or bf16 memory with numbers of a uniform distribution over -scale .. scale, of the device's own making: for benches, which need weights and
-  // not what they say.
+  // Fills f32, bf16 or f8 memory with numbers of a uniform distribution over -scale .. scale, made on the device: for benches, which need weights and not
+  // what they say. u8: with pairs of 4-bit codes.
   virtual void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) = 0;
+  // A weight of such numbers with a variance of 1 / k: the same on every device, and in every format but for its rounding.
+  virtual void fill_random(Weight& weight, uint64_t seed) = 0;
   // Microseconds that `body` takes on the device, the mean over `repeats` runs of it behind each other.
   virtual double time(int repeats, const std::function<void(int repeat)>& body) = 0;
 

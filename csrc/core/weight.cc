@@ -109,6 +109,25 @@ void write_as_bf16(const MatrixRows& rows, int64_t first, int64_t count, bf16* t
   }
 }
 
+RandomRows::RandomRows(const Weight& w) : size(static_cast<float>(std::sqrt(3.0 / static_cast<double>(w.k)))) {
+  constexpr float kLargestF8 = 448, kCodes = 7.5f;  // what a size of 1 is in codes
+  const int64_t groups = w.type.format == WeightFormat::kInt4 ? groups_of(w.k, w.type.group) : groups_of(w.k, kScaleBlock);
+  rows.values = View(nullptr, DType::kBf16, {w.n, w.k});
+  if (w.type.format == WeightFormat::kFp8) {
+    rows.values.dtype = DType::kF8E4m3;
+    scales_.assign(static_cast<size_t>(groups_of(w.n, kScaleBlock) * groups), size / kLargestF8);
+    rows.scales = View::of(scales_.data(), {groups_of(w.n, kScaleBlock), groups});
+    size = kLargestF8;
+  } else if (w.type.format == WeightFormat::kInt4) {
+    rows.values = View(nullptr, DType::kU8, {w.n, w.k / 2});
+    rows.group = w.type.group;
+    code_scales_.assign(static_cast<size_t>(w.n * groups), to_bf16(size / kCodes));
+    rows.scales = View::of(code_scales_.data(), {w.n, groups});
+    if (w.type.zeros) zeros_.assign(static_cast<size_t>(w.n * groups), kMiddleCode);
+    if (w.type.zeros) rows.zeros = View::of(zeros_.data(), {w.n, groups});
+  }
+}
+
 Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLayout layout, WeightType type) {
   const Check check("allocate_weight", false);
   check.at_least(experts, "experts", 1);

@@ -1,5 +1,7 @@
 // Weight matrices: as what they are held, and how their rows come from the host.
 #pragma once
+#include <vector>
+
 #include "core/view.h"
 
 namespace m2 {
@@ -40,6 +42,20 @@ struct MatrixRows {
 inline int64_t columns_of(const MatrixRows& rows) { return rows.values.size(1) * (rows.values.dtype == DType::kU8 ? 2 : 1); }
 // The bf16 that `count` rows from `first` on mean, [count, k]. Of f8 they are rows of one block.
 void write_as_bf16(const MatrixRows& rows, int64_t first, int64_t count, bf16* to);
+
+// One expert's rows, whose values are still to come: those of core/hash.h over -size .. size, numbered through all experts. Under the scales they
+// have a variance of 1 / k.
+struct RandomRows {
+  explicit RandomRows(const Weight&);
+
+  MatrixRows rows;
+  float size;
+
+ private:
+  std::vector<float> scales_;
+  std::vector<bf16> code_scales_;
+  std::vector<uint8_t> zeros_;
+};
 
 constexpr int64_t groups_of(int64_t k, int64_t group) { return (k + group - 1) / group; }
 

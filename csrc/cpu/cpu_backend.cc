@@ -39,6 +39,7 @@ class CpuBackend : public Backend {
   bool passed(int64_t) override { return true; }
   void wait(int64_t) override {}
   void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) override { cpu::fill_random(m_, data, dtype, count, scale, seed); }
+  void fill_random(Weight& weight, uint64_t seed) override { cpu::fill_random(m_, weight, seed); }
   double time(int repeats, const std::function<void(int)>& body) override {
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < repeats; i++) body(i);

@@ -25,7 +25,8 @@ void unpermute(Machine&, const UnpermuteArgs&);
 void set_pages(const SetPagesArgs&);
 void start_histories(Machine&, const StartHistoriesArgs&);
 // fill.cc
-void fill_random(Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed);
+void fill_random(Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed, int64_t first = 0);
+void fill_random(Machine&, Weight&, uint64_t seed);
 // sampling.cc
 void sample(Machine&, const SampleArgs&);
 

@@ -49,6 +49,7 @@ class CudaBackend : public Backend {
   void wait(int64_t mark) override { check(cudaEventSynchronize(marks_[mark % kMarks]), "waiting for a step"); }
 
   void fill_random(void* data, DType dtype, int64_t count, float scale, uint64_t seed) override { cuda::fill_random(m_, data, dtype, count, scale, seed); }
+  void fill_random(Weight& weight, uint64_t seed) override { cuda::fill_random(m_, staging_, weight, seed); }
   double time(int repeats, const std::function<void(int)>& body) override {
     return recordings_.time(repeats, [&] {
       for (int i = 0; i < repeats; i++) body(i);

@@ -11,6 +11,7 @@ namespace m2::cuda {
 size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type);
 const uint4* records_of(const Weight&);  // the scales of all experts, as gemm/codec.h has them
 void pack(const Machine&, Staging&, Weight&, int64_t expert, int64_t first_row, const MatrixRows& rows);
+void fill_random(const Machine&, Staging&, Weight&, uint64_t seed);
 // tokens.cu
 void embed(const Machine&, const EmbedArgs&);
 void rms_norm(const Machine&, const RmsNormArgs&);
@@ -30,7 +31,7 @@ void unpermute(const Machine&, const UnpermuteArgs&);
 void set_pages(const Machine&, const SetPagesArgs&);
 void start_histories(const Machine&, const StartHistoriesArgs&);
 // fill.cu
-void fill_random(const Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed);
+void fill_random(const Machine&, void* data, DType dtype, int64_t count, float scale, uint64_t seed, int64_t first = 0);
 // sampling/
 void sample(const Machine&, const SampleArgs&);
 size_t sample_scratch(const Workload&);

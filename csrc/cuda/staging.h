@@ -30,6 +30,13 @@ class Staging {
     use(slot.device.data());
     release(slot);
   }
+  // The same memory for what use(device memory) launches: to write it, and to read that.
+  template <class Use>
+  void lend(const Use& use) {
+    Slot& slot = next();
+    use(slot.device.data());
+    release(slot);
+  }
 
  private:
   struct Slot {

@@ -1,4 +1,5 @@
-// Packing: rows of a host tensor into the layout of gemm/layout.h and codec.h. The rows come through the pinned buffers as they are; a kernel puts each to its
+// Packing: rows of a host tensor into the layout of gemm/layout.h and codec.h. The rows come through the pinned buffers as they are, or are random numbers
+// made where those would have come to; a kernel puts each to its
 // place, pairs of k together: f32 and f16 rounded to bf16 (to nearest even), FP8 and codes as they are, and their scales as records. Zeros: each row
 // brings those behind its K, and the last row those of the rows behind it, so it does not matter in which ranges and order rows come.
 // Moves each source byte and each packed byte once; the copy to the device is what takes the time.
@@ -129,10 +130,16 @@ char* expert_records(const Weight& w, int64_t expert) {
   return static_cast<char*>(w.data.data()) + panels * (w.experts * panel_bytes(w.k, w.type) + expert * record_bytes(w.k, w.type));
 }
 
+// What the device makes in the place of values that are not given.
+struct RandomValues {
+  uint64_t seed;
+  float size;
+};
+
 class Packing {
  public:
-  Packing(const Machine& m, Staging& staging, const Weight& w, int64_t expert, int64_t first_row)
-      : m_(m), staging_(staging), expert_(expert), first_row_(first_row), weight_(w) {}
+  Packing(const Machine& m, Staging& staging, const Weight& w, int64_t expert, int64_t first_row, RandomValues random = {})
+      : m_(m), staging_(staging), expert_(expert), first_row_(first_row), weight_(w), random_(random) {}
 
   // Runs a kernel over `rows` rows, in parts that the staging buffers hold: threads (part of them: `per_row`) for each, and for the zeros behind the last.
   // A row of the kernel is `unit` of the weight's; `block`: rows that are one in `source`.
@@ -147,9 +154,18 @@ class Packing {
       task.first_row = first_row_ + done;
       const int64_t covered = task.rows + (task.first_row + task.rows == n ? panels_of(n) * kPanel - n : 0);
       const dim3 grid(static_cast<unsigned>((covered + unit - 1) / unit), static_cast<unsigned>((per_row + kThreads - 1) / kThreads));
-      staging_.bring(static_cast<const char*>(source.data) + done / block * row_bytes, static_cast<size_t>((task.rows + block - 1) / block * row_bytes), [&](const void* device) {
+      const auto pack_part = [&](const void* device) {
         task.source = device;
         launch<kKernel>(m_, {.grid = grid, .block = kThreads}, task);
+      };
+      if (source) {
+        staging_.bring(static_cast<const char*>(source.data) + done / block * row_bytes, static_cast<size_t>((task.rows + block - 1) / block * row_bytes), pack_part);
+        continue;
+      }
+      staging_.lend([&](void* device) {
+        const int64_t width = source.size(1);
+        fill_random(m_, device, source.dtype, task.rows * width, random_.size, random_.seed, (expert_ * n + done) * width);
+        pack_part(device);
       });
     }
   }
@@ -172,6 +188,7 @@ class Packing {
   Staging& staging_;
   int64_t expert_, first_row_;
   const Weight& weight_;
+  RandomValues random_;
 };
 
 }  // namespace
@@ -184,6 +201,11 @@ const uint4* records_of(const Weight& weight) { return reinterpret_cast<const ui
 
 void pack(const Machine& m, Staging& staging, Weight& weight, int64_t expert, int64_t first_row, const MatrixRows& rows) {
   Packing(m, staging, weight, expert, first_row).run(rows);
+}
+
+void fill_random(const Machine& m, Staging& staging, Weight& weight, uint64_t seed) {
+  const RandomRows random(weight);
+  for (int64_t expert = 0; expert < weight.experts; expert++) Packing(m, staging, weight, expert, 0, {seed, random.size}).run(random.rows);
 }
 
 }  // namespace m2::cuda

@@ -119,7 +119,7 @@ class Loader {
  private:
   static float scale(int64_t width) { return static_cast<float>(std::sqrt(3.0 / static_cast<double>(width))); }  // a variance of 1 / width
   void fill(const Buffer& to, DType dtype, float scale) { ops_.fill_random(to.data(), dtype, static_cast<int64_t>(to.bytes() / dtype_bytes(dtype)), scale, seed_++); }
-  void fill(Weight& weight) { fill(weight.data, DType::kBf16, scale(weight.k)); }
+  void fill(Weight& weight) { ops_.fill_random(weight, seed_++); }
   void fill_ones(const Buffer& to) {
     const std::vector<float> ones(to.bytes() / sizeof(float), 1.0f);
     ops_.upload(to.data(), ones.data(), to.bytes());
