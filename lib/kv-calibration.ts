@@ -42,11 +42,14 @@ export async function findKvScales(calibration: Calibration): Promise<Float32Arr
   const of = { model, layers: geometry.layers, kvHeads: geometry.kvHeads }
   const kept = await readKvScales(directory, of)
   if (kept) return kept
-  const scales = (await largestOf(calibration)).map((largest) =>
-    Math.max(LEAST_SCALE, (HEADROOM * largest) / LARGEST_E4M3),
-  )
+  const scales = scalesFor(await largestOf(calibration))
   if (context >= WINDOW) await writeKvScales(directory, of, scales)
   return scales
+}
+
+/** For what `measureKv` found. */
+export function scalesFor(largest: Float32Array): Float32Array {
+  return largest.map((size) => Math.max(LEAST_SCALE, (HEADROOM * size) / LARGEST_E4M3))
 }
 
 async function largestOf({ core, directory, tokenizer, geometry, context, onProgress }: Calibration) {

@@ -89,11 +89,17 @@ export interface WeightPlan extends TensorTable {
   held: Int32Array
 }
 
+/** In the place of a checkpoint, for benches: the device makes the weights, as what `held` says of a plan. */
+export interface RandomWeights {
+  random: true
+  held: Int32Array
+}
+
 export interface ModelOptions {
   device: string // "cpu", "cuda:0" or "emulated"
   threads: number // 0: physical cores
   geometry: ModelGeometry
-  weights: WeightPlan | 'random' // the device makes them, for benches
+  weights: WeightPlan | RandomWeights
   kvDtype: KvDtype // 'fp8' needs setKvScales before the first step
   pageSize: number // tokens
   pages: number

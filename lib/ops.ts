@@ -70,6 +70,9 @@ export interface Ops {
   /** Fills rows of one expert, from `firstRow` on. */
   pack(weight: PackedWeight, expert: number, firstRow: number, rows: MatrixRows): void
 
+  /** Fills all of a weight with numbers of a uniform distribution and a variance of 1 / k, the same on every device: for benches. */
+  randomizeWeight(weight: PackedWeight): void
+
   /** Uninitialised, laid out [P][L][K|V][Hk][S][D]. */
   createKv(shape: KvShape): KvCache
   writeKv(kv: KvCache, whole: { data: Tensor<Float32Array | Uint16Array | Uint8Array> }): void

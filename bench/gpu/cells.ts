@@ -28,7 +28,6 @@ export interface Question {
 
 export interface Measured extends Question {
   us: number
-  /** The bytes at the bandwidth, or the operations at the unit's rate, whichever takes longer. */
   floorUs: number
   /** floorUs / us. */
   share: number
@@ -56,10 +55,15 @@ export interface Results extends Header {
 
 export const isMeasured = (cell: Cell): cell is Measured => 'us' in cell
 
+/** Microseconds: the bytes at the bandwidth, or the operations at the unit's rate, whichever takes longer. */
+export function floorOf({ bytes, operations, unit }: Question, { bandwidth, rates }: Limits): number {
+  const rate = rates[unit]
+  return 1e6 * Math.max(bytes / bandwidth, rate ? operations / rate : 0)
+}
+
 /** `peers`: microseconds by name, of which the quickest counts. */
 export function judge(question: Question, us: number, limits: Limits, peers: Record<string, number> = {}): Measured {
-  const rate = limits.rates[question.unit]
-  const floorUs = 1e6 * Math.max(question.bytes / limits.bandwidth, rate ? question.operations / rate : 0)
+  const floorUs = floorOf(question, limits)
   const [best] = Object.entries(peers).sort(([, a], [, b]) => a - b)
   return {
     ...question,

@@ -1,6 +1,6 @@
 /** The models of the benchmark, what is asked of them, and whether that fits the memory of a device. */
 import { kvBytesPerToken, type WeightType, weightBytes, weightShapes, workspaceBytes } from '../../lib/model/parameters'
-import type { KvDtype, ModelGeometry, ModelOptions } from '../../lib/native'
+import type { KvDtype, ModelGeometry, WeightPlan } from '../../lib/native'
 import type { Format } from '../tensors'
 
 /** A model as it is held. */
@@ -11,8 +11,8 @@ export interface Variant {
   maxContext: number
   formats: { head: Format; attention: Format; experts: Format }
   kvDtype: KvDtype
-  /** Or why there are none. */
-  weights: ModelOptions['weights'] | { missing: string }
+  /** Random ones are held in `formats`, which say as what others are held. */
+  weights: WeightPlan | 'random'
 }
 
 /** A step, or the steps of a prefill: each sequence has `context` tokens at the end, the last `computed` of them new. */
@@ -30,12 +30,11 @@ export interface Steps {
 
 /** Why an ask cannot be run; undefined where it can. `free`: bytes of the device. */
 export function whyNot(variant: Variant, ask: Ask, steps: Steps, free: number): string | undefined {
-  const { geometry, maxContext, kvDtype, weights } = variant
+  const { geometry, maxContext, kvDtype } = variant
   if (ask.context > maxContext) return `the model has ${maxContext} tokens of context`
   const kv = ask.sequences * ask.context * kvBytesPerToken(geometry, kvDtype)
   const rest = bytesBeside(variant, steps)
-  if (rest + kv > free) return `needs ${rest} bytes and ${kv} of KV, ${free} are free`
-  return typeof weights === 'object' && 'missing' in weights ? weights.missing : undefined
+  return rest + kv > free ? `needs ${rest} bytes and ${kv} of KV, ${free} are free` : undefined
 }
 
 /** The most layers, at least 1, with which everything that is asked fits. */
@@ -47,13 +46,19 @@ export function largestThatFits(cut: (layers: number) => Variant, most: number, 
 }
 
 /** Bytes of weights and of what a step works in. */
-function bytesBeside({ geometry, formats, maxContext }: Variant, { stepTokens, asks }: Steps): number {
-  const { head, attention, experts } = formats
-  const layer = [attention, attention, experts, experts]
-  const types = weightShapes(geometry).map((_, i) => typeOf(i === 0 ? head : layer[(i - 1) % layer.length]!))
+function bytesBeside(variant: Variant, { stepTokens, asks }: Steps): number {
+  const { geometry, maxContext } = variant
   const rows = Math.max(...asks.map(({ sequences }) => sequences))
   const longest = Math.min(maxContext, Math.max(...asks.map(({ context }) => context)))
-  return weightBytes(geometry, types, 'gpu') + workspaceBytes(geometry, { stepTokens, rows, maxContext: longest })
+  return (
+    weightBytes(geometry, typesOf(variant), 'gpu') + workspaceBytes(geometry, { stepTokens, rows, maxContext: longest })
+  )
+}
+
+/** Of the weights that products take, in the order of `weightShapes`. */
+export function typesOf({ geometry, formats: { head, attention, experts } }: Variant): WeightType[] {
+  const layer = [attention, attention, experts, experts]
+  return weightShapes(geometry).map((_, i) => typeOf(i === 0 ? head : layer[(i - 1) % layer.length]!))
 }
 
 const typeOf = (format: Format): WeightType => ({ format, group: format === 'int4' ? 128 : 0, zeros: false })

@@ -2,7 +2,7 @@
 
 import { FORMATS } from '../tensors'
 import type { Ask, Variant } from './memory'
-import { usedExperts } from './specs'
+import { KV_BYTES, usedExperts } from './specs'
 
 /** Of all steps that an ask takes; of a decode, one. */
 export function workOf(variant: Variant, { sequences, context, computed }: Ask, stepTokens: number) {
@@ -26,7 +26,7 @@ function stepWork({ geometry, formats, kvDtype }: Variant, { sequences, context,
   const tokens = sequences * computed
   const pairs = tokens * (context - (computed - 1) / 2) // of a query and a token that it sees
   const [attention, expert, head] = [(2 * heads + 2 * kvHeads) * D * C, 3 * F * C, geometry.vocabSize * C]
-  const kv = sequences * context * 2 * kvHeads * D * { f32: 4, bf16: 2, fp8: 1 }[kvDtype]
+  const kv = sequences * context * 2 * kvHeads * D * KV_BYTES[kvDtype]
   const experts = FORMATS[formats.experts].bytes * expert * usedExperts(geometry, tokens)
   const layerBytes = FORMATS[formats.attention].bytes * attention + 4 * E * C + experts + kv
   const layerOperations = 2 * tokens * (attention + E * C + A * expert) + 4 * heads * D * pairs

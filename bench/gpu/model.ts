@@ -1,9 +1,11 @@
 /** Whole models from end to end: prefill, decode, and a little more behind a cached prefix. */
 import { memoryOf } from '../../lib/devices'
+import { scalesFor } from '../../lib/kv-calibration'
+import { heldColumns } from '../../lib/model/held-weights'
 import { type Batch, type NativeModel, native } from '../../lib/native'
 import { sample } from '../measure'
 import type { Question, Timed } from './cells'
-import { type Ask, type Variant, whyNot } from './memory'
+import { type Ask, typesOf, type Variant, whyNot } from './memory'
 import { workOf } from './model-work'
 import type { Plan } from './plan'
 import { M2 } from './specs'
@@ -11,6 +13,8 @@ import { M2 } from './specs'
 /** Tokens of a page. */
 const PAGE = M2.page
 const ROUNDS = 3
+/** Tokens that the scales of an FP8 cache are found with. */
+const MEASURED = 64
 
 export async function benchModels(plan: Plan): Promise<Timed[]> {
   const cells: Timed[] = []
@@ -61,8 +65,10 @@ class Runs {
   }
 
   /** With room for what is asked, and warm. */
-  static async load(plan: Plan, { geometry, kvDtype, weights }: Variant, asks: Ask[]): Promise<Runs> {
-    if (typeof weights === 'object' && 'missing' in weights) throw new Error(weights.missing)
+  static async load(plan: Plan, variant: Variant, asks: Ask[]): Promise<Runs> {
+    const { geometry, kvDtype } = variant
+    const random = { random: true as const, held: heldColumns(typesOf(variant)) }
+    const weights = variant.weights === 'random' ? random : variant.weights
     const most = (of: (ask: Ask) => number) => Math.max(...asks.map(of))
     const options = {
       ...{ device: plan.device, threads: 0, geometry, weights, kvDtype, pageSize: PAGE },
@@ -74,6 +80,8 @@ class Runs {
     }
     const model = await native(plan.device).loadModel(options, () => {})
     const runs = new Runs(model, plan, geometry.vocabSize)
+    if (kvDtype === 'fp8')
+      await model.setKvScales(scalesFor(await model.measureKv(Int32Array.from({ length: MEASURED }, () => runs.#id()))))
     await runs.#compute(0, Math.min(...asks.map(({ context }) => context)))
     return runs
   }
@@ -133,6 +141,10 @@ class Runs {
     return this.#model.close()
   }
 
+  #id(): number {
+    return Math.floor(this.#vocabSize * Math.random())
+  }
+
   /** `known`: the ids are given, and the row's pages are set anew, for `total` tokens in all. */
   #batch(chunks: { row: number; start: number; count: number; known: boolean }[], total: number): Batch {
     const own = pagesOf(total)
@@ -145,7 +157,7 @@ class Runs {
     }
     for (const { row, start, count, known } of chunks) {
       for (let at = start; at < start + count; at++) {
-        columns.ids.push(known ? Math.floor(this.#vocabSize * Math.random()) : -1)
+        columns.ids.push(known ? this.#id() : -1)
         columns.positions.push(at)
         columns.slots.push((row * own + Math.floor(at / PAGE)) * PAGE + (at % PAGE))
       }

@@ -1,7 +1,9 @@
 /** Our ops, as calls that give the microseconds of one run on the device. */
+
+import type { KvDtype } from '../../lib/native'
 import type { Act, I32, Ops, PackedWeight } from '../../lib/ops'
 import { bf16, FORMATS, type Format, f32, i32 } from '../tensors'
-import type { Sizes, Spec } from './specs'
+import { KV_BYTES, type Sizes, type Spec } from './specs'
 
 /** Bytes that the sets of arguments of one op must have together, so that none is still in a cache when its turn comes again. */
 const ROTATED = 256 * 2 ** 20
@@ -70,7 +72,7 @@ export class Ours {
         return ops.time('rmsNorm', turns(10 * spec.rows * C, repeats, set), repeats)
       }
       case 'qkNormRopeStore':
-        return ops.time('qkNormRopeStore', this.#qkNorm(spec.rows, spec.sizes), repeats)
+        return ops.time('qkNormRopeStore', this.#qkNorm(spec.rows, spec.kvDtype, spec.sizes), repeats)
       case 'route': {
         const { hiddenSize: C, experts: E, expertsPerToken: A } = spec.sizes
         const set = () => ({
@@ -119,12 +121,9 @@ export class Ours {
     return this.#ops.activations === 'f32' ? f32(rows, width) : bf16(rows, width)
   }
 
-  /** All experts have the same numbers. */
   #weight(shape: Shape, format: Format): PackedWeight {
-    const { held, rows } = FORMATS[format]
-    const weight = this.#ops.allocateWeight({ ...shape, ...held })
-    const matrix = rows(shape.n, shape.k)
-    for (let expert = 0; expert < shape.experts; expert++) this.#ops.pack(weight, expert, 0, matrix)
+    const weight = this.#ops.allocateWeight({ ...shape, ...FORMATS[format].held })
+    this.#ops.randomizeWeight(weight)
     return weight
   }
 
@@ -135,19 +134,12 @@ export class Ours {
     return known
   }
 
-  #attention({ sequences, queries, context, sizes }: Extract<Spec, { op: 'attention' }>) {
+  #attention({ sequences, queries, context, kvDtype, sizes }: Extract<Spec, { op: 'attention' }>) {
     const { heads, kvHeads, headDim, page } = sizes
     const perRow = Math.ceil(context / page)
-    const bytes = 4 * sequences * context * kvHeads * headDim
+    const bytes = KV_BYTES[kvDtype] * 2 * sequences * context * kvHeads * headDim
     const rows = sequences * Math.max(1, Math.min(this.#repeats, Math.ceil(ROTATED / bytes)))
-    const kv = this.#ops.createKv({
-      dtype: 'bf16',
-      pages: rows * perRow,
-      layers: 1,
-      heads: kvHeads,
-      pageSize: page,
-      headDim,
-    })
+    const kv = this.#kv(kvDtype, rows * perRow, sizes)
     this.#ops.randomizeKv(kv, 1)
     const tokens = sequences * queries
     const pageTables = i32([rows, perRow], (i) => (i * 7919) % (rows * perRow))
@@ -165,9 +157,14 @@ export class Ours {
     }))
   }
 
-  #qkNorm(rows: number, { heads, kvHeads, headDim: D, page }: Sizes) {
-    const pages = Math.ceil(rows / page)
-    const kv = this.#ops.createKv({ dtype: 'bf16', pages, layers: 1, heads: kvHeads, pageSize: page, headDim: D })
+  #kv(dtype: KvDtype, pages: number, { kvHeads: heads, page: pageSize, headDim }: Sizes) {
+    const scales = dtype === 'fp8' ? { scales: new Float32Array(2 * heads).fill(1) } : {}
+    return this.#ops.createKv({ dtype, pages, layers: 1, heads, pageSize, headDim, ...scales })
+  }
+
+  #qkNorm(rows: number, kvDtype: KvDtype, sizes: Sizes) {
+    const { heads, kvHeads, headDim: D, page } = sizes
+    const kv = this.#kv(kvDtype, Math.ceil(rows / page), sizes)
     const width = (heads + 2 * kvHeads) * D
     return turns(4 * rows * width, this.#repeats, () => ({
       qkv: this.#act(rows, width),

@@ -54,7 +54,7 @@ export function planOfGpu(device: string, free: number): Plan {
     maxContext: 196_608,
     formats: { head: 'bf16', attention: 'fp8', experts: 'int4' },
     kvDtype: 'fp8',
-    weights: { missing: 'the device makes random weights in bf16 alone' },
+    weights: 'random',
   }
   const cut = (layers: number): Variant => ({
     ...whole,
@@ -62,7 +62,6 @@ export function planOfGpu(device: string, free: number): Plan {
     geometry: geometry(M2, layers),
     formats: { head: 'bf16', attention: 'bf16', experts: 'bf16' },
     kvDtype: 'bf16',
-    weights: 'random',
   })
   const layers = largestThatFits(cut, M2_LAYERS, common, 0.95 * free) // what memory is lost between allocations
   return {
@@ -100,7 +99,7 @@ function planOfEmulated(): Plan {
     variants: [
       {
         ...{ name: 'A small model, emulated: times mean nothing', geometry: geometry(SMALL, 2), maxContext: 128 },
-        ...{ kvDtype: 'bf16', formats: { head: 'bf16', attention: 'bf16', experts: 'bf16' }, weights: 'random' },
+        ...{ kvDtype: 'fp8', formats: { head: 'bf16', attention: 'fp8', experts: 'int4' }, weights: 'random' },
       },
     ],
   }

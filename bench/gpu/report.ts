@@ -1,6 +1,6 @@
 /** The page of a run in Markdown, from its results alone. */
 import { digits, markdown, percent, type Table } from '../tables'
-import { type Cell, isMeasured, type Limits, type Results } from './cells'
+import { type Cell, floorOf, isMeasured, type Limits, type Results } from './cells'
 
 type Column = [title: string, of: (cell: Cell) => string | undefined]
 
@@ -8,14 +8,14 @@ const measured = (of: (cell: Extract<Cell, { us: number }>) => string | undefine
   isMeasured(cell) ? of(cell) : undefined
 const number = (value: number | undefined) => (value === undefined ? undefined : digits(value))
 
-const COLUMNS: Column[] = [
+const columnsFor = (limits: Limits): Column[] => [
   ['work', (cell) => cell.work],
   ['shape', (cell) => cell.shape],
   ['us', (cell) => (isMeasured(cell) ? digits(cell.us) : 'not measured')],
   ['tokens/s', measured((cell) => number(cell.tokensPerSecond))],
   ['MB', (cell) => digits(cell.bytes / 1e6)],
   ['GFLOP', (cell) => (cell.operations > 0 ? digits(cell.operations / 1e9) : undefined)],
-  ['floor us', measured((cell) => digits(cell.floorUs))],
+  ['floor us', (cell) => digits(floorOf(cell, limits))],
   ['% of floor', measured((cell) => percent(cell.share))],
   ['peer', measured((cell) => cell.peer)],
   ['peer us', measured((cell) => number(cell.peerUs))],
@@ -34,7 +34,7 @@ export function page({ limits, cells, ...facts }: Results, picture: string): str
     `![Roofline](${picture})`,
     '',
     markdown(limitsTable(limits)),
-    ...groups.map((group) => markdown(table(group, cells))),
+    ...groups.map((group) => markdown(table(group, cells, limits))),
   ].join('\n')
 }
 
@@ -42,7 +42,7 @@ function limitsTable({ bandwidth, rates }: Limits): Table {
   const rows = Object.entries(rates).map(([unit, rate]) => [`products of ${unit}`, `${digits(rate / 1e9)} GFLOP/s`])
   return {
     title: 'Limits',
-    note: 'Measured in this run. A floor is the bytes that must move at the bandwidth, or the operations at the rate of their unit, whichever takes longer; what lies in a cache can be quicker. Weights are bf16 where nothing else is said, and a peer has them as bf16 always.',
+    note: 'Measured in this run. A floor is the bytes that must move at the bandwidth, or the operations at the rate of their unit, whichever takes longer; what lies in a cache can be quicker. Weights are bf16 where nothing else is said, and a peer has them, and K and V, as bf16 always.',
     columns: ['what', 'rate'],
     rows: [
       ['bandwidth', `${digits(bandwidth / 1e9)} GB/s`],
@@ -52,9 +52,9 @@ function limitsTable({ bandwidth, rates }: Limits): Table {
 }
 
 /** Columns in which no cell has anything are left out. */
-function table(group: string, all: Cell[]): Table {
+function table(group: string, all: Cell[], limits: Limits): Table {
   const cells = all.filter((cell) => cell.group === group)
-  const columns = COLUMNS.filter(([, of]) => cells.some((cell) => of(cell) !== undefined))
+  const columns = columnsFor(limits).filter(([, of]) => cells.some((cell) => of(cell) !== undefined))
   return {
     title: group,
     columns: columns.map(([title]) => title),

@@ -1,5 +1,6 @@
 /** What is timed on a GPU: the ops of one MiniMax-M2 layer, decoding and prefilling, with the bytes and operations that each cannot do without. */
 
+import type { KvDtype } from '../../lib/native'
 import { FORMATS, type Format } from '../tensors'
 
 export interface Sizes {
@@ -40,11 +41,16 @@ export const SMALL: Sizes = {
   vocabSize: 2000,
 }
 
+/** Bytes of an element of a KV cache, and the caches that are measured. */
+export const KV_BYTES: Record<KvDtype, number> = { f32: 4, bf16: 2, fp8: 1 }
+const CACHES: KvDtype[] = ['bf16', 'fp8']
+
 export type Spec =
   | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean; format: Format }
   | { op: 'gateUp' | 'down'; rows: number; sizes: Sizes; format: Format }
-  | { op: 'attention'; sequences: number; queries: number; context: number; sizes: Sizes }
-  | { op: 'rmsNorm' | 'qkNormRopeStore' | 'route' | 'unpermute'; rows: number; sizes: Sizes }
+  | { op: 'attention'; sequences: number; queries: number; context: number; kvDtype: KvDtype; sizes: Sizes }
+  | { op: 'qkNormRopeStore'; rows: number; kvDtype: KvDtype; sizes: Sizes }
+  | { op: 'rmsNorm' | 'route' | 'unpermute'; rows: number; sizes: Sizes }
   | { op: 'sample'; rows: number; sizes: Sizes }
 
 export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefills: number[]): Spec[] {
@@ -57,24 +63,25 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
   ]
   const layer = (rows: number): Spec[] => [
     { op: 'rmsNorm', rows, sizes },
-    { op: 'qkNormRopeStore', rows, sizes },
+    ...CACHES.map((kvDtype): Spec => ({ op: 'qkNormRopeStore', rows, kvDtype, sizes })),
     { op: 'route', rows, sizes },
     { op: 'unpermute', rows, sizes },
     ...(Object.keys(FORMATS) as Format[]).flatMap((format) => products(rows, format)),
   ]
+  const attention = (sequences: number, queries: number, context: number) =>
+    CACHES.map((kvDtype): Spec => ({ op: 'attention', sequences, queries, context, kvDtype, sizes }))
   return [
     ...decodes.flatMap((rows) => [
       ...layer(rows),
-      ...contexts.map((context): Spec => ({ op: 'attention', sequences: rows, queries: 1, context, sizes })),
+      ...contexts.flatMap((context) => attention(rows, 1, context)),
       { op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false, format: 'bf16' } as Spec,
       { op: 'sample', rows, sizes } as Spec,
     ]),
-    ...prefills.flatMap((rows) => [
-      ...layer(rows),
-      { op: 'attention', sequences: 1, queries: rows, context: rows, sizes } as Spec,
-    ]),
+    ...prefills.flatMap((rows) => [...layer(rows), ...attention(1, rows, rows)]),
   ]
 }
+
+const cacheName = (kvDtype: KvDtype) => (kvDtype === 'fp8' ? ', FP8 KV' : '')
 
 export function describe(spec: Spec): { work: string; shape: string } {
   switch (spec.op) {
@@ -87,7 +94,12 @@ export function describe(spec: Spec): { work: string; shape: string } {
     case 'down':
       return { work: `${spec.op}${FORMATS[spec.format].name}`, shape: `${spec.rows} rows` }
     case 'attention':
-      return { work: 'attention', shape: `${spec.sequences} x ${spec.queries} on ${spec.context}` }
+      return {
+        work: `attention${cacheName(spec.kvDtype)}`,
+        shape: `${spec.sequences} x ${spec.queries} on ${spec.context}`,
+      }
+    case 'qkNormRopeStore':
+      return { work: `${spec.op}${cacheName(spec.kvDtype)}`, shape: `${spec.rows} rows` }
     default:
       return { work: spec.op, shape: `${spec.rows} rows` }
   }
@@ -117,9 +129,9 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     vocabSize: V,
   } = spec.sizes
   if (spec.op === 'attention') {
-    const { sequences, queries, context } = spec
+    const { sequences, queries, context, kvDtype } = spec
     const pairs = sequences * queries * (context - (queries - 1) / 2) // of a query and a token that it sees
-    const bytes = 4 * sequences * context * kvHeads * D + 4 * sequences * queries * heads * D
+    const bytes = 2 * KV_BYTES[kvDtype] * sequences * context * kvHeads * D + 4 * sequences * queries * heads * D
     return { bytes, operations: 4 * heads * D * pairs }
   }
   const { rows } = spec
@@ -138,7 +150,10 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     case 'rmsNorm':
       return { bytes: 10 * rows * C, operations: 0 }
     case 'qkNormRopeStore':
-      return { bytes: 4 * rows * (heads + 2 * kvHeads) * D, operations: 0 }
+      return {
+        bytes: 2 * rows * (2 * heads + 2 * kvHeads) * D + 2 * KV_BYTES[spec.kvDtype] * rows * kvHeads * D,
+        operations: 0,
+      }
     case 'route':
       return { bytes: 4 * (rows * C + E * C), operations: 0 }
     case 'unpermute':

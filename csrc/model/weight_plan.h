@@ -67,7 +67,7 @@ struct WeightPlan {
   std::vector<std::string> files;
   std::vector<TensorEntry> tensors;
   std::vector<WeightType> held;  // of lm_head, then of each layer's q-k-v, o, w1-w3 and w2; empty: all bf16
-  bool random = false;           // neither files nor tensors: the device makes the weights, for benches
+  bool random = false;           // neither files nor tensors: the device makes the weights as `held` says, for benches
 };
 
 }  // namespace m2

@@ -332,7 +332,13 @@ Napi::Value copy_kv(std::shared_ptr<Backend> backend, Info info) {
   return info.Env().Undefined();
 }
 
-// (kv, scale): random numbers of the device's own making
+// (weight): random numbers that the device makes
+Napi::Value randomize_weight(std::shared_ptr<Backend> backend, Info info) {
+  backend->fill_random(handle_of<WeightHandle>(info[0], "weight").weight, 1);
+  return info.Env().Undefined();
+}
+
+// (kv, scale): random numbers that the device makes
 Napi::Value randomize_kv(std::shared_ptr<Backend> backend, Info info) {
   const KvHandle& kv = handle_of<KvHandle>(info[0], "kv");
   backend->fill_random(kv.memory.data(), kv.cache.dtype, kv.cache.pages * kv.cache.page_elements(), info[1].As<Napi::Number>().FloatValue(), 2);
@@ -401,6 +407,7 @@ Napi::Value create_ops(Info info) {
   };
   add("allocateWeight", allocate_weight);
   add("pack", pack);
+  add("randomizeWeight", randomize_weight);
   add("createKv", create_kv);
   add("writeKv", copy_kv<true>);
   add("readKv", copy_kv<false>);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "napi/convert.h"
@@ -34,9 +35,10 @@ std::vector<WeightType> held_of(std::span<const int32_t> columns) {
 }  // namespace
 
 WeightPlan plan_of(const Napi::Value& value) {
-  if (value.IsString() && value.As<Napi::String>().Utf8Value() == "random") return {.files = {}, .tensors = {}, .held = {}, .random = true};
   const Napi::Object o = value.ToObject();
-  WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}, .held = o.Has("held") ? held_of(span_of<int32_t>(o, "held")) : std::vector<WeightType>()};
+  std::vector<WeightType> held = o.Has("held") ? held_of(span_of<int32_t>(o, "held")) : std::vector<WeightType>();
+  if (o.Has("random")) return {.files = {}, .tensors = {}, .held = std::move(held), .random = true};
+  WeightPlan plan{.files = strings_of(o, "files"), .tensors = {}, .held = std::move(held)};
   const std::vector<std::string> names = strings_of(o, "names");
   constexpr size_t kParts = 4;  // lib/native.ts's PARTS
   const auto column = [&]<class T>(const char* name, T, size_t width = 1) {

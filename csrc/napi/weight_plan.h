@@ -8,7 +8,7 @@
 
 namespace m2::napi {
 
-// A table without `held`, or "random".
+// A table with `held` or without, or random weights.
 WeightPlan plan_of(const Napi::Value&);
 
 // Calls `report` with bytes done and in all: at most once per 50 ms, and the last time.

@@ -51,13 +51,19 @@ export function holdWeights(
     if (wanted === 'int4' && isOfExperts(i) && type.format !== 'int4') return INT4
     return wanted === 'auto' || wanted === 'int4' || wanted === type.format ? type : BF16
   })
-  const held = types.flatMap(({ format, group, zeros }) => [WEIGHT_FORMATS.indexOf(format), group, Number(zeros)])
   return {
     format: (['int4', 'fp8'] as const).find((format) => types.some((type) => type.format === format)) ?? 'bf16',
     bytes: weightBytes(config, types, device === 'cpu' ? 'cpu' : 'gpu'),
-    held: Int32Array.from(held),
+    held: heldColumns(types),
     quantised: types.includes(INT4),
   }
+}
+
+/** As the core's plan has them. */
+export function heldColumns(types: readonly WeightType[]): Int32Array {
+  return Int32Array.from(
+    types.flatMap(({ format, group, zeros }) => [WEIGHT_FORMATS.indexOf(format), group, Number(zeros)]),
+  )
 }
 
 /** By a weight's place in the order of `weightShapes`. */

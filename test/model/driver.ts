@@ -39,6 +39,12 @@ export const someScales =
   async () =>
     Float32Array.from({ length: layers * 2 * kvHeads }, (_, i) => 0.02 + 0.003 * (i % 5))
 
+async function planOf(folder: string, device: string): Promise<Pick<ModelOptions, 'geometry' | 'weights'>> {
+  const config = await loadConfig(folder)
+  const { table, stored } = planWeights(config, await readCheckpoint(folder))
+  return { geometry: config, weights: { ...table, held: holdWeights(config, stored, device, 'auto').held } }
+}
+
 const NEUTRAL_FLOATS = [0, 1, 0, 1, 0, 0] // greedy, nothing truncated, no penalty
 
 export class Driver {
@@ -61,8 +67,11 @@ export class Driver {
     this.#shared = new Array(settings.maxSequences).fill(0)
   }
 
-  /** A loaded model that closes when the test ends. */
-  static async load(dir: string, settings: Partial<Settings> = {}): Promise<Driver> {
+  /** A loaded model that closes when the test ends; of a folder, or as the door takes it. */
+  static async load(
+    from: string | Pick<ModelOptions, 'geometry' | 'weights'>,
+    settings: Partial<Settings> = {},
+  ): Promise<Driver> {
     const all: Settings = {
       device: 'cpu',
       keepRoutes: false,
@@ -74,19 +83,14 @@ export class Driver {
       threads: 2,
       ...settings,
     }
-    const config = await loadConfig(dir)
-    const { table, stored } = planWeights(config, await readCheckpoint(dir))
-    const weights = { ...table, held: holdWeights(config, stored, all.device, 'auto').held }
+    const { geometry, weights } = typeof from === 'string' ? await planOf(from, all.device) : from
     const pages = all.maxSequences * Math.ceil(all.maxContext / all.pageSize)
     const bannedIds = new Int32Array()
     const { kvScales, ...options } = all
-    const model = await native(all.device).loadModel(
-      { geometry: config, weights, pages, bannedIds, ...options },
-      () => {},
-    )
+    const model = await native(all.device).loadModel({ geometry, weights, pages, bannedIds, ...options }, () => {})
     onTestFinished(() => model.close())
-    if (all.kvDtype === 'fp8') await model.setKvScales(await (kvScales ?? someScales(config))(model))
-    return new Driver(model, all, config.vocabSize, pages)
+    if (all.kvDtype === 'fp8') await model.setKvScales(await (kvScales ?? someScales(geometry))(model))
+    return new Driver(model, all, geometry.vocabSize, pages)
   }
 
   /** Adds the chunks to their sequences in one step; the samples of each chunk, in its order. `change` takes the place of fields of the batch. */

@@ -98,7 +98,7 @@ describe('an FP8 cache', () => {
   })
 
   it('is one of three element types', async () => {
-    const options = { device: 'cpu', threads: 1, geometry: TINY, weights: 'random', kvDtype: 'fp4' }
+    const options = { device: 'cpu', threads: 1, geometry: TINY, weights: { random: true }, kvDtype: 'fp4' }
     expect(await failure(() => native().loadModel(options as never, () => {}))).toBe(
       'BAD_OPTION kvDtype is "fp4", expected "f32", "bf16" or "fp8"',
     )
