@@ -79,7 +79,7 @@ describe('page', () => {
       'not measured',
       '1',
       '0.001',
-      '-',
+      '1',
       '-',
       'does not fit',
       '',
