@@ -2,10 +2,13 @@
 //   rms_norm:           out = x / sqrt(mean(x^2) + eps) * weight
 //   qk_norm_rope_store: q and k so normed, each over its whole projection, the first R dims of every head rotated in pairs (i, i + R/2); k and v into their slot
 // A sum of squares is one chain for each of 256 threads, over every 256th vector, then a tree: the order hangs on the width alone.
+// Of few tokens what is waited for takes all the time: so weights, and what the step's inputs say, are asked for before the kernel in front has ended. They
+// come from the host or from kernels that let nobody start early.
 #include "cuda/float8.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
 #include "cuda/ptx/launch.h"
+#include "cuda/ptx/memory.h"
 #include "cuda/reduce.h"
 #include "cuda/vectors.h"
 
@@ -31,11 +34,13 @@ __global__ void __launch_bounds__(kThreads)
     rms_norm_kernel(const float* x, const int32_t* rows, const float* weight, int width, float eps, float* out, __nv_bfloat16* out_bf16) {
   M2_SHARED(float, partial, [1][kThreads / kWarp]);
   ptx::let_next_kernel_start();
+  constexpr int kKept = 4;  // vectors of a thread that stay in registers, of the weight and between the two passes: up to a width of 4096
+  float4 kept[kKept], gains[kKept];
+#pragma unroll
+  for (int i = 0; i < kKept; i++) gains[i] = reinterpret_cast<const float4*>(weight)[min(static_cast<int>(threadIdx.x) + i * kThreads, width / 4 - 1)];
   ptx::wait_for_previous_kernel();
   const int64_t row = blockIdx.x;
   const float4* from = reinterpret_cast<const float4*>(x + (rows ? rows[row] : row) * width);
-  constexpr int kKept = 4;  // vectors of a thread that stay in registers between the two passes: up to a width of 4096
-  float4 kept[kKept];
   float squares[1] = {0};
   const auto add = [&](const float4& v) { squares[0] = fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, squares[0])))); };
 #pragma unroll
@@ -49,8 +54,7 @@ __global__ void __launch_bounds__(kThreads)
   block_sums<kThreads>(squares, partial);
   const float inverse = 1 / sqrtf(squares[0] / static_cast<float>(width) + eps);
 
-  const auto write = [&](int at, const float4& v) {
-    const float4 w = reinterpret_cast<const float4*>(weight)[at];
+  const auto write = [&](int at, const float4& v, const float4& w) {
     const float4 y = {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
     if (out) reinterpret_cast<float4*>(out + row * width)[at] = y;
     if (out_bf16) reinterpret_cast<uint2*>(out_bf16 + row * width)[at] = {pack_bf16(y.x, y.y), pack_bf16(y.z, y.w)};
@@ -59,9 +63,9 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = 0; i < kKept; i++) {
     const int at = threadIdx.x + i * kThreads;
     if (at >= width / 4) break;
-    write(at, kept[i]);
+    write(at, kept[i], gains[i]);
   }
-  for (int at = threadIdx.x + kKept * kThreads; at < width / 4; at += kThreads) write(at, from[at]);
+  for (int at = threadIdx.x + kKept * kThreads; at < width / 4; at += kThreads) write(at, from[at], reinterpret_cast<const float4*>(weight)[at]);
 }
 
 struct QkTask {
@@ -122,15 +126,26 @@ __device__ __forceinline__ void store_slot(const KvCache& kv, int64_t layer, int
   }
 }
 
+__device__ __forceinline__ void prefetch(const float* from, int count) {
+  constexpr int kLine = 128 / sizeof(float);
+  for (int i = threadIdx.x * kLine; i < count; i += kThreads * kLine) ptx::prefetch_l2(from + i);
+}
+
 // T: element type of the cache
 template <class T>
 __global__ void __launch_bounds__(kThreads) qk_norm_rope_store_kernel(const QkTask task) {
   M2_DYNAMIC_SHARED(shared);  // the q and k part of the row
   M2_SHARED(float, partial, [2][kThreads / kWarp]);
   ptx::let_next_kernel_start();
-  ptx::wait_for_previous_kernel();
   const int64_t token = blockIdx.x;
   const int dim = static_cast<int>(task.kv.head_dim), q_width = task.heads * dim, k_width = static_cast<int>(task.kv.heads) * dim, normed_width = q_width + k_width;
+  const int slot = task.slots[token];
+  const float* rope = task.rope + static_cast<int64_t>(task.positions[token]) * task.rotary;
+  prefetch(rope, task.rotary);
+  prefetch(task.q_weight, q_width);
+  prefetch(task.k_weight, k_width);
+  if (task.kv.scales) prefetch(task.kv.scales + task.layer * 2 * task.kv.heads, static_cast<int>(2 * task.kv.heads));
+  ptx::wait_for_previous_kernel();
   const __nv_bfloat16* row = task.qkv + token * (normed_width + k_width);
   __nv_bfloat16* kept = reinterpret_cast<__nv_bfloat16*>(shared);
   float squares[2] = {0, 0};  // of q and of k
@@ -148,8 +163,6 @@ __global__ void __launch_bounds__(kThreads) qk_norm_rope_store_kernel(const QkTa
   block_sums<kThreads>(squares, partial);  // and what is kept is there
   const float q_inverse = 1 / sqrtf(squares[0] / static_cast<float>(q_width) + task.eps), k_inverse = 1 / sqrtf(squares[1] / static_cast<float>(k_width) + task.eps);
 
-  const float* rope = task.rope + static_cast<int64_t>(task.positions[token]) * task.rotary;
-  const int slot = task.slots[token];
   const int end = slot < 0 ? q_width : normed_width + k_width;
   for (int at = threadIdx.x * 8; at < end; at += kThreads * 8) {
     float values[8];
