@@ -12,9 +12,14 @@ GemmTask product(const View& x, int64_t rows, const Weight& weight, Output outpu
 }
 
 void run(const Machine& m, const GemmTask& task) {
-  const int panel_bytes = with_codec(task.type, [](auto codec) { return kPanelStageBytes<decltype(codec)>; });
-  const GemmPlan plan = plan_gemm(m.multiprocessors(), m.shared_per_block(), {task.rows, task.groups, static_cast<int64_t>(task.panels) * kPanel, task.k, panel_bytes});
+  GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0};
+  with_codec(task.type, [&](auto codec) {
+    shape.panel_bytes = kPanelStageBytes<decltype(codec)>;
+    shape.decode = codec.kDecode;
+  });
+  const GemmPlan plan = plan_gemm(m.architecture(), m.multiprocessors(), m.shared_per_block(), shape);
   if (plan.tile_rows == 0) gemm_small(m, task, plan);
+  else if (plan.consumers > 0) gemm_wgmma(m, task, plan);
   else gemm_tiled(m, task, plan);
 }
 

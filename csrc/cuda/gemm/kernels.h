@@ -8,5 +8,6 @@ namespace m2::cuda {
 
 void gemm_small(const Machine&, const GemmTask&, const GemmPlan&);
 void gemm_tiled(const Machine&, const GemmTask&, const GemmPlan&);
+void gemm_wgmma(const Machine&, const GemmTask&, const GemmPlan&);  // sm_90a alone
 
 }  // namespace m2::cuda

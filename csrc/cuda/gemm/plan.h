@@ -32,39 +32,101 @@ struct TileShape {
 };
 constexpr std::array<TileShape, 3> kTileShapes = {{{128, 4, 4, 1}, {64, 4, 3, 2}, {32, 2, 4, 2}}};
 
+// gemm_wgmma: each consumer warpgroup has 128 outputs of all the tile's rows, beside one warpgroup that brings what they need.
+struct WgmmaShape {
+  static constexpr int kWarpPanels = 2, kWarpgroupPanels = 4 * kWarpPanels, kFewestStages = 2, kMostStages = 8, kRowUnit = 32;
+  int consumers;
+  int rows;         // of the largest tile; smaller ones are whole units
+  int blocks;       // that share a multiprocessor
+  int consumer_registers, producer_registers;  // of a thread; 0: as the kernel was compiled
+
+  constexpr int panels() const { return consumers * kWarpgroupPanels; }
+  constexpr int threads() const { return (consumers + 1) * 128; }
+  constexpr size_t stage_bytes(int panel_bytes) const { return static_cast<size_t>(panels()) * panel_bytes + rows * kStage * 2 + 2 * sizeof(uint64_t); }
+  constexpr size_t sums_bytes() const { return static_cast<size_t>(panels()) * kPanel * rows * sizeof(float); }
+  constexpr size_t shared_bytes(int stages, int panel_bytes) const { return stages * stage_bytes(panel_bytes) + sums_bytes(); }
+  // As many as fit. A block has 1 KiB that is not its own.
+  constexpr int stages(size_t shared_per_block, int panel_bytes) const {
+    const size_t most = (shared_per_block + 1024) / blocks - 1024;
+    return sums_bytes() > most ? 0 : static_cast<int>(std::min<size_t>((most - sums_bytes()) / stage_bytes(panel_bytes), kMostStages));
+  }
+};
+constexpr std::array<WgmmaShape, 2> kWgmmaShapes = {{{2, 128, 1, 216, 72}, {1, 128, 1, 0, 0}}};
+
 struct GemmShape {
   int64_t rows, groups, n, k;
-  int panel_bytes;  // of a stage
+  int panel_bytes;   // of a stage
+  int decode = 0;    // instructions that make a fragment, codec.h
 };
 
 struct GemmPlan {
-  int tile_rows;  // 0: gemm_small
+  int tile_rows;     // 0: gemm_small
   unsigned grid_x, grid_y, threads;
-  size_t shared;  // bytes
+  size_t shared;     // bytes
+  int consumers = 0; // warpgroups of a block of gemm_wgmma; 0: another kernel
+  int stages = 0;    // of gemm_wgmma
 };
 
 inline std::ostream& operator<<(std::ostream& out, const GemmPlan& p) {
   if (p.tile_rows == 0) out << "small";
-  else out << "tiles of " << TileShape::kPanels * kPanel << " x " << p.tile_rows;
+  else if (p.consumers == 0) out << "tiles of " << TileShape::kPanels * kPanel << " x " << p.tile_rows;
+  else out << "wgmma tiles of " << p.consumers * WgmmaShape::kWarpgroupPanels * kPanel << " x " << p.tile_rows << ", " << p.stages << " stages";
   return out << ", grid " << p.grid_x << " x " << p.grid_y << ", " << p.threads << " threads, " << p.shared << " bytes";
 }
 
-// Few rows of a group: one pass over its weights is what counts. Else the tile with the least to load, in all waves of blocks together: a group has its
-// mean share of rows and somewhat more, or its last tile would too often be one that is nearly empty.
-inline GemmPlan plan_gemm(int multiprocessors, size_t shared_per_block, const GemmShape& s) {
-  const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
+constexpr int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
+
+// Rows of a group that tiles are chosen for: its mean share and somewhat more, or its last tile would too often be one that is nearly empty.
+inline int64_t expected_rows(int64_t rows, int64_t groups) {
+  const int64_t mean = parts_of(rows, groups);
+  return groups == 1 ? mean : mean + static_cast<int64_t>(std::sqrt(static_cast<double>(mean)));
+}
+
+// Cycles of a multiprocessor for a stage of a tile: of its matrix units (64 x 16 outputs and k by 2 rows a cycle), of its four schedulers, and of its share
+// of L2 (30 bytes; H100 and H200 read about 5.5 TB/s).
+inline int64_t wgmma_stage_cycles(const WgmmaShape& shape, int64_t rows, const GemmShape& s) {
+  constexpr int64_t kL2Bytes = 30;
+  const int64_t panels = shape.panels(), matrix = panels * kStageSteps / 4 * rows / 2, schedulers = panels * kStageSteps * s.decode / 4;
+  return std::max({matrix, schedulers, (panels * s.panel_bytes + rows * kStage * 2) / kL2Bytes});
+}
+
+// The tile whose rounds on all multiprocessors take the fewest cycles.
+inline GemmPlan plan_wgmma(int multiprocessors, size_t shared_per_block, const GemmShape& s) {
+  const int64_t groups = std::min(s.groups, s.rows), rows = expected_rows(s.rows, groups);
+  GemmPlan best{};
+  int64_t least = 0;
+  for (const WgmmaShape& shape : kWgmmaShapes) {
+    const int stages = shape.stages(shared_per_block, s.panel_bytes);
+    if (stages < WgmmaShape::kFewestStages) continue;
+    const int64_t columns = parts_of(panels_of(s.n), shape.panels());
+    for (int tile_rows = shape.rows; tile_rows > 0; tile_rows -= WgmmaShape::kRowUnit) {
+      const int64_t tiles = parts_of(rows, tile_rows), units = parts_of(parts_of(rows, WgmmaShape::kRowUnit), tiles);  // of each, shared out evenly
+      const int64_t cost = parts_of(columns * groups * tiles, multiprocessors) * wgmma_stage_cycles(shape, units * WgmmaShape::kRowUnit, s);
+      if (best.tile_rows > 0 && cost >= least) continue;
+      least = cost;
+      const int64_t most_tiles = columns * ((s.rows - groups) / tile_rows + groups);
+      best = {.tile_rows = tile_rows, .grid_x = static_cast<unsigned>(std::min<int64_t>(most_tiles, static_cast<int64_t>(multiprocessors) * shape.blocks)), .grid_y = 1,
+              .threads = static_cast<unsigned>(shape.threads()), .shared = shape.shared_bytes(stages, s.panel_bytes), .consumers = shape.consumers, .stages = stages};
+    }
+  }
+  return best;
+}
+
+// Few rows of a group: one pass over its weights is what counts. Else tiles: where the device has wgmma, its own; else those with the least to load, in all
+// waves of blocks together.
+inline GemmPlan plan_gemm(int architecture, int multiprocessors, size_t shared_per_block, const GemmShape& s) {
   const int64_t groups = std::min(s.groups, s.rows), panels = panels_of(s.n), most_small_rows = 8 * SmallShape::kRows;
   if (s.rows <= SmallShape::kRows || (s.rows <= most_small_rows && 2 * s.rows <= groups * SmallShape::kRows)) {
     const int64_t warps = std::min<int64_t>(segments_of(s.k), SmallShape::kMostWarps);
     return {0, static_cast<unsigned>(panels), static_cast<unsigned>(groups), static_cast<unsigned>(warps * 32), SmallShape::shared_bytes(s.k)};
   }
-  const int64_t columns = parts(panels, TileShape::kPanels), mean = parts(s.rows, groups);
-  const int64_t rows = groups == 1 ? mean : mean + static_cast<int64_t>(std::sqrt(static_cast<double>(mean)));
+  if (architecture / 10 == 9) return plan_wgmma(multiprocessors, shared_per_block, s);
+  const int64_t columns = parts_of(panels, TileShape::kPanels), rows = expected_rows(s.rows, groups);
   const TileShape* best = nullptr;
   int64_t least = 0;
   for (const TileShape& tile : kTileShapes) {
     if (tile.shared_bytes(s.panel_bytes) > shared_per_block) continue;
-    const int64_t waves = parts(columns * groups * parts(rows, tile.rows), multiprocessors), cost = waves * tile.stage_bytes(s.panel_bytes);
+    const int64_t waves = parts_of(columns * groups * parts_of(rows, tile.rows), multiprocessors), cost = waves * tile.stage_bytes(s.panel_bytes);
     if (best && cost >= least) continue;
     best = &tile;
     least = cost;

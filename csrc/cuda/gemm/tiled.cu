@@ -10,6 +10,7 @@
 //
 // Must move: weights, x and out once. Does move out of L2: a tile's weights and rows once for each tile; per stage 16 KiB of bf16 (8 of FP8, 4.5 of int4) +
 // 128 bytes for each row of a tile, for 128 x 64 multiply-adds each row. Tiles at work at once share them, so memory sees little more than once.
+#include "cuda/gemm/epilogue.h"
 #include "cuda/gemm/fragment.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/tiles.h"
@@ -43,7 +44,7 @@ class Loader {
  public:
   static constexpr int kParts = kStageSteps;
 
-  __device__ __forceinline__ explicit Loader(const GemmTask& task) : task_(task), tiles_(task), stages_(static_cast<int>(stages_of(task.k))) { enter(); }
+  __device__ __forceinline__ explicit Loader(const GemmTask& task) : task_(task), tiles_(task, TileShape::kPanels, kShape.rows), stages_(static_cast<int>(stages_of(task.k))) { enter(); }
 
   // A part of the stage, so that copies are asked for between multiplications and not in their place.
   __device__ __forceinline__ void load(uint32_t shared, int part) {
@@ -95,7 +96,7 @@ class Loader {
   }
 
   const GemmTask& task_;
-  Tiles<kShape.rows> tiles_;
+  Tiles tiles_;
   int stages_, stage_ = 0;
   bool more_ = false;
   const uint4 *weights_ = nullptr, *records_ = nullptr;  // of the tile's first panel
@@ -163,53 +164,6 @@ struct WarpTile {
     }
     clear(sums);
   }
-
-  // Where the four outputs of a lane go, once they are in place: see `write`.
-  struct Place {
-    int row, column;
-  };
-  __device__ __forceinline__ Place place(int p, int j, int first_panel, int first_row, bool gated) const {
-    const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-    return {first_row + row + j * 8 + 2 * t + g % 2, (first_panel + panel + p) * (gated ? kPanel / 2 : kPanel) + g / 4 * 4 + g % 4 / 2 * 8};
-  }
-
-  // A lane has outputs g and g + 8 of two rows: those of a panel, or with SwiGLU those that two panels of gates and ups give. Four lanes make of
-  // theirs four neighbouring outputs of one row for each. What is added to is read all at once, before anything is written.
-  __device__ __forceinline__ void write(const GemmTask& task, int first_panel, int first_row, int end_row) {
-    const bool gated = task.output == Output::kSwiGlu;
-    const auto each = [&](const auto& use) {
-#pragma unroll
-      for (int p = 0; p < kPanels; p++) {
-#pragma unroll
-        for (int j = 0; j < kRowTiles; j++) {
-          if (gated && p % 2) continue;
-          use(p, j, place(p, j, first_panel, first_row, gated));
-        }
-      }
-    };
-    each([&](int p, int j, const Place&) {
-      float(&values)[4] = total[p][j];
-      if (gated) {
-        const float(&next)[4] = total[p | 1][j];
-        const float joined[4] = {swiglu(values[0], values[2]), swiglu(values[1], values[3]), swiglu(next[0], next[2]), swiglu(next[1], next[3])};
-#pragma unroll
-        for (int r = 0; r < 4; r++) values[r] = joined[r];
-      }
-      transpose_lanes<4>(values);
-    });
-    if (task.output == Output::kAddF32) {
-      each([&](int p, int j, const Place& at) {
-        if (at.row < end_row) read_outputs(task, at.row, at.column, sums[p][j]);
-      });
-      each([&](int p, int j, const Place&) {
-#pragma unroll
-        for (int r = 0; r < 4; r++) total[p][j][r] = sums[p][j][r] + total[p][j][r];
-      });
-    }
-    each([&](int p, int j, const Place& at) {
-      if (at.row < end_row) write_outputs(task, at.row, at.column, total[p][j]);
-    });
-  }
 };
 
 template <int kTile, class Codec>
@@ -229,7 +183,7 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
     loader.commit();
   }
   Warp warp;
-  Tiles<kShape.rows> tiles(task);
+  Tiles tiles(task, TileShape::kPanels, kShape.rows);
   const int stages = static_cast<int>(stages_of(task.k));
   int slot = 0, free_slot = kShape.stages - 1;
   while (tiles.next()) {
@@ -255,7 +209,9 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
       free_slot = slot;
       slot = slot + 1 == kShape.stages ? 0 : slot + 1;
     }
-    if (has_rows) warp.write(task, tiles.first_panel, tiles.first_row, tiles.end_row);
+    if (!has_rows) continue;
+    const Corner corner{tiles.first_panel + warp.panel, tiles.first_row + warp.row, tiles.end_row};
+    write_sums<Warp::kPanels, Warp::kRowTiles>(task, corner, [&](int p, int j, int r) -> float& { return warp.total[p][j][r]; });
   }
 }
 

@@ -1,20 +1,23 @@
 // The tiles of a grouped product, handed out on the device: block b of n takes tiles b, b + n, b + 2n .. of the list of all groups' tiles in order. Every
 // warp walks the list for itself, 32 groups at a time, so no barrier is needed and the host need not know how many rows a group has.
 // Within a group a band of 8 tiles of outputs passes over all rows before the next band begins, so tiles that are worked on at once share weights and rows.
+// A group's rows are shared out evenly, in units of 32, to as few tiles as hold them: tiles of a group take the same time, whichever blocks they fall to.
 #pragma once
 #include "cuda/gemm/plan.h"
 #include "cuda/gemm/task.h"
 
 namespace m2::cuda {
 
-template <int kTileRows>
 class Tiles {
  public:
-  int group = 0, first_row = 0, end_row = 0;  // rows of the tile: from first_row on, up to the end of its group
+  static constexpr int kUnit = WgmmaShape::kRowUnit;
+
+  int group = 0, first_row = 0, end_row = 0;  // of the tile
   int first_panel = 0;
 
-  __device__ __forceinline__ explicit Tiles(const GemmTask& task)
-      : offsets_(task.offsets), groups_(task.groups), rows_(task.rows), columns_((task.panels + TileShape::kPanels - 1) / TileShape::kPanels), wanted_(blockIdx.x) {
+  // Of so many panels and, at most, so many rows (whole units).
+  __device__ __forceinline__ Tiles(const GemmTask& task, int panels, int rows)
+      : offsets_(task.offsets), groups_(task.groups), rows_(task.rows), panels_(panels), tile_rows_(rows), columns_((task.panels + panels - 1) / panels), wanted_(blockIdx.x) {
     look();
   }
 
@@ -30,12 +33,13 @@ class Tiles {
     }
     const int at = wanted_ - before_, owner = __ffs(__ballot_sync(kFullMask, sum_ > at)) - 1;
     group = window_ + owner;
-    const int begin = __shfl_sync(kFullMask, begin_, owner), behind = __shfl_sync(kFullMask, sum_, owner);
-    end_row = __shfl_sync(kFullMask, end_, owner);
-    const int row_tiles = row_tiles_of(end_row - begin), in_group = at - (behind - row_tiles * columns_);
+    const int begin = __shfl_sync(kFullMask, begin_, owner), end = __shfl_sync(kFullMask, end_, owner), behind = __shfl_sync(kFullMask, sum_, owner);
+    const int row_tiles = row_tiles_of(end - begin), in_group = at - (behind - row_tiles * columns_), units = (end - begin + kUnit - 1) / kUnit;
     const int band = in_group / (kBand * row_tiles), in_band = in_group % (kBand * row_tiles), width = min(kBand, columns_ - band * kBand);
-    first_panel = (band * kBand + in_band % width) * TileShape::kPanels;
-    first_row = begin + in_band / width * kTileRows;
+    const int row_tile = in_band / width;
+    first_panel = (band * kBand + in_band % width) * panels_;
+    first_row = begin + row_tile * units / row_tiles * kUnit;
+    end_row = min(end, begin + (row_tile + 1) * units / row_tiles * kUnit);
     wanted_ += gridDim.x;
     return true;
   }
@@ -43,7 +47,7 @@ class Tiles {
  private:
   static constexpr int kBand = 8;
 
-  __device__ __forceinline__ static int row_tiles_of(int rows) { return (rows + kTileRows - 1) / kTileRows; }
+  __device__ __forceinline__ int row_tiles_of(int rows) const { return (rows + tile_rows_ - 1) / tile_rows_; }
 
   // The rows of the window's groups, one group for each lane, and how many tiles there are up to it.
   __device__ __forceinline__ void look() {
@@ -62,7 +66,7 @@ class Tiles {
   }
 
   const int32_t* offsets_;
-  int groups_, rows_, columns_, wanted_;
+  int groups_, rows_, panels_, tile_rows_, columns_, wanted_;
   int window_ = 0, before_ = 0;     // the first of the 32 groups in sight, and the tiles of the groups before
   int begin_ = 0, end_ = 0, sum_ = 0;  // of this lane's group
 };

@@ -1,0 +1,123 @@
+// What fills the rings of gemm_wgmma. Weights and their records: one bulk copy for each panel's stage, counted in bytes; all of a panel is contiguous. Rows
+// of x: boxes of 32 by a tensor map, where they lie one behind the other; rows behind the tile's own are somebody else's, whose columns nobody writes,
+// and k behind the edge is zero. Rows that `source` names are gathered by all four warps, 16 bytes each thread, and told of a stage later, so that a
+// stage's copies are under way while the next one's are asked for.
+#pragma once
+#include "cuda/gemm/tiles.h"
+#include "cuda/gemm/wgmma_rings.h"
+#include "cuda/ptx/async_copy.h"
+#include "cuda/ptx/bulk.h"
+#include "cuda/ptx/launch.h"
+#include "cuda/ptx/tensor.h"
+
+namespace m2::cuda {
+
+template <int kShape, class Codec>
+class WgmmaProducer {
+  using Rings = WgmmaRings<kShape, Codec>;
+  static constexpr int kThreads = 4 * kWarp, kChunk = 8, kChunks = kStage / kChunk;  // bf16 of a 16-byte copy; copies of a row
+  static constexpr int kRowStep = kThreads / kChunks, kCopies = Rings::kForm.rows / kRowStep;
+
+ public:
+  __device__ __forceinline__ WgmmaProducer(const GemmTask& task, const CUtensorMap* map, const Rings& rings, int tile_rows)
+      : task_(task), map_(map), rings_(rings), tile_rows_(tile_rows), stages_(static_cast<int>(stages_of(task.k))) {}
+
+  // By one warp. The weights of a dense product hang on no kernel before this one, so the first of them are asked for before that has ended.
+  __device__ __forceinline__ void stream() {
+    const bool dense = !task_.offsets;
+    if (!dense) ptx::wait_for_previous_kernel();
+    Tiles tiles(task_, Rings::kPanels, tile_rows_);
+    bool more = tiles.next();
+    int early = dense && more ? min(stages_, rings_.stages) : 0;
+    for (int stage = 0; stage < early; stage++) bring_weights(tiles, stage, stage, rows_bytes(tiles));
+    if (dense) ptx::wait_for_previous_kernel();
+    Turn turn;
+    for (; more; more = tiles.next()) {
+      for (int stage = 0; stage < stages_; stage++) {
+        if (early > 0) {
+          early--;
+        } else {
+          ptx::mbarrier_wait(rings_.empty(turn.slot), turn.parity ^ 1);
+          bring_weights(tiles, stage, turn.slot, rows_bytes(tiles));
+        }
+        const int lane = threadIdx.x % kWarp, row = lane * Tiles::kUnit;
+        if (tiles.first_row + row < tiles.end_row) {
+          ptx::tensor_load(rings_.address + rings_.rows(turn.slot) + row * Rings::kRowBytes, map_, rings_.full(turn.slot), stage * kStage, tiles.first_row + row);
+        }
+        turn.next(rings_.stages);
+      }
+    }
+  }
+
+  // By all four warps.
+  __device__ __forceinline__ void gather() {
+    ptx::wait_for_previous_kernel();
+    Tiles tiles(task_, Rings::kPanels, tile_rows_);
+    Turn turn;
+    int untold = -1;  // the slot whose rows are under way
+    while (tiles.next()) {
+      int32_t tokens[kCopies];
+#pragma unroll
+      for (int i = 0; i < kCopies; i++) {
+        const int row = tiles.first_row + threadIdx.x / kChunks % kRowStep + i * kRowStep;
+        tokens[i] = row < tiles.end_row ? task_.source[row] / task_.slots : -1;
+      }
+      for (int stage = 0; stage < stages_; stage++) {
+        ptx::mbarrier_wait(rings_.empty(turn.slot), turn.parity ^ 1);
+        if (threadIdx.x / kWarp % 4 == 0) bring_weights(tiles, stage, turn.slot, 0);
+        copy_rows(tokens, stage, turn.slot);
+        ptx::cp_async_commit();
+        if (untold >= 0) tell<1>(untold);
+        untold = turn.slot;
+        turn.next(rings_.stages);
+      }
+    }
+    if (untold >= 0) tell<0>(untold);
+  }
+
+ private:
+  __device__ __forceinline__ static int rows_bytes(const Tiles& tiles) {
+    return (tiles.end_row - tiles.first_row + Tiles::kUnit - 1) / Tiles::kUnit * Tiles::kUnit * Rings::kRowBytes;
+  }
+
+  // A lane for each panel's weights, another for its records. Panels behind the last are left as they are: nobody writes their outputs.
+  __device__ __forceinline__ void bring_weights(const Tiles& tiles, int stage, int slot, int more_bytes) {
+    const int lane = threadIdx.x % kWarp, in_tile = lane % (kWarp / 2), count = min(Rings::kPanels, task_.panels - tiles.first_panel), shift = record_shift(task_.type);
+    const int record_bytes = Codec::kRecordVectors * 16 * ((kStage >> shift) > 1 ? Codec::kStageRecords : 1);
+    if (lane == 0) ptx::mbarrier_arrive_expect_bytes(rings_.full(slot), count * (Rings::kPanelBytes + record_bytes) + more_bytes);
+    __syncwarp();
+    if (in_tile >= count) return;
+    if (lane == in_tile) {
+      const uint4* weights = panel_of<Codec>(task_, tiles.group, tiles.first_panel + in_tile) + static_cast<int64_t>(stage) * Codec::kVectors * kWarp;
+      ptx::bulk_load(rings_.address + rings_.weights(slot, in_tile), weights, Rings::kPanelBytes, rings_.full(slot));
+    } else if (Codec::kRecordVectors > 0) {
+      const uint4* records = records_of<Codec>(task_, tiles.group, tiles.first_panel + in_tile) + (stage * kStage >> shift) * Codec::kRecordVectors;
+      ptx::bulk_load(rings_.address + rings_.records(slot, in_tile), records, record_bytes, rings_.full(slot));
+    }
+  }
+
+  __device__ __forceinline__ void copy_rows(const int32_t (&tokens)[kCopies], int stage, int slot) {
+    const int chunk = threadIdx.x % kChunks, first = threadIdx.x / kChunks % kRowStep, k = stage * kStage + chunk * kChunk;
+    const uint32_t to = rings_.address + rings_.rows(slot) + first * Rings::kRowBytes + (chunk ^ first % 8) * 16;
+#pragma unroll
+    for (int i = 0; i < kCopies; i++) {
+      const bool there = tokens[i] >= 0 && k < task_.k;
+      ptx::cp_async_16(to + i * kRowStep * Rings::kRowBytes, there ? task_.x + static_cast<int64_t>(tokens[i]) * task_.k + k : task_.x, there ? 16 : 0);
+    }
+  }
+
+  // This thread's copies of the slot have come, all but those of kLater stages behind it: wgmma may read them.
+  template <int kLater>
+  __device__ __forceinline__ void tell(int slot) {
+    ptx::cp_async_wait<kLater>();
+    ptx::fence_proxy_async();
+    ptx::mbarrier_arrive(rings_.full(slot));
+  }
+
+  const GemmTask& task_;
+  const CUtensorMap* map_;
+  const Rings& rings_;
+  int tile_rows_, stages_;
+};
+
+}  // namespace m2::cuda
