@@ -131,6 +131,12 @@ struct UnpermuteArgs {
   View out;      // [T, C] f32
 };
 
+// The second half of the experts in one: a grouped_linear, then an unpermute of what it gave.
+struct ExpertsDownArgs {
+  GroupedLinearArgs product;
+  UnpermuteArgs sum;  // whose y is the product's out
+};
+
 // page_tables[row, index] = page for each (row, index, page)
 struct SetPagesArgs {
   View updates;      // [U, 3] i32, no place twice
@@ -250,6 +256,7 @@ class Backend {
   void grouped_gate_up(const GroupedGateUpArgs&);
   void grouped_linear(const GroupedLinearArgs&);
   void unpermute(const UnpermuteArgs&);
+  void experts_down(const ExpertsDownArgs&);
   void set_pages(const SetPagesArgs&);
   void start_histories(const StartHistoriesArgs&);
   void sample(const SampleArgs&);
@@ -266,6 +273,10 @@ class Backend {
   virtual void do_grouped_gate_up(const GroupedGateUpArgs&) = 0;
   virtual void do_grouped_linear(const GroupedLinearArgs&) = 0;
   virtual void do_unpermute(const UnpermuteArgs&) = 0;
+  virtual void do_experts_down(const ExpertsDownArgs& a) {
+    do_grouped_linear(a.product);
+    do_unpermute(a.sum);
+  }
   virtual void do_set_pages(const SetPagesArgs&) = 0;
   virtual void do_start_histories(const StartHistoriesArgs&) = 0;
   virtual void do_sample(const SampleArgs&) = 0;

@@ -75,6 +75,7 @@ class CudaBackend : public Backend {
   void do_route(const RouteArgs& a) override { cuda::route(m_, a); }
   void do_grouped_gate_up(const GroupedGateUpArgs& a) override { cuda::grouped_gate_up(m_, a); }
   void do_grouped_linear(const GroupedLinearArgs& a) override { cuda::grouped_linear(m_, a); }
+  void do_experts_down(const ExpertsDownArgs& a) override { cuda::experts_down(m_, a); }
   void do_unpermute(const UnpermuteArgs& a) override { cuda::unpermute(m_, a); }
   void do_set_pages(const SetPagesArgs& a) override { cuda::set_pages(m_, a); }
   void do_start_histories(const StartHistoriesArgs& a) override { cuda::start_histories(m_, a); }

@@ -23,6 +23,7 @@ size_t attention_scratch(const Machine&, const Workload&);
 void linear(const Machine&, const LinearArgs&);
 void grouped_gate_up(const Machine&, const GroupedGateUpArgs&);
 void grouped_linear(const Machine&, const GroupedLinearArgs&);
+void experts_down(const Machine&, const ExpertsDownArgs&);
 // experts/
 void route(const Machine&, const RouteArgs&);
 size_t route_scratch(const Workload&);

@@ -86,8 +86,7 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
     const View expert_ids = w_.expert_ids.view(kI32, {T, A}, l * T * A * sizeof(int32_t));
     ops.route({h_f32, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.live, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w.w13, swiglu});
-    ops.grouped_linear({swiglu, offsets, &w.w2, y});
-    ops.unpermute({y, target, expert_weights, x});
+    ops.experts_down({.product = {swiglu, offsets, &w.w2, y}, .sum = {y, target, expert_weights, x}});
   }
   if (s.samples() > 0) run_head(T, s.sample_at);
 }

@@ -146,6 +146,27 @@ Case grouped_linear(int64_t tokens, int64_t experts, int64_t active, int64_t k, 
           }};
 }
 
+// live: tokens that have experts.
+Case experts_down(int64_t tokens, int64_t experts, int64_t active, int64_t k, int64_t n, WeightType type = {}, int64_t live = -1) {
+  Routing g = routing(live < 0 ? tokens : live, experts, active);
+  g.source.resize(tokens * active, -7);
+  g.target.resize(tokens * active, -1);
+  const int64_t rows = tokens * active;
+  return {"experts_down", text(tokens, " x ", active, " of ", experts, " experts, ", k, " to ", n, name_of(type), live < 0 ? "" : text(", ", live, " live")),
+          bytes_of(type) * g.used * n * k + 2.0 * rows * k + 2.0 * rows * n + 8.0 * tokens * n, [=](Arena& a, const Run& run) {
+            Random r(9);
+            const Weight w = a.weight(experts, n, k, WeightLayout::kRows, r.normals(experts * n * k, 1 / std::sqrt(static_cast<float>(k))), type);
+            const View x = a.halves(r.normals(rows * k), {rows, k}), y = a.act_out({rows, n}), weights = a.floats(r.normals(rows, 0.1f, 0.2f), {tokens, active});
+            const View out = a.floats(r.normals(tokens * n), {tokens, n});
+            const ExpertsDownArgs args{{x, a.ints(g.offsets), &w, y}, {y, a.ints(g.target, {tokens, active}), weights, out}};
+            run([&] {
+              a.ops.experts_down(args);
+              a.ops.experts_down(args);  // what the first one counted by is zero again
+            });
+            return Result{a.read(out), {}};
+          }};
+}
+
 struct Sequence {
   int64_t queries, context;
 };
@@ -390,6 +411,15 @@ std::vector<Case> small_cases() {
       grouped_linear(150, 3, 2, 64, 130),
       grouped_linear(2, 6, 2, 96, 40, kFp8Weights),
       grouped_linear(40, 5, 3, 160, 64, kInt4Zeros),
+      linear(1, 16, 32, false, false, kInt4Zeros),
+      linear(16, 33, 3104, true, false, kInt4Weights),
+      linear(9, 24, 12416, false, false, kInt4Weights),
+      linear(17, 40, 1568, false, true, kFp8Weights),
+      grouped_linear(20, 3, 1, 1536, 40, kInt4Zeros),
+      experts_down(1, 9, 4, 96, 64, kInt4Weights),
+      experts_down(5, 4, 2, 1568, 32, kFp8Weights, 3),
+      experts_down(16, 12, 4, 160, 96),
+      experts_down(100, 3, 2, 64, 64, kInt4Zeros),
       attention({{1, 1}, {1, 63}, {1, 200}, {0, 0}}, 6, 1, 128, 64, kBf16),
       attention({{1, 1100}, {2, 66}}, 4, 2, 64, 16, kBf16),
       attention({{70, 70}, {40, 130}}, 6, 1, 128, 64, kBf16),
@@ -436,7 +466,7 @@ std::vector<Case> m2_cases() {
   }
   for (const WeightType& type : {kFp8Weights, kInt4Weights}) {
     for (int64_t tokens : {1, 16}) {
-      cases.insert(cases.end(), {linear(tokens, 1024, C, false, true, type), gate_up(tokens, 8, A, C, F / 4, type), grouped_linear(tokens, 8, A, F, C / 4, type)});
+      cases.insert(cases.end(), {linear(tokens, 1024, C, false, true, type), gate_up(tokens, 8, A, C, F / 4, type), grouped_linear(tokens, 8, A, F, C / 4, type), experts_down(tokens, 8, A, F, C / 4, type)});
     }
   }
   for (const WeightType& type : {kBf16Weights, kFp8Weights, kInt4Weights}) {

@@ -75,8 +75,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
     ops.rms_norm({x, {}, post_norm, 1e-6f, h_f32, h_bf16});
     ops.route({h_f32, gate, bias, live, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w13, swiglu});
-    ops.grouped_linear({swiglu, offsets, &w2, y});
-    ops.unpermute({y, target, expert_weights, x});
+    ops.experts_down({{swiglu, offsets, &w2, y}, {y, target, expert_weights, x}});
     ops.rms_norm({x, last_view, final_norm, 1e-6f, last_rows, {}});
     ops.linear({last_rows, &head, logits});
     ops.sample(sample);

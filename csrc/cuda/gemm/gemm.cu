@@ -11,16 +11,18 @@ GemmTask product(const View& x, int64_t rows, const Weight& weight, Output outpu
           .output = output, .width = static_cast<int>(out.size(1)), .out = out.data};
 }
 
-void run(const Machine& m, const GemmTask& task) {
+// Whether the combination, where one is asked for, is done too.
+bool run(const Machine& m, const GemmTask& task, const Combination& combination = {}) {
   GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0};
   with_codec(task.type, [&](auto codec) {
     shape.panel_bytes = kPanelStageBytes<decltype(codec)>;
     shape.decode = codec.kDecode;
   });
   const GemmPlan plan = plan_gemm(m.architecture(), m.multiprocessors(), m.shared_per_block(), shape);
-  if (plan.tile_rows == 0) gemm_small(m, task, plan);
+  if (plan.tile_rows == 0) gemm_small(m, task, plan, combination);
   else if (plan.consumers > 0) gemm_wgmma(m, task, plan);
   else gemm_tiled(m, task, plan);
+  return plan.tile_rows == 0;
 }
 
 }  // namespace
@@ -39,10 +41,21 @@ void grouped_gate_up(const Machine& m, const GroupedGateUpArgs& a) {
   run(m, task);
 }
 
-void grouped_linear(const Machine& m, const GroupedLinearArgs& a) {
+namespace {
+GemmTask grouped_product(const GroupedLinearArgs& a) {
   GemmTask task = product(a.x, a.x.size(0), *a.weight, Output::kBf16, a.out);
   task.offsets = a.offsets.as<int32_t>();
-  run(m, task);
+  return task;
+}
+}  // namespace
+
+void grouped_linear(const Machine& m, const GroupedLinearArgs& a) { run(m, grouped_product(a)); }
+
+void experts_down(const Machine& m, const ExpertsDownArgs& a) {
+  const GemmTask task = grouped_product(a.product);
+  const UnpermuteArgs& sum = a.sum;
+  const Combination combination{sum.target.as<int32_t>(), sum.weights.as<float>(), static_cast<int>(sum.target.size(0)), static_cast<int>(sum.target.size(1)), sum.out.as<float>(), m.counters(task.panels)};
+  if (!run(m, task, combination)) unpermute(m, sum);
 }
 
 }  // namespace m2::cuda

@@ -6,7 +6,8 @@
 
 namespace m2::cuda {
 
-void gemm_small(const Machine&, const GemmTask&, const GemmPlan&);
+// combination: of the output rows, once all are written; without `out`: none.
+void gemm_small(const Machine&, const GemmTask&, const GemmPlan&, const Combination& combination);
 void gemm_tiled(const Machine&, const GemmTask&, const GemmPlan&);
 void gemm_wgmma(const Machine&, const GemmTask&, const GemmPlan&);  // sm_90a alone
 

@@ -10,10 +10,15 @@
 
 namespace m2::cuda {
 
-// gemm_small: rows that pass a panel at once, warps of a block, floats from one row of sums to the next (no bank conflicts).
+// gemm_small: rows that pass a panel at once, warps of a block, floats from one row of sums to the next (no bank conflicts). On sm_90 each warp has a ring of
+// slots, each for a piece of weights, its records and an mbarrier.
 struct SmallShape {
-  static constexpr int kRows = 16, kMostWarps = 8, kPitch = kPanel + 4;
-  static constexpr size_t shared_bytes(int64_t k) { return static_cast<size_t>(segments_of(k)) * kRows * kPitch * sizeof(float); }
+  static constexpr int kRows = 16, kMostWarps = 8, kPitch = kPanel + 4, kPieceBytes = 2048, kFewestSlots = 2;
+  static constexpr int kResidentWarps = 16;  // that registers let a multiprocessor have
+  static constexpr size_t sums_bytes(int64_t k) { return static_cast<size_t>(segments_of(k)) * kRows * kPitch * sizeof(float); }
+  // panel_bytes: of a panel's stage, as codec.h says: 512 of weights, or a multiple, and less than that of records.
+  static constexpr int piece_stages(int panel_bytes) { return kPieceBytes / (panel_bytes / 512 * 512); }
+  static constexpr int ring_bytes(int slots, int panel_bytes) { return slots * piece_stages(panel_bytes) * panel_bytes + (slots + 1) / 2 * 16; }
 };
 
 // gemm_tiled: a block's tile is 128 outputs times so many rows, a warp's 16 panels outputs times 32 rows.
@@ -65,10 +70,12 @@ struct GemmPlan {
   size_t shared;     // bytes
   int consumers = 0; // warpgroups of a block of gemm_wgmma; 0: another kernel
   int stages = 0;    // of gemm_wgmma
+  int slots = 0;     // of a warp of gemm_small; 0: its ring is in registers
 };
 
 inline std::ostream& operator<<(std::ostream& out, const GemmPlan& p) {
-  if (p.tile_rows == 0) out << "small";
+  if (p.tile_rows == 0 && p.slots == 0) out << "small, rings in registers";
+  else if (p.tile_rows == 0) out << "small, rings of " << p.slots << " pieces";
   else if (p.consumers == 0) out << "tiles of " << TileShape::kPanels * kPanel << " x " << p.tile_rows;
   else out << "wgmma tiles of " << p.consumers * WgmmaShape::kWarpgroupPanels * kPanel << " x " << p.tile_rows << ", " << p.stages << " stages";
   return out << ", grid " << p.grid_x << " x " << p.grid_y << ", " << p.threads << " threads, " << p.shared << " bytes";
@@ -112,14 +119,27 @@ inline GemmPlan plan_wgmma(int multiprocessors, size_t shared_per_block, const G
   return best;
 }
 
+// A block for each panel of each group that may have rows. Rings are as long as lets all blocks that find room on a multiprocessor share its memory, and no longer
+// than a segment is.
+inline GemmPlan plan_small(int architecture, int multiprocessors, size_t shared_per_block, const GemmShape& s) {
+  const int64_t panels = panels_of(s.n), groups = std::min(s.groups, s.rows), warps = std::min<int64_t>(segments_of(s.k), SmallShape::kMostWarps);
+  const size_t sums = SmallShape::sums_bytes(s.k);
+  GemmPlan plan{.tile_rows = 0, .grid_x = static_cast<unsigned>(panels), .grid_y = static_cast<unsigned>(groups), .threads = static_cast<unsigned>(warps * 32), .shared = sums};
+  if (architecture < 90) return plan;
+  const int64_t blocks = std::clamp<int64_t>(parts_of(panels * groups, multiprocessors), 1, std::max<int64_t>(SmallShape::kResidentWarps / warps, 1));
+  const int64_t memory = static_cast<int64_t>(shared_per_block + 1024) / blocks - 1024 - static_cast<int64_t>(sums);
+  const int64_t pieces = parts_of(std::min<int64_t>(stages_of(s.k), kSegmentStages), SmallShape::piece_stages(s.panel_bytes));
+  plan.slots = static_cast<int>(pieces);
+  while (plan.slots > SmallShape::kFewestSlots && warps * SmallShape::ring_bytes(plan.slots, s.panel_bytes) > memory) plan.slots--;
+  plan.shared = warps * SmallShape::ring_bytes(plan.slots, s.panel_bytes) + sums;
+  return plan;
+}
+
 // Few rows of a group: one pass over its weights is what counts. Else tiles: where the device has wgmma, its own; else those with the least to load, in all
 // waves of blocks together.
 inline GemmPlan plan_gemm(int architecture, int multiprocessors, size_t shared_per_block, const GemmShape& s) {
   const int64_t groups = std::min(s.groups, s.rows), panels = panels_of(s.n), most_small_rows = 8 * SmallShape::kRows;
-  if (s.rows <= SmallShape::kRows || (s.rows <= most_small_rows && 2 * s.rows <= groups * SmallShape::kRows)) {
-    const int64_t warps = std::min<int64_t>(segments_of(s.k), SmallShape::kMostWarps);
-    return {0, static_cast<unsigned>(panels), static_cast<unsigned>(groups), static_cast<unsigned>(warps * 32), SmallShape::shared_bytes(s.k)};
-  }
+  if (s.rows <= SmallShape::kRows || (s.rows <= most_small_rows && 2 * s.rows <= groups * SmallShape::kRows)) return plan_small(architecture, multiprocessors, shared_per_block, s);
   if (architecture / 10 == 9) return plan_wgmma(multiprocessors, shared_per_block, s);
   const int64_t columns = parts_of(panels, TileShape::kPanels), rows = expected_rows(s.rows, groups);
   const TileShape* best = nullptr;

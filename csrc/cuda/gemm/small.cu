@@ -1,85 +1,67 @@
 // Products of few rows, bound by reading the weights: y = x W^T for up to 16 rows at a time.
 //
-// A block has one panel of 16 outputs, each of its warps a segment of K. Weights go straight from memory to the registers they are multiplied in: a warp
-// always has 6 (FP8), 8 (int4) or 16 (bf16) loads of 512 bytes under way (3 to 8 KiB; with M2's shapes and one token that is 23, 31 and 46 KiB and more on
-// each of 132 multiprocessors, where 32 hide the latency), and the first of them are asked for before the kernel in front has ended. Rows of x come out of L1, 16 bytes for each lane, and
-// change places among four lanes to be fragments. The segments' sums meet in shared memory and are added in order.
+// A block has one panel of 16 outputs, each of its warps a segment of K, whose weights come through a ring of its own (small_rings.h); for a dense product
+// they are asked for before the kernel in front has ended. On sm_90 the plan gives the warps of a multiprocessor all of its shared memory, some 190 KiB, to have
+// on their way, which hides the latency of memory several times over (by Little's law about 32 KiB of it: 4.3 TB/s over 132 multiprocessors and 1 us); M2's
+// segments of int4 are then asked for whole. On sm_80 a warp has 3 to 8 KiB in registers.
 //
-// Grouped: blockIdx.y counts the groups that have rows, so each weight in use is read once, however many rows (up to 16) use it; a group with more
-// rows takes them 16 at a time. Must move: the weights in use, x and out. Does move: the same from memory; x once more for each block out of L1 or L2.
+// What is left to bound it are instructions: a stage of 64 k takes a warp about 85 of them with int4, 512 bytes, and 165 with FP8, 1 KiB; memory brings 512 bytes
+// to a multiprocessor in 27 cycles, in which its four schedulers issue 108. So rows of x come as the fragments that they are to be, 4 bytes for each lane
+// out of L1: 16 bytes and four shuffles would take more instructions.
+//
+// The segments' sums meet in shared memory and are added in order. Grouped: blockIdx.y counts the groups that have rows, so each weight in use is read once,
+// however many rows (up to 16) use it; a group with more rows takes them 16 at a time. Combining (experts' outputs): the block that is last to write its panel
+// adds up each token's experts, as unpermute.cu does.
+// Must move: the weights in use, x and out. Does move: the same from memory; x once more for each block out of L1 or L2.
+#include "cuda/arrival.h"
 #include "cuda/gemm/fragment.h"
 #include "cuda/gemm/kernels.h"
+#include "cuda/gemm/small_rings.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/launch.h"
-#include "cuda/ptx/memory.h"
 
 namespace m2::cuda {
 namespace {
 
 constexpr int kRows = SmallShape::kRows, kPitch = SmallShape::kPitch;
 constexpr int kTileRows = 8;  // of one mma
-constexpr int kHalf = kStage / 2;  // k of a row that four lanes load at once, 16 bytes each: two steps
 
-// A warp's way through one segment of a panel.
-template <class Codec>
-struct WeightRing {
-  static constexpr int kAhead = Codec::kAhead, kStageVectors = Codec::kVectors * kWarp;
-  uint4 slots[kAhead][Codec::kVectors];
-  typename Codec::Scales scales[kAhead];
-  const uint4* from;     // this lane's vector of the first step
-  const uint4* records;  // of the panel
-  int first_stage, stages, shift;
-
-  __device__ __forceinline__ void ask(int slot, int stage) {
-    if (stage >= stages) return;
+// The chain of a segment for kTiles * 8 rows. x: for each tile, the segment of this lane's row, from the lane's first pair of k on; behind `depth` are zeros.
+template <int kTiles, class Ring>
+__device__ __forceinline__ void sum_segment(Ring& ring, const uint32_t* const (&x)[2], int depth, float (&sums)[2][4]) {
+  uint32_t next[kTiles][2 * kStageSteps];  // a stage ahead
+  const auto load = [&](int stage) {
 #pragma unroll
-    for (int i = 0; i < Codec::kVectors; i++) slots[slot][i] = ptx::ld_global_streaming(from + stage * kStageVectors + i * kWarp);
-    const int k = (first_stage + stage) * kStage;
-    scales[slot] = Codec::scales(records + (k >> shift) * Codec::kRecordVectors, records + ((k + kHalf) >> shift) * Codec::kRecordVectors);
-  }
-  __device__ __forceinline__ void begin(const GemmTask& task, int group, int segment) {
-    first_stage = segment * kSegmentStages;
-    from = panel_of<Codec>(task, group, blockIdx.x) + static_cast<int64_t>(first_stage) * kStageVectors + threadIdx.x % kWarp;
-    records = records_of<Codec>(task, group, blockIdx.x);
-    shift = record_shift(task.type);
-    stages = min(static_cast<int>(stages_of(task.k)) - first_stage, kSegmentStages);
+    for (int i = 0; i < 2 * kStageSteps; i++) {
+      const int k = stage * kStage + i * 8;
 #pragma unroll
-    for (int slot = 0; slot < kAhead; slot++) ask(slot, slot);
-  }
-  __device__ __forceinline__ uint4 fragment(int slot, int step) const { return Codec::fragment(slots[slot][step / Codec::kVectorSteps], scales[slot], step); }
-};
-
-// The chain of a segment for kTiles * 8 rows. x: for each tile, the segment of this lane's row, from the lane's first 8 k on; behind `depth` are zeros.
-template <int kTiles, class Codec>
-__device__ __forceinline__ void sum_segment(WeightRing<Codec>& ring, const __nv_bfloat16* const (&x)[2], int depth, float (&sums)[2][4]) {
-  uint4 next[kTiles];  // half a stage ahead
-  const auto load = [&](int k) {
-#pragma unroll
-    for (int tile = 0; tile < kTiles; tile++) next[tile] = k < depth ? *reinterpret_cast<const uint4*>(x[tile] + k) : uint4{};
+      for (int tile = 0; tile < kTiles; tile++) next[tile][i] = k < depth ? x[tile][k / 2] : 0;
+    }
   };
   load(0);
-  for (int first = 0; first < ring.stages; first += ring.kAhead) {
+  for (int first = 0; first < ring.stages; first += Ring::kAhead) {
+    ring.ready();
 #pragma unroll
-    for (int slot = 0; slot < ring.kAhead; slot++) {
+    for (int slot = 0; slot < Ring::kAhead; slot++) {
       const int stage = first + slot;
       if (stage >= ring.stages) break;
+      ring.fetch(slot);
+      uint32_t tokens[kTiles][2 * kStageSteps];
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        uint32_t tokens[kTiles][4];
+      for (int tile = 0; tile < kTiles; tile++) {
 #pragma unroll
-        for (int tile = 0; tile < kTiles; tile++) tokens[tile][0] = next[tile].x, tokens[tile][1] = next[tile].y, tokens[tile][2] = next[tile].z, tokens[tile][3] = next[tile].w;
-        load(stage * kStage + (half + 1) * kHalf);
-#pragma unroll
-        for (int tile = 0; tile < kTiles; tile++) transpose_lanes<1>(tokens[tile]);
-#pragma unroll
-        for (int step = 0; step < 2; step++) {
-          const uint4 weights = ring.fragment(slot, 2 * half + step);
-#pragma unroll
-          for (int tile = 0; tile < kTiles; tile++) multiply_step(sums[tile], weights, tokens[tile][2 * step], tokens[tile][2 * step + 1]);
-        }
+        for (int i = 0; i < 2 * kStageSteps; i++) tokens[tile][i] = next[tile][i];
       }
-      ring.ask(slot, stage + ring.kAhead);
+      load(stage + 1);
+#pragma unroll
+      for (int step = 0; step < kStageSteps; step++) {
+        const uint4 weights = ring.fragment(slot, step);
+#pragma unroll
+        for (int tile = 0; tile < kTiles; tile++) multiply_step(sums[tile], weights, tokens[tile][2 * step], tokens[tile][2 * step + 1]);
+      }
+      ring.pass(slot, stage);
     }
+    ring.release();
   }
 }
 
@@ -142,33 +124,43 @@ __device__ __forceinline__ void write_rows(const GemmTask& task, const float* pa
   }
 }
 
-template <class Codec>
-__global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_kernel(const GemmTask task) {
-  M2_DYNAMIC_SHARED(shared);
-  float* partial = reinterpret_cast<float*>(shared);  // [segments][16 rows][kPitch]
-  ptx::let_next_kernel_start();
+// The panel's part of what the experts of each token give together.
+__device__ __forceinline__ void combine_rows(const GemmTask& task, const Combination& c) {
+  constexpr int kVectors = kPanel / 4;
+  for (int i = threadIdx.x; i < c.tokens * kVectors; i += blockDim.x) {
+    const int token = i / kVectors, column = static_cast<int>(blockIdx.x) * kPanel + i % kVectors * 4;
+    const int32_t* target = c.target + token * c.active;
+    if (column >= task.width || target[0] < 0) continue;
+    float sums[4] = {};
+    for (int a = 0; a < c.active; a++) {
+      const float weight = c.weights[token * c.active + a];
+      const uint2 y = *reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(task.out) + static_cast<int64_t>(target[a]) * task.width + column);
+      const float2 low = unpack_bf16(y.x), high = unpack_bf16(y.y);
+      sums[0] = fmaf(weight, low.x, sums[0]), sums[1] = fmaf(weight, low.y, sums[1]);
+      sums[2] = fmaf(weight, high.x, sums[2]), sums[3] = fmaf(weight, high.y, sums[3]);
+    }
+    float4* to = reinterpret_cast<float4*>(c.out + static_cast<int64_t>(token) * task.width + column);
+    const float4 before = *to;
+    *to = {before.x + sums[0], before.y + sums[1], before.z + sums[2], before.w + sums[3]};
+  }
+}
+
+// All rows of a group, 16 at a time. The ring has been begun with the warp's first segment.
+template <class Ring>
+__device__ __forceinline__ void multiply_group(const GemmTask& task, const Group& group, Ring& ring, float* partial) {
   const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int segments = static_cast<int>(segments_of(task.k));
-  Group group{0, 0, task.rows};
-  WeightRing<Codec> ring;
-  if (!task.offsets) ring.begin(task, 0, warp);
-  ptx::wait_for_previous_kernel();
-  if (task.offsets) {
-    group = find_group(task, blockIdx.y);
-    if (group.first_row == group.end_row) return;
-    ring.begin(task, group.index, warp);
-  }
   for (int first = group.first_row; first < group.end_row; first += kRows) {
     const int count = min(kRows, group.end_row - first);
     for (int segment = warp; segment < segments; segment += warps) {
-      const __nv_bfloat16* x[2];  // lanes beyond the last row take that one: its results are not looked at
+      const uint32_t* x[2];  // lanes beyond the last row take that one: its results are not looked at
 #pragma unroll
-      for (int tile = 0; tile < 2; tile++) x[tile] = row_of_x(task, min(first + tile * kTileRows + g, group.end_row - 1)) + segment * kSegment + 8 * t;
+      for (int tile = 0; tile < 2; tile++) x[tile] = reinterpret_cast<const uint32_t*>(row_of_x(task, min(first + tile * kTileRows + g, group.end_row - 1)) + segment * kSegment) + t;
       float sums[2][4] = {};
       if (count <= kTileRows) sum_segment<1>(ring, x, task.k - segment * kSegment, sums);
       else sum_segment<2>(ring, x, task.k - segment * kSegment, sums);
-      if (segment + warps < segments) ring.begin(task, group.index, segment + warps);
-      else if (first + kRows < group.end_row) ring.begin(task, group.index, warp);
+      if (segment + warps < segments) ring.begin(group.index, segment + warps);
+      else if (first + kRows < group.end_row) ring.begin(group.index, warp);
 #pragma unroll
       for (int tile = 0; tile < 2; tile++) {
 #pragma unroll
@@ -181,11 +173,32 @@ __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_k
   }
 }
 
+template <class Ring>
+__global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_kernel(const GemmTask task, const Combination combination, int slots, int ring_bytes) {
+  M2_DYNAMIC_SHARED(shared);  // the rings, then sums [segments][16 rows][kPitch]
+  ptx::let_next_kernel_start();
+  const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
+  float* partial = reinterpret_cast<float*>(shared + warps * ring_bytes);
+  Ring ring(task, shared + warp * ring_bytes, slots);
+  if (!task.offsets) ring.begin(0, warp);
+  ptx::wait_for_previous_kernel();
+  Group group{0, 0, task.rows};
+  if (task.offsets) {
+    group = find_group(task, blockIdx.y);
+    if (group.first_row < group.end_row) ring.begin(group.index, warp);
+  }
+  multiply_group(task, group, ring, partial);
+  if (combination.out && is_last_block(combination.counters + blockIdx.x, gridDim.y)) combine_rows(task, combination);
+}
+
 }  // namespace
 
-void gemm_small(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
+void gemm_small(const Machine& m, const GemmTask& task, const GemmPlan& plan, const Combination& combination) {
+  const Launch l{.grid = dim3(plan.grid_x, plan.grid_y), .block = plan.threads, .shared = plan.shared};
   with_codec(task.type, [&](auto codec) {
-    launch<gemm_small_kernel<decltype(codec)>>(m, {.grid = dim3(plan.grid_x, plan.grid_y), .block = plan.threads, .shared = plan.shared}, task);
+    using Codec = decltype(codec);
+    if (plan.slots == 0) launch<gemm_small_kernel<RegisterRing<Codec>>>(m, l, task, combination, 0, 0);
+    else launch<gemm_small_kernel<BulkRing<Codec>>>(m, l, task, combination, plan.slots, SmallShape::ring_bytes(plan.slots, kPanelStageBytes<Codec>));
   });
 }
 

@@ -23,6 +23,15 @@ struct GemmTask {
   void* out;               // [rows, width]
 };
 
+// What experts give a token together: out[t] += sum over a, in order, of weights[t, a] * row target[t, a] of a product's output.
+struct Combination {
+  const int32_t* target = nullptr;  // [tokens, active]
+  const float* weights = nullptr;   // [tokens, active]
+  int tokens = 0, active = 0;
+  float* out = nullptr;             // [tokens, width]
+  uint32_t* counters = nullptr;     // of Machine::counters, one for each panel
+};
+
 // Row r of the product's left side.
 __device__ __forceinline__ const __nv_bfloat16* row_of_x(const GemmTask& task, int r) {
   return task.x + static_cast<int64_t>(task.source ? task.source[r] / task.slots : r) * task.k;
