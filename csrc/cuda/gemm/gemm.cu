@@ -12,7 +12,7 @@ GemmTask product(const View& x, int64_t rows, const Weight& weight, Output outpu
 }
 
 void run(const Machine& m, const GemmTask& task) {
-  GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0};
+  GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0, .gathers = task.source != nullptr};
   with_codec(task.type, [&](auto codec) {
     shape.panel_bytes = kPanelStageBytes<decltype(codec)>;
     shape.decode = codec.kDecode;
