@@ -29,6 +29,8 @@ std::vector<Case> small_cases();
 std::vector<Case> loading_cases(bool m2);
 // Ops behind each other, as the model has them.
 std::vector<Case> layer_cases();
+// Products at the edges of their tiles, and whether all kernels give them the same bits.
+std::vector<Case> product_cases();
 // What stands between calls.
 std::vector<Case> order_cases();
 // One layer of MiniMax-M2, decoding and prefilling, cut down in count where the emulator would take minutes.

@@ -47,6 +47,7 @@ std::vector<Case> cases_of(const Options& o) {
   if (!o.m2) {
     add(layer_cases());
     add(order_cases());
+    add(product_cases());
   }
   std::erase_if(cases, [&](const Case& one) { return one.name().find(o.only) == std::string::npos; });
   return cases;

@@ -13,7 +13,7 @@ GemmTask product(const View& x, int64_t rows, const Weight& weight, Output outpu
 
 // Whether the combination, where one is asked for, is done too.
 bool run(const Machine& m, const GemmTask& task, const Combination& combination = {}) {
-  GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0};
+  GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0, .gathers = task.source != nullptr};
   with_codec(task.type, [&](auto codec) {
     shape.panel_bytes = kPanelStageBytes<decltype(codec)>;
     shape.decode = codec.kDecode;

@@ -37,31 +37,29 @@ struct TileShape {
 };
 constexpr std::array<TileShape, 3> kTileShapes = {{{128, 4, 4, 1}, {64, 4, 3, 2}, {32, 2, 4, 2}}};
 
-// gemm_wgmma: each consumer warpgroup has 128 outputs of all the tile's rows, beside one warpgroup that brings what they need.
+// gemm_wgmma: each consumer warpgroup has 128 outputs of all the tile's rows, beside one warpgroup that brings what they need. Tiles have whole units of rows.
 struct WgmmaShape {
-  static constexpr int kWarpPanels = 2, kWarpgroupPanels = 4 * kWarpPanels, kFewestStages = 2, kMostStages = 8, kRowUnit = 32;
+  static constexpr int kWarpPanels = 2, kWarpgroupPanels = 4 * kWarpPanels, kRowUnit = 16, kMostRows = 128, kMostStages = 8;
   int consumers;
-  int rows;         // of the largest tile; smaller ones are whole units
-  int blocks;       // that share a multiprocessor
   int consumer_registers, producer_registers;  // of a thread; 0: as the kernel was compiled
 
   constexpr int panels() const { return consumers * kWarpgroupPanels; }
   constexpr int threads() const { return (consumers + 1) * 128; }
-  constexpr size_t stage_bytes(int panel_bytes) const { return static_cast<size_t>(panels()) * panel_bytes + rows * kStage * 2 + 2 * sizeof(uint64_t); }
-  constexpr size_t sums_bytes() const { return static_cast<size_t>(panels()) * kPanel * rows * sizeof(float); }
-  constexpr size_t shared_bytes(int stages, int panel_bytes) const { return stages * stage_bytes(panel_bytes) + sums_bytes(); }
-  // As many as fit. A block has 1 KiB that is not its own.
-  constexpr int stages(size_t shared_per_block, int panel_bytes) const {
-    const size_t most = (shared_per_block + 1024) / blocks - 1024;
-    return sums_bytes() > most ? 0 : static_cast<int>(std::min<size_t>((most - sums_bytes()) / stage_bytes(panel_bytes), kMostStages));
+  constexpr size_t stage_bytes(int rows, int panel_bytes) const { return panels() * panel_bytes + rows * kStage * 2 + 2 * sizeof(uint64_t); }
+  constexpr size_t sums_bytes(int rows) const { return panels() * kPanel * rows * sizeof(float); }
+  constexpr size_t shared_bytes(int stages, int rows, int panel_bytes) const { return stages * stage_bytes(rows, panel_bytes) + sums_bytes(rows); }
+  // As many as fit.
+  constexpr int stages(size_t shared, int rows, int panel_bytes) const {
+    return sums_bytes(rows) > shared ? 0 : static_cast<int>(std::min<size_t>((shared - sums_bytes(rows)) / stage_bytes(rows, panel_bytes), kMostStages));
   }
 };
-constexpr std::array<WgmmaShape, 2> kWgmmaShapes = {{{2, 128, 1, 216, 72}, {1, 128, 1, 0, 0}}};
+constexpr std::array<WgmmaShape, 2> kWgmmaShapes = {{{2, 216, 72}, {1, 0, 0}}};
 
 struct GemmShape {
   int64_t rows, groups, n, k;
   int panel_bytes;   // of a stage
-  int decode = 0;    // instructions that make a fragment, codec.h
+  int decode;        // instructions that make a fragment, codec.h
+  bool gathers;      // rows of x
 };
 
 struct GemmPlan {
@@ -81,6 +79,9 @@ inline std::ostream& operator<<(std::ostream& out, const GemmPlan& p) {
   return out << ", grid " << p.grid_x << " x " << p.grid_y << ", " << p.threads << " threads, " << p.shared << " bytes";
 }
 
+// Whether the device has what is compiled for sm_90a: the copy engine's bulk copies, wgmma.
+constexpr bool is_hopper(int architecture) { return architecture / 10 == 9; }
+
 constexpr int64_t parts_of(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
 // Rows of a group that tiles are chosen for: its mean share and somewhat more, or its last tile would too often be one that is nearly empty.
@@ -89,31 +90,31 @@ inline int64_t expected_rows(int64_t rows, int64_t groups) {
   return groups == 1 ? mean : mean + static_cast<int64_t>(std::sqrt(static_cast<double>(mean)));
 }
 
-// Cycles of a multiprocessor for a stage of a tile: of its matrix units (64 x 16 outputs and k by 2 rows a cycle), of its four schedulers, and of its share
-// of L2 (30 bytes; H100 and H200 read about 5.5 TB/s).
-inline int64_t wgmma_stage_cycles(const WgmmaShape& shape, int64_t rows, const GemmShape& s) {
-  constexpr int64_t kL2Bytes = 30;
+// Cycles of a multiprocessor for a stage of a tile: of its matrix units (64 x 16 outputs and k by 2 rows a cycle), of its four schedulers, of its share of L2
+// (30 bytes; H100 and H200 read about 5.5 TB/s), and of a ring that holds no more than `stages` while memory takes its time to answer.
+inline int64_t wgmma_stage_cycles(const WgmmaShape& shape, int64_t rows, int stages, const GemmShape& s) {
+  constexpr int64_t kL2Bytes = 30, kLatency = 1500;
   const int64_t panels = shape.panels(), matrix = panels * kStageSteps / 4 * rows / 2, schedulers = panels * kStageSteps * s.decode / 4;
-  return std::max({matrix, schedulers, (panels * s.panel_bytes + rows * kStage * 2) / kL2Bytes});
+  return std::max({matrix, schedulers, (panels * s.panel_bytes + rows * kStage * 2) / kL2Bytes, kLatency / stages});
 }
 
-// The tile whose rounds on all multiprocessors take the fewest cycles.
+// The tile whose rounds on all multiprocessors take the fewest cycles. Gathered rows are told of a stage late, so a ring of two would stand still.
 inline GemmPlan plan_wgmma(int multiprocessors, size_t shared_per_block, const GemmShape& s) {
   const int64_t groups = std::min(s.groups, s.rows), rows = expected_rows(s.rows, groups);
   GemmPlan best{};
   int64_t least = 0;
   for (const WgmmaShape& shape : kWgmmaShapes) {
-    const int stages = shape.stages(shared_per_block, s.panel_bytes);
-    if (stages < WgmmaShape::kFewestStages) continue;
     const int64_t columns = parts_of(panels_of(s.n), shape.panels());
-    for (int tile_rows = shape.rows; tile_rows > 0; tile_rows -= WgmmaShape::kRowUnit) {
+    for (int tile_rows = WgmmaShape::kMostRows; tile_rows > 0; tile_rows -= WgmmaShape::kRowUnit) {
+      const int stages = shape.stages(shared_per_block, tile_rows, s.panel_bytes);
+      if (stages < (s.gathers ? 3 : 2)) continue;
       const int64_t tiles = parts_of(rows, tile_rows), units = parts_of(parts_of(rows, WgmmaShape::kRowUnit), tiles);  // of each, shared out evenly
-      const int64_t cost = parts_of(columns * groups * tiles, multiprocessors) * wgmma_stage_cycles(shape, units * WgmmaShape::kRowUnit, s);
+      const int64_t cost = parts_of(columns * groups * tiles, multiprocessors) * wgmma_stage_cycles(shape, units * WgmmaShape::kRowUnit, stages, s);
       if (best.tile_rows > 0 && cost >= least) continue;
       least = cost;
       const int64_t most_tiles = columns * ((s.rows - groups) / tile_rows + groups);
-      best = {.tile_rows = tile_rows, .grid_x = static_cast<unsigned>(std::min<int64_t>(most_tiles, static_cast<int64_t>(multiprocessors) * shape.blocks)), .grid_y = 1,
-              .threads = static_cast<unsigned>(shape.threads()), .shared = shape.shared_bytes(stages, s.panel_bytes), .consumers = shape.consumers, .stages = stages};
+      best = {.tile_rows = tile_rows, .grid_x = static_cast<unsigned>(std::min<int64_t>(most_tiles, multiprocessors)), .grid_y = 1, .threads = static_cast<unsigned>(shape.threads()),
+              .shared = shape.shared_bytes(stages, tile_rows, s.panel_bytes), .consumers = shape.consumers, .stages = stages};
     }
   }
   return best;
@@ -125,7 +126,7 @@ inline GemmPlan plan_small(int architecture, int multiprocessors, size_t shared_
   const int64_t panels = panels_of(s.n), groups = std::min(s.groups, s.rows), warps = std::min<int64_t>(segments_of(s.k), SmallShape::kMostWarps);
   const size_t sums = SmallShape::sums_bytes(s.k);
   GemmPlan plan{.tile_rows = 0, .grid_x = static_cast<unsigned>(panels), .grid_y = static_cast<unsigned>(groups), .threads = static_cast<unsigned>(warps * 32), .shared = sums};
-  if (architecture < 90) return plan;
+  if (!is_hopper(architecture)) return plan;
   const int64_t blocks = std::clamp<int64_t>(parts_of(panels * groups, multiprocessors), 1, std::max<int64_t>(SmallShape::kResidentWarps / warps, 1));
   const int64_t memory = static_cast<int64_t>(shared_per_block + 1024) / blocks - 1024 - static_cast<int64_t>(sums);
   const int64_t pieces = parts_of(std::min<int64_t>(stages_of(s.k), kSegmentStages), SmallShape::piece_stages(s.panel_bytes));
@@ -140,7 +141,7 @@ inline GemmPlan plan_small(int architecture, int multiprocessors, size_t shared_
 inline GemmPlan plan_gemm(int architecture, int multiprocessors, size_t shared_per_block, const GemmShape& s) {
   const int64_t groups = std::min(s.groups, s.rows), panels = panels_of(s.n), most_small_rows = 8 * SmallShape::kRows;
   if (s.rows <= SmallShape::kRows || (s.rows <= most_small_rows && 2 * s.rows <= groups * SmallShape::kRows)) return plan_small(architecture, multiprocessors, shared_per_block, s);
-  if (architecture / 10 == 9) return plan_wgmma(multiprocessors, shared_per_block, s);
+  if (is_hopper(architecture)) return plan_wgmma(multiprocessors, shared_per_block, s);
   const int64_t columns = parts_of(panels, TileShape::kPanels), rows = expected_rows(s.rows, groups);
   const TileShape* best = nullptr;
   int64_t least = 0;

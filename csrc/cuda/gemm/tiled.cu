@@ -44,7 +44,7 @@ class Loader {
  public:
   static constexpr int kParts = kStageSteps;
 
-  __device__ __forceinline__ explicit Loader(const GemmTask& task) : task_(task), tiles_(task, TileShape::kPanels, kShape.rows), stages_(static_cast<int>(stages_of(task.k))) { enter(); }
+  __device__ __forceinline__ explicit Loader(const GemmTask& task) : task_(task), tiles_(task, TileShape::kPanels, kShape.rows, TileShape::kWarpRows), stages_(static_cast<int>(stages_of(task.k))) { enter(); }
 
   // A part of the stage, so that copies are asked for between multiplications and not in their place.
   __device__ __forceinline__ void load(uint32_t shared, int part) {
@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
     loader.commit();
   }
   Warp warp;
-  Tiles tiles(task, TileShape::kPanels, kShape.rows);
+  Tiles tiles(task, TileShape::kPanels, kShape.rows, TileShape::kWarpRows);
   const int stages = static_cast<int>(stages_of(task.k));
   int slot = 0, free_slot = kShape.stages - 1;
   while (tiles.next()) {

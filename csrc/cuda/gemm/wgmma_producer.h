@@ -1,5 +1,5 @@
 // What fills the rings of gemm_wgmma. Weights and their records: one bulk copy for each panel's stage, counted in bytes; all of a panel is contiguous. Rows
-// of x: boxes of 32 by a tensor map, where they lie one behind the other; rows behind the tile's own are somebody else's, whose columns nobody writes,
+// of x: boxes of 16 by a tensor map, where they lie one behind the other; rows behind the tile's own are somebody else's, whose columns nobody writes,
 // and k behind the edge is zero. Rows that `source` names are gathered by all four warps, 16 bytes each thread, and told of a stage later, so that a
 // stage's copies are under way while the next one's are asked for.
 #pragma once
@@ -16,17 +16,17 @@ template <int kShape, class Codec>
 class WgmmaProducer {
   using Rings = WgmmaRings<kShape, Codec>;
   static constexpr int kThreads = 4 * kWarp, kChunk = 8, kChunks = kStage / kChunk;  // bf16 of a 16-byte copy; copies of a row
-  static constexpr int kRowStep = kThreads / kChunks, kCopies = Rings::kForm.rows / kRowStep;
+  static constexpr int kRowStep = kThreads / kChunks, kCopies = WgmmaShape::kMostRows / kRowStep;
 
  public:
-  __device__ __forceinline__ WgmmaProducer(const GemmTask& task, const CUtensorMap* map, const Rings& rings, int tile_rows)
-      : task_(task), map_(map), rings_(rings), tile_rows_(tile_rows), stages_(static_cast<int>(stages_of(task.k))) {}
+  __device__ __forceinline__ WgmmaProducer(const GemmTask& task, const CUtensorMap* map, const Rings& rings)
+      : task_(task), map_(map), rings_(rings), stages_(static_cast<int>(stages_of(task.k))) {}
 
   // By one warp. The weights of a dense product hang on no kernel before this one, so the first of them are asked for before that has ended.
   __device__ __forceinline__ void stream() {
     const bool dense = !task_.offsets;
     if (!dense) ptx::wait_for_previous_kernel();
-    Tiles tiles(task_, Rings::kPanels, tile_rows_);
+    Tiles tiles(task_, Rings::kPanels, rings_.tile_rows, WgmmaShape::kRowUnit);
     bool more = tiles.next();
     int early = dense && more ? min(stages_, rings_.stages) : 0;
     for (int stage = 0; stage < early; stage++) bring_weights(tiles, stage, stage, rows_bytes(tiles));
@@ -40,7 +40,7 @@ class WgmmaProducer {
           ptx::mbarrier_wait(rings_.empty(turn.slot), turn.parity ^ 1);
           bring_weights(tiles, stage, turn.slot, rows_bytes(tiles));
         }
-        const int lane = threadIdx.x % kWarp, row = lane * Tiles::kUnit;
+        const int lane = threadIdx.x % kWarp, row = lane * WgmmaShape::kRowUnit;
         if (tiles.first_row + row < tiles.end_row) {
           ptx::tensor_load(rings_.address + rings_.rows(turn.slot) + row * Rings::kRowBytes, map_, rings_.full(turn.slot), stage * kStage, tiles.first_row + row);
         }
@@ -52,11 +52,11 @@ class WgmmaProducer {
   // By all four warps.
   __device__ __forceinline__ void gather() {
     ptx::wait_for_previous_kernel();
-    Tiles tiles(task_, Rings::kPanels, tile_rows_);
+    Tiles tiles(task_, Rings::kPanels, rings_.tile_rows, WgmmaShape::kRowUnit);
     Turn turn;
     int untold = -1;  // the slot whose rows are under way
     while (tiles.next()) {
-      int32_t tokens[kCopies];
+      int32_t tokens[kCopies];  // -1: none
 #pragma unroll
       for (int i = 0; i < kCopies; i++) {
         const int row = tiles.first_row + threadIdx.x / kChunks % kRowStep + i * kRowStep;
@@ -77,7 +77,7 @@ class WgmmaProducer {
 
  private:
   __device__ __forceinline__ static int rows_bytes(const Tiles& tiles) {
-    return (tiles.end_row - tiles.first_row + Tiles::kUnit - 1) / Tiles::kUnit * Tiles::kUnit * Rings::kRowBytes;
+    return (tiles.end_row - tiles.first_row + WgmmaShape::kRowUnit - 1) / WgmmaShape::kRowUnit * WgmmaShape::kRowUnit * Rings::kRowBytes;
   }
 
   // A lane for each panel's weights, another for its records. Panels behind the last are left as they are: nobody writes their outputs.
@@ -101,8 +101,8 @@ class WgmmaProducer {
     const uint32_t to = rings_.address + rings_.rows(slot) + first * Rings::kRowBytes + (chunk ^ first % 8) * 16;
 #pragma unroll
     for (int i = 0; i < kCopies; i++) {
-      const bool there = tokens[i] >= 0 && k < task_.k;
-      ptx::cp_async_16(to + i * kRowStep * Rings::kRowBytes, there ? task_.x + static_cast<int64_t>(tokens[i]) * task_.k + k : task_.x, there ? 16 : 0);
+      if (tokens[i] < 0) break;
+      ptx::cp_async_16(to + i * kRowStep * Rings::kRowBytes, k < task_.k ? task_.x + static_cast<int64_t>(tokens[i]) * task_.k + k : task_.x, k < task_.k ? 16 : 0);
     }
   }
 
@@ -117,7 +117,7 @@ class WgmmaProducer {
   const GemmTask& task_;
   const CUtensorMap* map_;
   const Rings& rings_;
-  int tile_rows_, stages_;
+  int stages_;
 };
 
 }  // namespace m2::cuda
