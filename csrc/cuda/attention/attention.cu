@@ -152,21 +152,21 @@ struct Plan {
   size_t shared;
   int room, rows;      // of AttentionScratch
 
-  size_t total_bytes(int64_t dim) const { return static_cast<size_t>(workers) * warps * (dim / 8 + 1) * kWarp * sizeof(float4); }
+  size_t waiting_bytes(int64_t dim) const { return static_cast<size_t>(workers) * warps * 2 * (dim / 8 + 1) * kWarp * sizeof(float4); }
   int64_t states() const { return static_cast<int64_t>(workers - 1) * room * rows; }
-  size_t scratch_bytes(int64_t dim) const { return total_bytes(dim) + states() * (dim * sizeof(float) + sizeof(float2)); }
+  size_t scratch_bytes(int64_t dim) const { return waiting_bytes(dim) + states() * (dim * sizeof(float) + sizeof(float2)); }
 };
 
-// ring: bytes of a team's shared memory
-Plan decode_plan(const Machine& m, int ring, int64_t group, int64_t max_queries, int64_t max_context) {
-  const int teams = std::min(kDecodeTeams, static_cast<int>((m.shared_per_block() - 4096) / ring)), workers = m.multiprocessors() * teams;
+// shared: bytes of a team
+Plan decode_plan(const Machine& m, int shared, int64_t group, int64_t max_queries, int64_t max_context) {
+  const int teams = std::min(kDecodeTeams, static_cast<int>((m.shared_per_block() - 4096) / shared)), workers = m.multiprocessors() * teams;
   return {.blocks = static_cast<unsigned>(m.multiprocessors()), .threads = static_cast<unsigned>(teams * kWarp), .workers = workers, .warps = 1,
-          .shared = static_cast<size_t>(teams) * ring, .room = std::max(Work<kDecodeRows>::kSlots, spans(static_cast<int>(max_context))),
+          .shared = static_cast<size_t>(teams) * shared, .room = std::max(Work<kDecodeRows>::kSlots, spans(static_cast<int>(max_context))),
           .rows = static_cast<int>(std::min(kDecodeRows / group, max_queries) * group)};
 }
-Plan prefill_plan(const Machine& m, int ring, int64_t max_context) {
+Plan prefill_plan(const Machine& m, int shared, int64_t max_context) {
   return {.blocks = static_cast<unsigned>(m.multiprocessors()), .threads = kPrefillWarps * kWarp, .workers = m.multiprocessors(), .warps = kPrefillWarps,
-          .shared = static_cast<size_t>(ring), .room = std::max(Work<kPrefillRows>::kSlots, spans(static_cast<int>(max_context))), .rows = kPrefillRows};
+          .shared = static_cast<size_t>(shared), .room = std::max(Work<kPrefillRows>::kSlots, spans(static_cast<int>(max_context))), .rows = kPrefillRows};
 }
 
 bool has_kernels(int64_t dim) { return dim == 64 || dim == 128; }
@@ -175,7 +175,7 @@ template <class T, int D, int kWarps>
 void launch_teams(const Machine& m, const AttentionTask& task, const Plan& plan) {
   constexpr int kRows = 16 * kWarps;
   char* memory = static_cast<char*>(m.scratch(plan.scratch_bytes(D)));
-  float* o = reinterpret_cast<float*>(memory + plan.total_bytes(D));
+  float* o = reinterpret_cast<float*>(memory + plan.waiting_bytes(D));
   const AttentionScratch scratch{reinterpret_cast<float4*>(memory), o, reinterpret_cast<float2*>(o + plan.states() * D), plan.room, plan.rows};
   launch<attention_kernel<T, D, kWarps>>(m, {.grid = plan.blocks, .block = plan.threads, .shared = plan.shared}, task, scratch);
   if (plan.workers == 1) return;
@@ -186,9 +186,8 @@ void launch_teams(const Machine& m, const AttentionTask& task, const Plan& plan)
 template <class T, int D>
 void attention_of(const Machine& m, const AttentionArgs& a, const AttentionTask& task) {
   const int64_t max_context = std::min<int64_t>(a.page_tables.size(1) * a.kv.page_size, kMostContext);
-  constexpr int kRing = ring_bytes(D, sizeof(T));
-  if (task.group <= kDecodeRows) launch_teams<T, D, 1>(m, task, decode_plan(m, kRing, task.group, a.max_queries, max_context));
-  if (a.max_queries * task.group > kDecodeRows) launch_teams<T, D, kPrefillWarps>(m, task, prefill_plan(m, kRing, max_context));
+  if (task.group <= kDecodeRows) launch_teams<T, D, 1>(m, task, decode_plan(m, team_bytes(D, sizeof(T), 1), task.group, a.max_queries, max_context));
+  if (a.max_queries * task.group > kDecodeRows) launch_teams<T, D, kPrefillWarps>(m, task, prefill_plan(m, team_bytes(D, sizeof(T), kPrefillWarps), max_context));
 }
 
 }  // namespace
@@ -196,9 +195,9 @@ void attention_of(const Machine& m, const AttentionArgs& a, const AttentionTask&
 size_t attention_scratch(const Machine& m, const Workload& w) {
   if (!has_kernels(w.head_dim)) return 0;
   const int64_t group = w.heads / w.kv_heads, context = w.max_context + 1024;  // as page tables have it: whole pages
-  const int ring = ring_bytes(static_cast<int>(w.head_dim), 1);  // that of e4m3, the smaller one: it lets more teams work
-  const size_t decode = group <= kDecodeRows ? decode_plan(m, ring, group, kDecodeRows, context).scratch_bytes(w.head_dim) : 0;
-  return std::max(decode, prefill_plan(m, ring, context).scratch_bytes(w.head_dim));
+  const int dim = static_cast<int>(w.head_dim), team = std::min(team_bytes(dim, 1, 1), team_bytes(dim, 2, 1));  // the smaller one lets more teams work
+  const size_t decode = group <= kDecodeRows ? decode_plan(m, team, group, kDecodeRows, context).scratch_bytes(w.head_dim) : 0;
+  return std::max(decode, prefill_plan(m, 0, context).scratch_bytes(w.head_dim));
 }
 
 void attention(const Machine& m, const AttentionArgs& a) {

@@ -1,7 +1,7 @@
 // The order in which attention sums over a context. It decides a row's bits and hangs on the positions of tokens alone, so that a row comes out the same in
 // a decode step, in a prompt, in any chunk and batch of them, and however its context is shared out over the device.
 //
-//   tile   32 tokens: scores by mma over D in order, one step of the online softmax, weights (rounded to bf16) times values by mma over tokens in order
+//   tile   64 tokens: scores by mma over D in order, one step of the online softmax, weights (rounded to bf16) times values by mma over tokens in order
 //   chunk  64 tokens up to 1,024, 256 up to 8,192, then 1,024: a fresh state takes in its tiles in order
 //   span   1,024 tokens up to 8,192, then 8,192: an empty state takes in the states of its chunks in order
 //   row    an empty state takes in the states of its spans in order; the result is o / l
@@ -9,6 +9,11 @@
 // A state of some tokens is m, the largest score (in units of log2), l = sum of 2^(score - m) and o = sum of 2^(score - m) v. Short chunks let a short
 // context be decoded by many; spans keep few states where many rows share a long context. To take in a state that has seen nothing (-inf, 0, 0) changes no
 // bit but the sign of a zero, and results have no negative zeros: so what a row does not see may be computed or passed over.
+//
+// l is summed beside the tensor core: of each 8 tokens lane t of a row's four has the weights of tokens 2 t and 2 t + 1, as accumulators of mma and wgmma
+// alike hold them. A lane adds those of a tile in order, then the tile's sum to its l; when a chunk is complete, the row's l is (l0 + l1) + (l2 + l3). It takes
+// weights as they are and o takes them rounded: to round them for l too would cost two more instructions for each pair and change the error of results by
+// 0.3 % of itself (relative to float64 1.716e-3, and 1.711e-3 with both rounded, over the cases of the op's tests).
 //
 // A token that a row sees and whose value vector is not finite makes the row's whole result NaN; one that it does not see never touches it.
 //
@@ -21,7 +26,7 @@
 
 namespace m2::cuda {
 
-constexpr int kTileTokens = 32;
+constexpr int kTileTokens = 64;
 constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
 
 // The number of tokens of the chunk and of the span that token t lies in. Each begins at a multiple of its size.

@@ -1,16 +1,19 @@
-// What a team of kWarps warps, with 16 rows each, does with its part of a row tile's context. The team's ring in shared memory has three tiles of keys and
-// values: one in use, two on their way. Of e4m3 there is one of bf16 behind them: the tile in use.
+// What a team of kWarps warps, with 16 rows each, does with its part of a row tile's context. The team's shared memory has a ring of slots for keys and
+// values, of which one is in use and the others are on their way; of e4m3 behind them one of bf16, which is the one in use; then q.
 //
-//   end of chunk   its state goes into the span's, in registers; or to memory, where the row tile is cut at chunks
+//   end of chunk   its state goes into the span's, which waits in memory; or to memory for the merge kernel, where the row tile is cut at chunks
 //   end of span    its state goes into the row's, which waits in memory; or to memory for the merge kernel, where the row tile is cut at spans
+//
+// What waits in memory is in L1 or L2, 2 x 16 bytes for each lane and 8 dims; decoding cuts at chunks all but the longest work, and so has it seldom.
 #pragma once
 #include "cuda/attention/reader.h"
 #include "cuda/attention/scratch.h"
 
 namespace m2::cuda {
 
-constexpr int kRingTiles = 3;
-constexpr int ring_bytes(int dim, int element_bytes) { return kRingTiles * tile_bytes(dim, element_bytes) + (element_bytes == 1 ? tile_bytes(dim, 2) : 0); }
+constexpr int slots_of(int element_bytes) { return element_bytes == 1 ? 4 : 3; }
+constexpr int slots_bytes(int dim, int element_bytes) { return slots_of(element_bytes) * slot_bytes(dim, element_bytes) + (element_bytes == 1 ? slot_bytes(dim, 2) : 0); }
+constexpr int team_bytes(int dim, int element_bytes, int warps) { return slots_bytes(dim, element_bytes) + warps * 16 * dim * 2; }
 
 // What a team is at, in shared memory: registers are short.
 struct Job {
@@ -24,17 +27,17 @@ __device__ __forceinline__ int first_row(const Unit& unit) {
   return unit.row + 16 * warp_of_team<kWarps>() + threadIdx.x % kWarp / 4;
 }
 
+// to: as score_tile reads it
 template <int D, int kWarps>
-__device__ __forceinline__ void load_rows(const AttentionTask& task, const Unit& unit, uint32_t (&q)[D / 16][4]) {
-#pragma unroll
+__device__ __forceinline__ void load_rows(const AttentionTask& task, const Unit& unit, uint4* to) {
+  const uint32_t* from[2];
   for (int half = 0; half < 2; half++) {
     const int row = min(first_row<kWarps>(unit) + 8 * half, unit.rows - 1);
-    const uint32_t* from = reinterpret_cast<const uint32_t*>(task.q + unit.place(task, row) * D) + threadIdx.x % 4;
+    from[half] = reinterpret_cast<const uint32_t*>(task.q + unit.place(task, row) * D) + threadIdx.x % 4;
+  }
 #pragma unroll
-    for (int k = 0; k < D / 16; k++) {
-      q[k][half] = from[8 * k] ^ task.flip_sign;
-      q[k][half + 2] = from[8 * k + 4] ^ task.flip_sign;
-    }
+  for (int k = 0; k < 8 * D / 16; k += 8) {
+    to[k / 8 * kWarp] = {from[0][k] ^ task.flip_sign, from[1][k] ^ task.flip_sign, from[0][k + 4] ^ task.flip_sign, from[1][k + 4] ^ task.flip_sign};
   }
 }
 
@@ -45,14 +48,14 @@ __device__ __forceinline__ void write_rows(const AttentionTask& task, const Unit
   for (int half = 0; half < 2; half++) {
     bool finite = true;
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) finite = finite && is_finite(state.o[n][2 * half]) && is_finite(state.o[n][2 * half + 1]);
+    for (int n = 0; n < D / 8; n++) finite = finite && is_finite(state.o[4 * n + 2 * half]) && is_finite(state.o[4 * n + 2 * half + 1]);
     const unsigned others = __ballot_sync(kFullMask, finite) >> lane / 4 * 4 & 15;  // the row's four lanes
     const float factor = result_factor(others == 15, state.l[half]) * task.kv.scale(task.layer, 1, unit.kv_head);
     const int row = first_row<kWarps>(unit) + 8 * half;
     if (row >= unit.rows) continue;
     uint32_t* to = reinterpret_cast<uint32_t*>(task.out + unit.place(task, row) * D) + lane % 4;
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) to[4 * n] = pack_bf16(result(state.o[n][2 * half], factor), result(state.o[n][2 * half + 1], factor));
+    for (int n = 0; n < D / 8; n++) to[4 * n] = pack_bf16(result(state.o[4 * n + 2 * half], factor), result(state.o[4 * n + 2 * half + 1], factor));
   }
 }
 
@@ -66,120 +69,105 @@ __device__ __forceinline__ void write_piece(const AttentionScratch& scratch, con
     const int64_t at = scratch.index(job.part.border, piece, row - job.unit.row);
     float2* to = reinterpret_cast<float2*>(scratch.o + at * D) + t;
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) to[4 * n] = {state.o[n][2 * half], state.o[n][2 * half + 1]};
+    for (int n = 0; n < D / 8; n++) to[4 * n] = {state.o[4 * n + 2 * half], state.o[4 * n + 2 * half + 1]};
     if (t == 0) scratch.ml[at] = {state.m[half], state.l[half]};
   }
 }
 
-// The lane's [D / 8 + 1] of the totals, every kWarp-th.
+// The lane's part of a state that waits, every kWarp-th float4 of D / 8 + 1.
 template <int D>
-__device__ __forceinline__ float4* total_of(const AttentionScratch& scratch) {
-  return scratch.totals + (blockIdx.x * (blockDim.x / kWarp) + threadIdx.x / kWarp) * (D / 8 + 1) * kWarp + threadIdx.x % kWarp;
+__device__ __forceinline__ float4* waiting(const AttentionScratch& scratch, Waiting which) {
+  const int warp = blockIdx.x * (blockDim.x / kWarp) + threadIdx.x / kWarp;
+  return scratch.waiting + (2 * warp + static_cast<int>(which)) * (D / 8 + 1) * kWarp + threadIdx.x % kWarp;
 }
-// The state of the spans before takes in `span`, which becomes the sum.
 template <int D>
-__device__ __forceinline__ void join_total(const AttentionScratch& scratch, State<D>& span) {
-  const float4* total = total_of<D>(scratch);
-  const float4 ml = total[D / 8 * kWarp];
-  const Join join[2] = {{ml.x, span.m[0]}, {ml.y, span.m[1]}};
-  span.m[0] = join[0].m;
-  span.m[1] = join[1].m;
-  span.l[0] = join[0](ml.z, span.l[0]);
-  span.l[1] = join[1](ml.w, span.l[1]);
+__device__ __forceinline__ void keep_state(float4* to, const State<D>& state) {
+#pragma unroll
+  for (int n = 0; n < D / 8; n++) to[n * kWarp] = {state.o[4 * n], state.o[4 * n + 1], state.o[4 * n + 2], state.o[4 * n + 3]};
+  to[D / 8 * kWarp] = {state.m[0], state.m[1], state.l[0], state.l[1]};
+}
+// A state that was kept takes in the next one, which becomes the sum.
+template <int D>
+__device__ __forceinline__ void join_state(const float4* before, State<D>& next) {
+  const float4 ml = before[D / 8 * kWarp];
+  const Join join[2] = {{ml.x, next.m[0]}, {ml.y, next.m[1]}};
+  next.m[0] = join[0].m;
+  next.m[1] = join[1].m;
+  next.l[0] = join[0](ml.z, next.l[0]);
+  next.l[1] = join[1](ml.w, next.l[1]);
 #pragma unroll
   for (int n = 0; n < D / 8; n++) {
-    const float4 o = total[n * kWarp];
-    span.o[n][0] = join[0](o.x, span.o[n][0]);
-    span.o[n][1] = join[0](o.y, span.o[n][1]);
-    span.o[n][2] = join[1](o.z, span.o[n][2]);
-    span.o[n][3] = join[1](o.w, span.o[n][3]);
+    const float4 o = before[n * kWarp];
+    next.o[4 * n] = join[0](o.x, next.o[4 * n]);
+    next.o[4 * n + 1] = join[0](o.y, next.o[4 * n + 1]);
+    next.o[4 * n + 2] = join[1](o.z, next.o[4 * n + 2]);
+    next.o[4 * n + 3] = join[1](o.w, next.o[4 * n + 3]);
   }
-}
-template <int D>
-__device__ __forceinline__ void keep_total(const AttentionScratch& scratch, const State<D>& span) {
-  float4* total = total_of<D>(scratch);
-#pragma unroll
-  for (int n = 0; n < D / 8; n++) total[n * kWarp] = {span.o[n][0], span.o[n][1], span.o[n][2], span.o[n][3]};
-  total[D / 8 * kWarp] = {span.m[0], span.m[1], span.l[0], span.l[1]};
 }
 
 template <class T, int D, int kWarps>
 __device__ __forceinline__ void attend(const AttentionTask& task, const AttentionScratch& scratch, const Job& job) {
-  M2_DYNAMIC_SHARED(rings);
-  constexpr int kBytes = TileReader<T, D, kWarps>::kBytes, kWideBytes = tile_bytes(D, 2), kAhead = (kRingTiles - 1) * kTileTokens;
-  uint8_t* ring = rings + (kWarps == 1 ? threadIdx.x / kWarp : 0) * ring_bytes(D, sizeof(T));
+  M2_DYNAMIC_SHARED(shared);
+  constexpr int kSlots = slots_of(sizeof(T));
+  uint8_t* slots = shared + (kWarps == 1 ? threadIdx.x / kWarp : 0) * team_bytes(D, sizeof(T), kWarps);
+  uint4* q = reinterpret_cast<uint4*>(slots + slots_bytes(D, sizeof(T))) + warp_of_team<kWarps>() * (D / 16) * kWarp + threadIdx.x % kWarp;
   const Unit& unit = job.unit;
-  TileReader<T, D, kWarps> reader(task, unit);
-  int begin = job.part.first, slot = 0;  // of the tile
-  reader.find(begin);
-  uint32_t q[D / 16][4];
+  SlotReader<T, D, kWarps, kSlots> reader(task, unit, job.part.first, job.part.end, slots);
   load_rows<D, kWarps>(task, unit, q);
-#pragma unroll
-  for (int i = 0; i < kRingTiles - 1; i++) {
-    const int ahead = begin + i * kTileTokens;
-    if (ahead < job.part.end) reader.copy(ahead, ptx::shared_address(ring) + i * kBytes);
-    ptx::cp_async_commit();
-    reader.find(ahead + kTileTokens);
-  }
+  const auto next_slot = [&] {
+    uint8_t* slot = reader.next();
+    if constexpr (sizeof(T) == 1) {
+      uint8_t* wide = slots + kSlots * slot_bytes(D, 1);
+      widen_slot<D, kWarps>(slot, wide);
+      meet<kWarps>();  // it is there
+      return wide;
+    }
+    return slot;
+  };
 
   const int warp_row = unit.row + 16 * warp_of_team<kWarps>();
   const int seen = warp_row < unit.rows ? unit.position(task, min(warp_row + 16, unit.rows) - 1) + 1 : 0;  // by the warp's last row, if it has any
-  State<D> chunk, span;
-  float sums[4] = {};
-  chunk.clear();
-  span.clear();
-  for (; begin < job.part.end; begin += kTileTokens) {
+  State<D> state;
+  state.clear();
+  bool in_span = false;  // whether the span's first chunks wait
+  for (int begin = job.part.first; begin < job.part.end; begin += kTileTokens) {
     const int end = begin + kTileTokens;
-    ptx::cp_async_wait<kRingTiles - 2>();
-    meet<kWarps>();  // the tile is there, and nobody is at the one before
-    if (begin + kAhead < job.part.end) reader.copy(begin + kAhead, ptx::shared_address(ring) + (slot == 0 ? kRingTiles - 1 : slot - 1) * kBytes);
-    ptx::cp_async_commit();
-    reader.find(end + kAhead);
-
-    uint8_t* keys = ring + slot * kBytes;
-    if constexpr (sizeof(T) == 1) {
-      widen_tile<D, kWarps>(keys, ring + kRingTiles * kBytes);
-      meet<kWarps>();  // the tile of bf16 is there
-      keys = ring + kRingTiles * kBytes;
-    }
-    uint8_t* values = keys + kWideBytes / 2;
-    slot = slot == kRingTiles - 1 ? 0 : slot + 1;
-    uint32_t hidden = 0;
-    if (unit.seen < min(end, unit.context())) hidden = hide_non_finite<D, kWarps>(values);  // not every row sees all that is there
+    const auto last_token = [&](int half) { return unit.position(task, min(first_row<kWarps>(unit) + 8 * half, unit.rows - 1)) - begin; };
+    Weights weights;
+    const uint8_t* keys = next_slot();
     if (begin < seen) {
       Scores scores;
       score_tile<D>(q, ptx::shared_address(keys), scores);
-      if (unit.seen < end) {
-        int last[2];
-        for (int half = 0; half < 2; half++) last[half] = unit.position(task, min(first_row<kWarps>(unit) + 8 * half, unit.rows - 1)) - begin;
-        mask_scores(scores, last, hidden);
-      }
-      Weights weights;
-      weigh<D>(scores, score_scale(task, unit.kv_head), chunk, sums, weights);
-      add_values<D>(weights, ptx::shared_address(values), chunk, sums);
+      if (unit.seen < end) mask_scores(scores, {last_token(0), last_token(1)});
+      weigh<D>(scores, score_scale(task, unit.kv_head), state, weights);
+    }
+    uint8_t* values = next_slot();
+    uint64_t hidden = 0;
+    if (unit.seen < min(end, unit.context())) hidden = hide_non_finite<D, kWarps>(values);  // not every row sees all that is there
+    if (begin < seen) {
+      if (hidden) mark_hidden(weights, {last_token(0), last_token(1)}, hidden);
+      add_values<D>(weights, ptx::shared_address(values), state);
     }
 
-    const bool last = end >= job.part.end;
-    if (!last && !ends_chunk(end)) continue;
-    chunk.l[0] = sums[0];
-    chunk.l[1] = sums[2];
+    const bool is_last = end >= job.part.end;
+    if (!is_last && !ends_chunk(end)) continue;
+    state.complete();
     if (job.part.border >= 0 && job.part.pieces == Pieces::kChunks) {
-      write_piece<D, kWarps>(scratch, job, chunks(end) - 1, chunk);
+      write_piece<D, kWarps>(scratch, job, chunks(end) - 1, state);
     } else {
-      span.take_in(chunk);
-      if (last || ends_span(end)) {
-        if (job.part.border >= 0) {
-          write_piece<D, kWarps>(scratch, job, spans(end) - 1, span);
-        } else {
-          if (spans(end) > 1) join_total<D>(scratch, span);
-          if (last) write_rows<D, kWarps>(task, unit, span);
-          else keep_total<D>(scratch, span);
-        }
-        span.clear();
+      if (in_span) join_state(waiting<D>(scratch, Waiting::kSpan), state);
+      in_span = !is_last && !ends_span(end);
+      if (in_span) {
+        keep_state(waiting<D>(scratch, Waiting::kSpan), state);
+      } else if (job.part.border >= 0) {
+        write_piece<D, kWarps>(scratch, job, spans(end) - 1, state);
+      } else {
+        if (spans(end) > 1) join_state(waiting<D>(scratch, Waiting::kRow), state);
+        if (is_last) write_rows<D, kWarps>(task, unit, state);
+        else keep_state(waiting<D>(scratch, Waiting::kRow), state);
       }
     }
-    chunk.clear();
-    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    state.clear();
   }
 }
 
