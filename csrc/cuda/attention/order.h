@@ -19,15 +19,10 @@
 //
 // Ideas: online softmax over tiles from FlashAttention-2 (Dao, 2023), states and their joining from Flash-Decoding and FlashInfer.
 #pragma once
-#include <limits>
-
-#include "cuda/device.h"
-#include "cuda/ptx/math.h"
 
 namespace m2::cuda {
 
 constexpr int kTileTokens = 64;
-constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
 
 // The number of tokens of the chunk and of the span that token t lies in. Each begins at a multiple of its size.
 constexpr int chunk_size(int t) { return t < 1024 ? 64 : t < 8192 ? 256 : 1024; }
@@ -39,17 +34,5 @@ constexpr bool ends_span(int end) { return end % span_size(end - 1) == 0; }
 constexpr int chunks(int tokens) { return tokens <= 1024 ? (tokens + 63) / 64 : tokens <= 8192 ? 12 + (tokens + 255) / 256 : 36 + (tokens + 1023) / 1024; }
 constexpr int spans(int tokens) { return tokens <= 8192 ? (tokens + 1023) / 1024 : 7 + (tokens + 8191) / 8192; }
 static_assert(chunks(1024) == 16 && chunks(1025) == 17 && chunks(8192) == 44 && chunks(8193) == 45 && spans(8192) == 8 && spans(8193) == 9);
-
-// How a state and the next one join: their common m, and what each one's sums are multiplied by.
-struct Join {
-  float m, keep, take;
-
-  __device__ __forceinline__ Join(float before, float next) : m(fmaxf(before, next)) {
-    const float base = m == -kInfinity ? 0 : m;
-    keep = ptx::exp2_approx(before - base);
-    take = ptx::exp2_approx(next - base);
-  }
-  __device__ __forceinline__ float operator()(float before, float next) const { return fmaf(next, take, before * keep); }
-};
 
 }  // namespace m2::cuda

@@ -8,7 +8,7 @@
 // Slots of e4m3 come as they lie in the cache, row behind row, and are widened to one of bf16 when they are there: once for all rows of the team, and what
 // works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
 #pragma once
-#include "cuda/attention/work.h"
+#include "cuda/attention/states.h"
 #include "cuda/float8.h"
 #include "cuda/ptx/async_copy.h"
 
@@ -16,18 +16,12 @@ namespace m2::cuda {
 
 constexpr int kMostWarps = 8;  // of a block
 
-// A team is kWarps warps: a whole block of them, or one alone.
-template <int kWarps>
-__device__ __forceinline__ int warp_of_team() {
-  return kWarps == 1 ? 0 : threadIdx.x / kWarp;
-}
+// By a team.
 template <int kWarps>
 __device__ __forceinline__ void meet(M2_SITE) {
   if constexpr (kWarps == 1) __syncwarp(kFullMask M2_AND_THIS_SITE);
   else __syncthreads(M2_THIS_SITE);
 }
-
-constexpr int slot_bytes(int dim, int element_bytes) { return kTileTokens * dim * element_bytes; }
 
 // The slots of a team's part of a context, in turn: keys of a tile, its values, keys of the next. T: element type of the cache
 template <class T, int D, int kWarps, int kSlots>
@@ -113,12 +107,6 @@ __device__ __forceinline__ void widen_slot(const uint8_t* from, uint8_t* to) {
     const int row = i / kPieces, piece = i % kPieces;
     reinterpret_cast<uint4*>(to)[row * kPieces + (piece ^ row % 8)] = f8x8_to_bf16(reinterpret_cast<const uint2*>(from)[i]);
   }
-}
-
-__device__ __forceinline__ bool are_finite(const uint4& bf16s) {
-  bool finite = true;
-  for (const uint32_t pair : {bf16s.x, bf16s.y, bf16s.z, bf16s.w}) finite = finite && (pair & 0x7f80) != 0x7f80 && (pair & 0x7f800000) != 0x7f800000;
-  return finite;
 }
 
 // A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of the tile become zeros, and their tokens come back as bits,

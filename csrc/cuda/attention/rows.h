@@ -1,16 +1,14 @@
-// What a warp does with its 16 rows and one tile of keys and values: the inner loops of every kernel that must give the same bits.
+// A warp's 16 rows: their state, and the step of the softmax between the two products of a tile. What every kernel that must give the same bits has in common.
 //
-//   scores   s[16][64] = q K^T: mma m16n8k16, rows are A, keys are B, over D in order; products and sums in the tensor core
+//   scores   s[16][64] = q K^T: products of 16 dims each, over D in order, summed in the tensor core
 //   weights  m' = max(m, max(s) scale), p = 2^(s scale - m') with one fused operation, all sums so far times 2^(m - m')
-//   values   o += bf16(p) V by mma over tokens in order; l as order.h says
+//   values   o += bf16(p) V by products of 16 tokens each, in order; l as order.h says
 //
-// In fragments a lane has rows lane / 4 and lane / 4 + 8 of the 16 (here: halves 0 and 1), and of each 8 columns the two from 2 (lane % 4) on; sums are kept
-// as wgmma has them, register r of columns 8 j .. in place 4 j + r. Registers hold s and o; shared memory gives q again for each tile, 16 bytes a lane for 8
-// products, and 256 bytes of keys or values per product, by ldmatrix without conflicts.
+// A lane has rows lane / 4 and lane / 4 + 8 of the 16 (here: halves 0 and 1), and of each 8 columns the two from 2 (lane % 4) on: so mma and wgmma hold their
+// sums. Registers are in wgmma's order: 4 j .. 4 j + 3 are columns 8 j ..
 #pragma once
+#include "cuda/attention/join.h"
 #include "cuda/attention/order.h"
-#include "cuda/ptx/matrix.h"
-#include "cuda/ptx/mma.h"
 #include "cuda/vectors.h"
 
 namespace m2::cuda {
@@ -38,31 +36,6 @@ struct State {
 using Scores = float[kTileTokens / 2];
 using Weights = uint32_t[kTileTokens / 16][4];  // bf16 pairs, as A of the next product
 
-__device__ __forceinline__ float (&sums_of(float* sums, int j))[4] { return *reinterpret_cast<float(*)[4]>(sums + 4 * j); }
-
-// q: the lane's A of dims 16 k .. is every 32nd from here on. keys: shared address of a tile as reader.h lays it out.
-template <int D>
-__device__ __forceinline__ void score_tile(const uint4* q, uint32_t keys, Scores& s) {
-  const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (float& score : s) score = 0;
-  // Matrices of one ldmatrix: 8 tokens, their next 8 dims, the next 8 tokens, their next 8 dims.
-  const uint32_t at = keys + (lane % 8 + lane / 16 * 8) * D * 2 + ((lane / 8 % 2) ^ lane % 8) * 16;
-#pragma unroll
-  for (int k = 0; k < D / 16; k++) {
-    const uint4 rows = q[k * kWarp];
-    const uint32_t a[4] = {rows.x, rows.y, rows.z, rows.w};
-#pragma unroll
-    for (int j = 0; j < kTileTokens / 8; j += 2) {
-      uint32_t b[4];
-      ptx::ldmatrix_x4(b, (at ^ k * 32) + j * 8 * D * 2);
-      const uint32_t first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
-      ptx::mma_bf16(sums_of(s, j), a, first);
-      ptx::mma_bf16(sums_of(s, j + 1), a, second);
-    }
-  }
-}
-
 // Scores of tokens that a row does not see become -inf. last: the last token of the tile that each half sees.
 __device__ __forceinline__ void mask_scores(Scores& s, const int (&last)[2]) {
   const int column = threadIdx.x % 4 * 2;
@@ -70,6 +43,12 @@ __device__ __forceinline__ void mask_scores(Scores& s, const int (&last)[2]) {
   for (int i = 0; i < kTileTokens / 2; i++) {
     if (column + i / 4 * 8 + i % 2 > last[i / 2 % 2]) s[i] = -kInfinity;
   }
+}
+
+__device__ __forceinline__ bool are_finite(const uint4& bf16s) {
+  bool finite = true;
+  for (const uint32_t pair : {bf16s.x, bf16s.y, bf16s.z, bf16s.w}) finite = finite && (pair & 0x7f80) != 0x7f80 && (pair & 0x7f800000) != 0x7f800000;
+  return finite;
 }
 
 // Weights of hidden tokens (bit t: token t of the tile) become NaN where a row sees them.
@@ -84,10 +63,9 @@ __device__ __forceinline__ void mark_hidden(Weights& weights, const int (&last)[
   }
 }
 
-// Scores to weights. What `state` holds so far is brought to the new m.
+// Scores to weights, for m, which may grow, and l. keep: what o is to be multiplied by before it takes them in.
 template <int D>
-__device__ __forceinline__ void weigh(Scores& s, float scale, State<D>& state, Weights& weights) {
-  float keep[2];
+__device__ __forceinline__ void weigh(Scores& s, float scale, State<D>& state, float (&keep)[2]) {
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     float top = -kInfinity, sum = 0;
@@ -108,31 +86,18 @@ __device__ __forceinline__ void weigh(Scores& s, float scale, State<D>& state, W
     }
     state.l[half] = fmaf(state.l[half], keep[half], sum);
   }
-#pragma unroll
-  for (int j = 0; j < kTileTokens / 16; j++) {
-#pragma unroll
-    for (int r = 0; r < 4; r++) weights[j][r] = pack_bf16(s[8 * j + r / 2 * 4 + r % 2 * 2], s[8 * j + r / 2 * 4 + r % 2 * 2 + 1]);
-  }
+}
+template <int D>
+__device__ __forceinline__ void scale_sums(State<D>& state, const float (&keep)[2]) {
   if (!__any_sync(kFullMask, keep[0] != 1 || keep[1] != 1)) return;  // times 1 changes nothing
 #pragma unroll
   for (int i = 0; i < D / 2; i++) state.o[i] *= keep[i / 2 % 2];
 }
-
-template <int D>
-__device__ __forceinline__ void add_values(const Weights& weights, uint32_t values, State<D>& state) {
-  const int lane = threadIdx.x % kWarp;
-  // Matrices of one ldmatrix, transposed: 8 dims of 8 tokens, of the next 8 tokens, then the next 8 dims of both.
-  const uint32_t at = values + lane % 16 * D * 2 + (lane / 16 ^ lane % 8) * 16;
+__device__ __forceinline__ void pack_weights(const Scores& s, Weights& weights) {
 #pragma unroll
   for (int j = 0; j < kTileTokens / 16; j++) {
 #pragma unroll
-    for (int n = 0; n < D / 8; n += 2) {
-      uint32_t b[4];
-      ptx::ldmatrix_x4_trans(b, (at ^ n * 16) + j * 16 * D * 2);
-      const uint32_t first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
-      ptx::mma_bf16(sums_of(state.o, n), weights[j], first);
-      ptx::mma_bf16(sums_of(state.o, n + 1), weights[j], second);
-    }
+    for (int r = 0; r < 4; r++) weights[j][r] = pack_bf16(s[8 * j + r / 2 * 4 + r % 2 * 2], s[8 * j + r / 2 * 4 + r % 2 * 2 + 1]);
   }
 }
 

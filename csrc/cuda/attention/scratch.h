@@ -1,13 +1,11 @@
-// Where states wait until they are joined, and how sums become a result.
+// Memory for states, and how sums become a result.
 #pragma once
-#include "cuda/attention/rows.h"
+#include "cuda/attention/join.h"
 
 namespace m2::cuda {
 
-enum class Waiting { kSpan, kRow };  // the states of a row tile's chunks so far, in a span; of its spans so far
-
 struct AttentionScratch {
-  float4* waiting;  // [workers, warps of a team, 2, D / 8 + 1, 32]: states that wait, each lane's own
+  float4* waiting;  // [workers, warps of a team, row or span, D / 8 + 1, 32]: states that wait, each lane's own
   float* o;         // [borders between workers, room, rows, D]: the pieces of row tiles that are cut
   float2* ml;       // [borders between workers, room, rows]: their m and l
   int room, rows;   // pieces for each border; rows of a row tile

@@ -13,7 +13,8 @@
 // Idea: Stream-K (Osama et al., 2023), over context in place of K.
 #pragma once
 #include "core/ops.h"
-#include "cuda/attention/order.h"
+#include "cuda/attention/join.h"
+#include "cuda/attention/plan.h"
 
 namespace m2::cuda {
 
@@ -32,8 +33,6 @@ struct AttentionTask {
 __device__ __forceinline__ float score_scale(const AttentionTask& task, int kv_head) {
   return fminf(fmaxf(task.scale * task.kv.scale(task.layer, 0, kv_head), std::numeric_limits<float>::min()), std::numeric_limits<float>::max());
 }
-
-constexpr int kDecodeRows = 16, kPrefillRows = 128;
 
 // A sequence's queries in the step.
 struct Queries {
@@ -68,8 +67,8 @@ struct Part {
 template <int kRows>
 class Work {
  public:
-  // For chunks: see above. The bound holds since c kSlots >= chunks((c + 1) kChunkPart) for every c from 1.
-  static constexpr int kChunkPart = kRows == kDecodeRows ? 14336 : 512, kSlots = kRows == kDecodeRows ? 64 : 16;
+  // The bound above holds since c kSlots >= chunks((c + 1) kChunkPart) for every c from 1.
+  static constexpr int kChunkPart = chunk_part(kRows), kSlots = chunk_room(kRows);
   static_assert(chunks(2 * kChunkPart) <= kSlots && chunks(3 * kChunkPart) <= 2 * kSlots);
 
   // Called by the whole block. sums: shared memory, one more than threads.
