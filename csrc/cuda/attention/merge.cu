@@ -1,5 +1,9 @@
-// Joins the states of row tiles that were cut: a warp per row, eight states on their way at once. It reads (D + 2) 4 bytes for each row and piece, as much as
-// the kernels before it wrote. What bounds it is its launch.
+// Joins the states of row tiles that were cut. A block has a row at a time: its warps join the chunks of a span each, all its pieces on their way at once, and
+// the first one then joins the spans. It reads (D + 2) 4 bytes for each row and piece, as much as the kernels before it wrote, 4 MB for one sequence of 128k
+// tokens: latency bounds it, two trips to L2 behind each other up to 8 spans (8,192 tokens), and two more for each 8 spans behind them (64k tokens).
+// Shared memory is kept small enough for blocks to begin, and to find that nothing is theirs, beside those of the kernel before.
+#include <algorithm>
+
 #include "cuda/attention/kernels.h"
 #include "cuda/attention/states.h"
 #include "cuda/launch.h"
@@ -8,7 +12,7 @@
 namespace m2::cuda {
 namespace {
 
-constexpr int kThreads = 128, kRowsAtOnce = kThreads / kWarp;
+constexpr int kThreads = 256, kWarps = kThreads / kWarp, kSpansAtOnce = kWarps, kPiecesAtOnce = 16, kMostRowGroups = 16;
 
 // Lanes have kOwn dims each of a row.
 template <int D>
@@ -35,40 +39,83 @@ struct Own {
   }
 };
 
-// The state of row `row` of a row tile from those of its pieces.
+// The state of a row over some of its pieces.
 template <int D>
-__device__ __forceinline__ Own<D> join_pieces(const AttentionScratch& scratch, int border, int row, int tokens, Pieces kind) {
-  constexpr int kAtOnce = 8;
-  const int pieces = kind == Pieces::kSpans ? spans(tokens) : chunks(tokens);
+__device__ __forceinline__ Own<D> join_pieces(const AttentionScratch& scratch, int border, int row, int first, int end) {
   using Values = typename Own<D>::Values;
-  Own<D> span, total;
-  span.clear();
-  total.clear();
-  int end = 0;  // tokens so far, where pieces are chunks
-  for (int first = 0; first < pieces; first += kAtOnce) {
-    Own<D> next[kAtOnce];
+  Own<D> state;
+  state.clear();
+  for (; first < end; first += kPiecesAtOnce) {
+    Own<D> next[kPiecesAtOnce];
 #pragma unroll
-    for (int i = 0; i < kAtOnce; i++) {
-      const int64_t at = scratch.index(border, min(first + i, pieces - 1), row);
+    for (int i = 0; i < kPiecesAtOnce; i++) {
+      const int64_t at = scratch.index(border, min(first + i, end - 1), row);
       next[i].o = reinterpret_cast<const Values*>(scratch.o + at * D)[threadIdx.x % kWarp];
       const float2 ml = scratch.ml[at];
       next[i].m = ml.x;
       next[i].l = ml.y;
     }
 #pragma unroll
-    for (int i = 0; i < kAtOnce; i++) {
-      if (first + i >= pieces) break;
-      span.take_in(next[i]);
-      end += chunk_size(end);
-      if (kind == Pieces::kChunks && !ends_span(end) && first + i + 1 < pieces) continue;
-      total.take_in(span);
-      span.clear();
+    for (int i = 0; i < kPiecesAtOnce; i++) {
+      if (first + i < end) state.take_in(next[i]);
     }
   }
-  return total;
+  return state;
 }
 
-// Block (b, y) has every gridDim.y-th four rows of the row tile that border b between workers is the first to cut.
+template <int D>
+__device__ __forceinline__ void write_row(const AttentionTask& task, const Unit& unit, int row, const Own<D>& state) {
+  constexpr int kOwn = Own<D>::kOwn;
+  bool finite = true;
+#pragma unroll
+  for (int i = 0; i < kOwn; i++) finite = finite && is_finite(state.o.v[i]);
+  const float factor = result_factor(__all_sync(kFullMask, finite), state.l) * task.kv.scale(task.layer, 1, unit.kv_head);
+  uint32_t* to = reinterpret_cast<uint32_t*>(task.out + unit.place(task, row) * D) + threadIdx.x % kWarp * kOwn / 2;
+#pragma unroll
+  for (int i = 0; i < kOwn; i += 2) to[i / 2] = pack_bf16(result(state.o.v[i], factor), result(state.o.v[i + 1], factor));
+}
+
+// By the whole block. row: of the row tile
+template <int D>
+__device__ __forceinline__ void merge_row(const AttentionTask& task, const AttentionScratch& scratch, const Job& job, int row) {
+  M2_SHARED(Own<D>, states, [kSpansAtOnce][kWarp]);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, tokens = job.unit.tokens, count = spans(tokens);
+  Own<D> total;
+  total.clear();
+  for (int first = 0; first < count; first += kSpansAtOnce) {
+    const int end = min(first + kSpansAtOnce, count);
+    for (int s = first + warp; s < end; s += kWarps) {
+      const bool of_chunks = job.part.pieces == Pieces::kChunks;
+      const int piece = of_chunks ? chunks(span_begin(s)) : s, last = of_chunks ? chunks(min(span_begin(s + 1), tokens)) : s + 1;
+      states[s - first][lane] = join_pieces<D>(scratch, job.part.border, row, piece, last);
+    }
+    __syncthreads();
+    for (int s = first; s < end && warp == 0; s++) total.take_in(states[s - first][lane]);
+    __syncthreads();
+  }
+  if (warp == 0) write_row(task, job.unit, job.unit.row + row, total);
+}
+
+// The part behind the first border that cuts block x's row tile, or one of no border. Decoding: that of sequence x / KV heads and head x % KV heads. Prompts
+// have more row tiles than borders: the one that border x between workers is the first to cut.
+template <int kRows>
+__device__ __forceinline__ void find_job(const AttentionTask& task, const Work<kRows>& work, Job& job) {
+  job.part.border = -1;
+  if (work.length() == 0) return;
+  int border = blockIdx.x;
+  const int heads = static_cast<int>(task.kv.heads);
+  if (kRows == kDecodeRows) {
+    if (!work.find(blockIdx.x / heads, blockIdx.x % heads, job.unit)) return;
+    border = work.border_behind(job.unit);
+  }
+  const int64_t x = work.begin(border + 1);
+  if (kRows != kDecodeRows) job.unit = work.at(x);
+  else if (x >= job.unit.end) return;
+  job.part = work.part(job.unit, x, job.unit.end);
+  if (job.part.border != border) job.part.border = -1;
+}
+
+// Block (x, y) has every gridDim.y-th row of a row tile.
 template <int D, int kRows>
 __global__ void __launch_bounds__(kThreads) merge_kernel(const AttentionTask task, const AttentionScratch scratch, int workers) {
   M2_SHARED(int64_t, sums, [kThreads + 1]);
@@ -76,37 +123,19 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(const AttentionTask tas
   ptx::let_next_kernel_start();
   const Work<kRows> work(task, workers, sums);
   const Job& job = jobs[0];
-  const int border = blockIdx.x;
-  if (threadIdx.x == 0) {
-    jobs[0].part.border = -1;
-    if (work.length() > 0) {
-      const int64_t x = work.begin(border + 1);
-      jobs[0].unit = work.at(x);
-      jobs[0].part = work.part(job.unit, x, job.unit.end);
-    }
-  }
+  if (threadIdx.x == 0) find_job(task, work, jobs[0]);
   __syncthreads();
   // Blocks without work go at once. But one waits in any case, for those who wait for this kernel and with it for the one before.
-  const bool works = job.part.border == border;
-  if (works || border == 0) ptx::wait_for_previous_kernel();
+  const bool works = job.part.border >= 0;
+  if (works || blockIdx.x == 0) ptx::wait_for_previous_kernel();
   if (!works) return;
-  constexpr int kWarps = kThreads / kWarp;
-  const int lane = threadIdx.x % kWarp, rows = min(kRows, job.unit.rows - job.unit.row);
-  for (int row = blockIdx.y * kWarps + threadIdx.x / kWarp; row < rows; row += gridDim.y * kWarps) {
-    const Own<D> state = join_pieces<D>(scratch, border, row, job.unit.tokens, job.part.pieces);
-    bool finite = true;
-#pragma unroll
-    for (int i = 0; i < Own<D>::kOwn; i++) finite = finite && is_finite(state.o.v[i]);
-    const float factor = result_factor(__all_sync(kFullMask, finite), state.l) * task.kv.scale(task.layer, 1, job.unit.kv_head);
-    uint32_t* to = reinterpret_cast<uint32_t*>(task.out + job.unit.place(task, job.unit.row + row) * D) + lane * Own<D>::kOwn / 2;
-#pragma unroll
-    for (int i = 0; i < Own<D>::kOwn; i += 2) to[i / 2] = pack_bf16(result(state.o.v[i], factor), result(state.o.v[i + 1], factor));
-  }
+  for (int row = blockIdx.y, rows = min(kRows, job.unit.rows - job.unit.row); row < rows; row += gridDim.y) merge_row<D>(task, scratch, job, row);
 }
 
 template <int D>
 void merge_of(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan, int rows) {
-  const Launch l{.grid = dim3(plan.workers - 1, (plan.rows + kRowsAtOnce - 1) / kRowsAtOnce), .block = kThreads};
+  const unsigned tiles = rows == kDecodeRows ? static_cast<unsigned>(task.sequences * task.kv.heads) : static_cast<unsigned>(plan.workers - 1);
+  const Launch l{.grid = dim3(tiles, std::min(plan.rows, kMostRowGroups)), .block = kThreads};
   if (rows == kDecodeRows) launch<merge_kernel<D, kDecodeRows>>(m, l, task, scratch, plan.workers);
   else launch<merge_kernel<D, kPrefillRows>>(m, l, task, scratch, plan.workers);
 }

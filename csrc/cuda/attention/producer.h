@@ -98,27 +98,53 @@ __device__ __forceinline__ void prepare_slot(const Pipeline<T, D>& p, int at) {
   if (thread == 0) ptx::mbarrier_arrive(p.full(at));
 }
 
-// The next part of the block's work that is not empty. If there is none, an empty one.
-__device__ __forceinline__ void find_job(const Work<kPrefillRows>& work, int64_t& x, Job& job) {
-  const int64_t end = work.begin(blockIdx.x + 1);
-  job.part.first = job.part.end = 0;
-  while (x < end && job.part.first >= job.part.end) {
-    job.unit = work.at(x);
-    job.part = work.part(job.unit, x, end);
-    x = job.unit.end;
+// The parts of row tiles that are a block's, one after the other; whole tiles first, and what other blocks have begun last. So all blocks begin with first
+// tokens and stay close together while their contexts are nearly as long, which those of a long prompt's step are: what one block of a KV head has read, the
+// others find in L2. With the cut tile first they would be anywhere, and HBM would have to give 32 KiB for every tile of every block.
+class Jobs {
+ public:
+  __device__ __forceinline__ explicit Jobs(const Work<kPrefillRows>& work) : work_(work), begin_(work.begin(blockIdx.x)), end_(work.begin(blockIdx.x + 1)), x_(begin_) {
+    if (begin_ >= end_) return;
+    const Unit first = work.at(begin_);
+    if (first.at < begin_ && first.end < end_) x_ = first.end;
+    waits_ = x_ > begin_;
   }
-}
+  // The next one that is not empty. If there is none, an empty one.
+  __device__ __forceinline__ void next(Job& job) {
+    job.part.first = job.part.end = 0;
+    while (job.part.first >= job.part.end && (x_ < end_ || waits_)) {
+      if (x_ >= end_) {
+        waits_ = false;
+        find(begin_, job);
+      } else {
+        find(x_, job);
+        x_ = job.unit.end;
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void find(int64_t x, Job& job) const {
+    job.unit = work_.at(x);
+    job.part = work_.part(job.unit, x, end_);
+  }
+
+  const Work<kPrefillRows>& work_;
+  const int64_t begin_, end_;
+  int64_t x_;           // where the next one begins
+  bool waits_ = false;  // whether the first one is yet to come
+};
 
 template <class T, int D>
 __device__ __forceinline__ void produce(const AttentionTask& task, const Pipeline<T, D>& p, const Work<kPrefillRows>& work, const CUtensorMap* cache) {
   using P = Pipeline<T, D>;
   const int thread = threadIdx.x % kWarpgroup;
-  int64_t x = work.begin(blockIdx.x);
+  Jobs jobs(work);
   uint32_t phases = 0;  // of the landings
   for (int n = 0, at = 0;; n++) {
     if (thread == 0) {
       ptx::mbarrier_wait(p.done(n), (n / P::kJobs & 1) ^ 1);
-      find_job(work, x, p.jobs[n % P::kJobs]);
+      jobs.next(p.jobs[n % P::kJobs]);
       ptx::mbarrier_arrive(p.found(n));
     }
     const Job& job = p.wait_job(n);

@@ -127,13 +127,23 @@ class Work {
     return u;
   }
 
+  // The only unit of a sequence of the decode kernel and a KV head. Whether there is one.
+  __device__ __forceinline__ bool find(int sequence, int kv_head, Unit& unit) const {
+    const int64_t own = length(queries(sequence));
+    if (own == 0) return false;
+    int64_t x = sums_[sequence / run()] + own / task_.kv.heads * kv_head;
+    for (int b = sequence / run() * run(); b < sequence; b++) x += length(queries(b));
+    unit = at(x);
+    return true;
+  }
+  // The first border between workers that lies behind a unit's begin.
+  __device__ __forceinline__ int border_behind(const Unit& u) const { return static_cast<int>(((u.at + 1) * workers_ - 1) / length()); }
+
   // What of a unit belongs to the worker whose part of the line is from x to end.
   __device__ __forceinline__ Part part(const Unit& u, int64_t x, int64_t end) const {
     const Pieces kind = pieces();
     const bool cut = (x > u.at || end < u.end) && (kind == Pieces::kSpans ? spans(u.tokens) : chunks(u.tokens)) > 1;
-    // So many borders lie before the unit or where it begins: the next one is the first that can cut it.
-    const int border = cut ? static_cast<int>(((u.at + 1) * workers_ - 1) / length()) : -1;
-    return {token_at(u, x, kind), token_at(u, end, kind), kind, border};
+    return {token_at(u, x, kind), token_at(u, end, kind), kind, cut ? border_behind(u) : -1};
   }
   __device__ __forceinline__ int64_t length() const { return sums_[blockDim.x]; }
 
