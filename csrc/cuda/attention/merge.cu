@@ -1,7 +1,7 @@
-// Joins the states of row tiles that were cut. A block has a row at a time: its warps join the chunks of a span each, all its pieces on their way at once, and
-// the first one then joins the spans. It reads (D + 2) 4 bytes for each row and piece, as much as the kernels before it wrote, 4 MB for one sequence of 128k
-// tokens: latency bounds it, two trips to L2 behind each other up to 8 spans (8,192 tokens), and two more for each 8 spans behind them (64k tokens).
-// Shared memory is kept small enough for blocks to begin, and to find that nothing is theirs, beside those of the kernel before.
+// Joins the states of row tiles that were cut. A block has a row at a time: its warps join the chunks of a span each, eight pieces on their way at once, and
+// the first warp then joins the spans. It reads (D + 2) 4 bytes for each row and piece, as much as the kernels before it wrote: 4 MB for one sequence of 128k
+// tokens with 48 heads. Latency bounds it: a span's pieces are one trip to L2 (the first span's are two), of six spans at once; one sequence of 128k tokens
+// has 23, four trips behind each other. Blocks are small enough to begin beside those of the decode kernel, and to find there what is theirs.
 #include <algorithm>
 
 #include "cuda/attention/kernels.h"
@@ -12,7 +12,7 @@
 namespace m2::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp, kSpansAtOnce = kWarps, kPiecesAtOnce = 16, kMostRowGroups = 16;
+constexpr int kThreads = 192, kWarps = kThreads / kWarp, kSpansAtOnce = kWarps, kPiecesAtOnce = 8, kMostRowGroups = 16;
 
 // Lanes have kOwn dims each of a row.
 template <int D>
@@ -78,7 +78,8 @@ __device__ __forceinline__ void write_row(const AttentionTask& task, const Unit&
 // By the whole block. row: of the row tile
 template <int D>
 __device__ __forceinline__ void merge_row(const AttentionTask& task, const AttentionScratch& scratch, const Job& job, int row) {
-  M2_SHARED(Own<D>, states, [kSpansAtOnce][kWarp]);
+  M2_SHARED(typename Own<D>::Values, sums, [kSpansAtOnce][kWarp]);
+  M2_SHARED(float2, ml, [kSpansAtOnce]);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, tokens = job.unit.tokens, count = spans(tokens);
   Own<D> total;
   total.clear();
@@ -87,10 +88,12 @@ __device__ __forceinline__ void merge_row(const AttentionTask& task, const Atten
     for (int s = first + warp; s < end; s += kWarps) {
       const bool of_chunks = job.part.pieces == Pieces::kChunks;
       const int piece = of_chunks ? chunks(span_begin(s)) : s, last = of_chunks ? chunks(min(span_begin(s + 1), tokens)) : s + 1;
-      states[s - first][lane] = join_pieces<D>(scratch, job.part.border, row, piece, last);
+      const Own<D> state = join_pieces<D>(scratch, job.part.border, row, piece, last);
+      sums[s - first][lane] = state.o;
+      if (lane == 0) ml[s - first] = {state.m, state.l};
     }
     __syncthreads();
-    for (int s = first; s < end && warp == 0; s++) total.take_in(states[s - first][lane]);
+    for (int s = first; s < end && warp == 0; s++) total.take_in({sums[s - first][lane], ml[s - first].y, ml[s - first].x});
     __syncthreads();
   }
   if (warp == 0) write_row(task, job.unit, job.unit.row + row, total);
@@ -117,7 +120,7 @@ __device__ __forceinline__ void find_job(const AttentionTask& task, const Work<k
 
 // Block (x, y) has every gridDim.y-th row of a row tile.
 template <int D, int kRows>
-__global__ void __launch_bounds__(kThreads) merge_kernel(const AttentionTask task, const AttentionScratch scratch, int workers) {
+__global__ void __launch_bounds__(kThreads, 2) merge_kernel(const AttentionTask task, const AttentionScratch scratch, int workers) {
   M2_SHARED(int64_t, sums, [kThreads + 1]);
   M2_SHARED(Job, jobs, [1]);
   ptx::let_next_kernel_start();

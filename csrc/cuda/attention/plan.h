@@ -21,9 +21,9 @@ constexpr int slot_bytes(int dim, int element_bytes) { return kTileTokens * dim 
 
 // team.h: mma on a team of warps with 16 rows each.
 struct TeamShape {
-  static constexpr int kDecodeTeams = 4, kPrefillWarps = 8;
-  static constexpr int slots(int element_bytes) { return element_bytes == 1 ? 4 : 3; }
-  static constexpr int slots_bytes(int dim, int element_bytes) { return slots(element_bytes) * slot_bytes(dim, element_bytes) + (element_bytes == 1 ? slot_bytes(dim, 2) : 0); }
+  static constexpr int kSlots = 3, kMostDecodeTeams = 6, kPrefillWarps = 8;
+  static constexpr int passes(int element_bytes) { return element_bytes == 1 ? 2 : 1; }  // over a slot; what is e4m3 is widened for one pass
+  static constexpr int slots_bytes(int dim, int element_bytes) { return kSlots * slot_bytes(dim, element_bytes) + (element_bytes == 1 ? slot_bytes(dim, 2) / passes(1) : 0); }
   static constexpr int shared_bytes(int dim, int element_bytes, int warps) { return slots_bytes(dim, element_bytes) + warps * 16 * dim * 2; }
 };
 
@@ -83,7 +83,7 @@ inline RowsPlan plan_decode(const AttentionDevice& d, const AttentionShape& s) {
   if (s.group() > kDecodeRows) return {};
   constexpr size_t kStatic = 4096;
   const size_t team = TeamShape::shared_bytes(static_cast<int>(s.dim), static_cast<int>(s.element_bytes), 1);
-  const int teams = std::min(TeamShape::kDecodeTeams, static_cast<int>((d.shared_per_block - kStatic) / team));
+  const int teams = std::min(TeamShape::kMostDecodeTeams, static_cast<int>((d.shared_per_block - kStatic) / team));
   return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors), .threads = static_cast<unsigned>(teams * 32), .shared = teams * team,
           .workers = d.multiprocessors * teams, .warps = 1, .room = std::max(chunk_room(kDecodeRows), spans(static_cast<int>(s.max_context))),
           .rows = static_cast<int>(std::min(kDecodeRows / s.group(), s.max_queries) * s.group())};

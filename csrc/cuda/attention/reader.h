@@ -5,8 +5,8 @@
 // A team of kWarps warps copies a slot together, each warp 64 / kWarps rows of it, whole rows of 64 to 256 bytes at a time. Each lane finds the place of one
 // token or two and passes it around: so any page size goes the same way, at one look into the page table per token and team.
 //
-// Slots of e4m3 come as they lie in the cache, row behind row, and are widened to one of bf16 when they are there: once for all rows of the team, and what
-// works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
+// Slots of e4m3 come as they lie in the cache, row behind row, and are widened to bf16 when they are there, one half after the other: once for all rows of the
+// team, and what works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
 #pragma once
 #include "cuda/attention/states.h"
 #include "cuda/float8.h"
@@ -98,23 +98,23 @@ class SlotReader {
   uint32_t page_[kFound], offset_[kFound];  // of the lane's tokens
 };
 
-// A slot of e4m3 as one of bf16. By the whole team, when the slot is there and nobody is at the one of bf16.
-template <int D, int kWarps>
-__device__ __forceinline__ void widen_slot(const uint8_t* from, uint8_t* to) {
+// Rows of e4m3 as such of bf16. By the whole team, when they are there and nobody is at those of bf16.
+template <int D, int kWarps, int kTokens>
+__device__ __forceinline__ void widen_rows(const uint8_t* from, uint8_t* to) {
   constexpr int kPieces = D / 8, kThreads = kWarps * kWarp;
 #pragma unroll 4
-  for (int i = threadIdx.x % kThreads; i < kTileTokens * kPieces; i += kThreads) {
+  for (int i = threadIdx.x % kThreads; i < kTokens * kPieces; i += kThreads) {
     const int row = i / kPieces, piece = i % kPieces;
     reinterpret_cast<uint4*>(to)[row * kPieces + (piece ^ row % 8)] = f8x8_to_bf16(reinterpret_cast<const uint2*>(from)[i]);
   }
 }
 
-// A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of the tile become zeros, and their tokens come back as bits,
-// for the rows that do see them. By the whole team, when the tile is there.
-template <int D, int kWarps>
+// A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of kTokens tokens become zeros, and the tokens come back
+// as bits, for the rows that do see them. By the whole team, when they are there.
+template <int D, int kWarps, int kTokens>
 __device__ __forceinline__ uint64_t hide_non_finite(uint8_t* values) {
   M2_SHARED(uint64_t, words, [kMostWarps]);
-  constexpr int kRows = kTileTokens / kWarps, kPieces = D / 8, kAtOnce = kWarp / kPieces;
+  constexpr int kRows = kTokens / kWarps, kPieces = D / 8, kAtOnce = kWarp / kPieces;
   const int warp = warp_of_team<kWarps>(), lane = threadIdx.x % kWarp;
   uint64_t hidden = 0;
 #pragma unroll

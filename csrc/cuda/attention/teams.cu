@@ -1,11 +1,14 @@
 // Attention by mma, on any architecture: for decoding, and for prompts where warpgroups.cu has no kernel. For a cache of bf16 or e4m3 (T) and heads of 64 or
 // 128 dims.
 //
-//   attention_kernel<T, D, 1>  decoding: a team is a warp with a row tile of 16, a block has up to four
+//   attention_kernel<T, D, 1>  decoding: a team is a warp with a row tile of 16, a block has up to six
 //   attention_kernel<T, D, 8>  prompts: a team is a block with a row tile of 128
 //
-// One block per multiprocessor. Each row tile reads its K and V once: for decoding that is all there is to read, and what bounds it: 96 KiB are on their way
-// to a multiprocessor at any time, where 4.3 TB/s ask for some 25. A cut row tile also writes (D + 2) 4 bytes for each row and piece.
+// One block per multiprocessor. Each row tile reads its K and V once. For decoding that is all there is to read, 512 D bytes of bf16 a tile, and what bounds it:
+// of the 4.3 TB/s that HBM gives a multiprocessor gets 18.6 bytes a cycle, for which 26 KiB must be on their way. There are 128 KiB of bf16 (two slots for each of
+// four teams) or 96 KiB of e4m3 (six teams). A tile of 64 tokens and 128 dims costs a team some 1,900 cycles (128 mma, 64 ldmatrix, 32 exponentials a lane, and
+// what they wait for each other) and as e4m3 some 3,000 (32 times eight elements a lane to widen), while HBM brings four teams one each in 7,000 cycles, and six
+// teams one of e4m3 each in 5,300: both should read at what HBM gives. A cut row tile also writes (D + 2) 4 bytes for each row and piece.
 #include "cuda/attention/kernels.h"
 #include "cuda/attention/team.h"
 #include "cuda/launch.h"
@@ -15,7 +18,7 @@ namespace m2::cuda {
 namespace {
 
 template <int kWarps>
-constexpr int kMostThreads = kWarp * (kWarps == 1 ? TeamShape::kDecodeTeams : kWarps);
+constexpr int kMostThreads = kWarp * (kWarps == 1 ? TeamShape::kMostDecodeTeams : kWarps);
 
 template <class T, int D, int kWarps>
 __global__ void __launch_bounds__(kMostThreads<kWarps>, 1) attention_kernel(const AttentionTask task, const AttentionScratch scratch) {
