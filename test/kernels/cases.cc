@@ -431,6 +431,11 @@ std::vector<Case> small_cases() {
       attention({{70, 70}, {40, 130}}, 6, 1, 128, 64, kF8),
       attention({{30, 300}, {1, 129}, {0, 5}}, 12, 2, 64, 48, kF8),
       attention({{9, 70}, {1, 130}}, 6, 2, 96, 16, kF8),
+      attention({{3, 64}, {0, 9}, {30, 65}, {22, 128}, {23, 1024}}, 6, 1, 128, 16, kBf16),
+      attention({{43, 1090}, {9, 127}}, 12, 2, 64, 8, kBf16),
+      attention({{20, 1300}, {50, 50}}, 6, 1, 128, 128, kBf16),
+      attention({{25, 63}, {3, 320}}, 12, 2, 128, 32, kF8),
+      attention({{64, 1100}}, 4, 2, 64, 128, kF8),
       route(1, 256, 8, 96, 1),
       route(5, 33, 3, 160, 4),
       route(16, 256, 8, 3104, 16),
@@ -474,7 +479,7 @@ std::vector<Case> m2_cases() {
   }
   cases.insert(cases.end(), {attention({{1, 1024}}, Hq, Hk, D, S, DType::kBf16), attention({{1, 8192}}, 6, 1, D, S, DType::kBf16),
                              attention(std::vector<Sequence>(16, {1, 700}), 6, 1, D, S, DType::kBf16), attention({{512, 512}}, 6, 1, D, S, DType::kBf16),
-                             attention({{128, 2048}}, 6, 1, D, S, DType::kBf16), attention({{1, 1024}}, Hq, Hk, D, S, DType::kF8E4m3),
+                             attention({{128, 2048}}, 6, 1, D, S, DType::kBf16), attention({{64, 8400}}, 6, 1, D, S, DType::kBf16), attention({{1, 1024}}, Hq, Hk, D, S, DType::kF8E4m3),
                              attention({{1, 8192}}, 6, 1, D, S, DType::kF8E4m3), attention({{128, 2048}}, 6, 1, D, S, DType::kF8E4m3)});
   cases.insert(cases.end(), {set_pages(64, 3072, 64), start_histories(1, V, 1000), sample(1, V, with(1, 40, 0.95f, 0), 3, false), sample(1, V, with(0, 0, 1, 0), 3, false),
                              sample(1, V, with(1, 0, 1, 0), 3, false), sample(4, V, with(1, 40, 0.95f, 0), 3, false), score(4, V)});

@@ -1,4 +1,4 @@
-// Attention for what attention.cu has no kernels for: a cache in float32, other head dims. A block of four warps has one row of q, alone with its context, so
+// Attention for what the other kernels do not take: a cache in float32, other head dims. A block of four warps has one row of q, alone with its context, so
 // that nothing beside it can touch its bits; warp w takes in tokens in groups of 32, group w, w + 4, ...:
 //
 //   scores    a lane per token, over D in order
@@ -7,8 +7,7 @@
 //
 // The warps' states are joined in order, and the result takes the scale of V. Plain float32; K and V are read once for each query head, from L2 where heads
 // share them.
-#include "cuda/attention/general.h"
-
+#include "cuda/attention/kernels.h"
 #include "cuda/float8.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/launch.h"
@@ -130,9 +129,9 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
 
 }  // namespace
 
-void general_attention(const Machine& m, const AttentionTask& task, DType cache, int64_t tokens) {
+void general_attention(const Machine& m, const AttentionTask& task, int64_t tokens) {
   const Launch l{.grid = static_cast<unsigned>(tokens * task.heads), .block = kWarps * kWarp};
-  switch (cache) {
+  switch (task.kv.dtype) {
     case DType::kF8E4m3: return launch<general_attention_kernel<f8>>(m, l, task);
     case DType::kBf16: return launch<general_attention_kernel<__nv_bfloat16>>(m, l, task);
     default: return launch<general_attention_kernel<float>>(m, l, task);

@@ -1,14 +1,14 @@
-// Tiles of K and V on their way from the paged cache to shared memory. A tile is 32 tokens of one KV head, K [32][D] and V [32][D] in bf16; 16-byte piece c of
-// row r lies at piece c ^ (r % 8) of the row, so that ldmatrix, which reads the same piece of eight rows, meets all banks. Rows behind the context are zeros:
-// what lies in their memory is nobody's.
+// Keys and values on their way from the paged cache to shared memory. A slot takes the keys, or the values, of a tile: 64 tokens of one KV head, [64][D] in
+// bf16; 16-byte piece c of row r lies at piece c ^ (r % 8) of the row, so that ldmatrix, which reads the same piece of eight rows, meets all banks. Rows
+// behind the context are zeros: what lies in their memory is nobody's.
 //
-// A team of kWarps warps copies a tile together, each warp 32 / kWarps rows of it, whole rows of 64 to 256 bytes at a time. Each lane finds the place of one
-// token and passes it around: so any page size goes the same way, at one look into the page table per token and team.
+// A team of kWarps warps copies a slot together, each warp 64 / kWarps rows of it, whole rows of 64 to 256 bytes at a time. Each lane finds the place of one
+// token or two and passes it around: so any page size goes the same way, at one look into the page table per token and team.
 //
-// A tile of e4m3 comes as it lies in the cache, row behind row, and is widened to one of bf16 when it is there: once for all rows of the team, and what works
-// on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
+// Slots of e4m3 come as they lie in the cache, row behind row, and are widened to bf16 when they are there, one half after the other: once for all rows of the
+// team, and what works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
 #pragma once
-#include "cuda/attention/work.h"
+#include "cuda/attention/states.h"
 #include "cuda/float8.h"
 #include "cuda/ptx/async_copy.h"
 
@@ -16,93 +16,116 @@ namespace m2::cuda {
 
 constexpr int kMostWarps = 8;  // of a block
 
-// A team is kWarps warps: a whole block of them, or one alone.
-template <int kWarps>
-__device__ __forceinline__ int warp_of_team() {
-  return kWarps == 1 ? 0 : threadIdx.x / kWarp;
-}
+// By a team.
 template <int kWarps>
 __device__ __forceinline__ void meet(M2_SITE) {
   if constexpr (kWarps == 1) __syncwarp(kFullMask M2_AND_THIS_SITE);
   else __syncthreads(M2_THIS_SITE);
 }
 
-constexpr int tile_bytes(int dim, int element_bytes) { return 2 * kTileTokens * dim * element_bytes; }  // K, and V behind it
-
-// T: element type of the cache
-template <class T, int D, int kWarps>
-class TileReader {
+// The slots of a team's part of a context, in turn: keys of a tile, its values, keys of the next. T: element type of the cache
+template <class T, int D, int kWarps, int kSlots>
+class SlotReader {
  public:
-  static constexpr int kBytes = tile_bytes(D, sizeof(T));
+  static constexpr int kBytes = slot_bytes(D, sizeof(T));
 
-  __device__ __forceinline__ TileReader(const AttentionTask& task, const Unit& unit) : task_(task), unit_(unit) {}
-
-  // Looks up the tile whose tokens begin at `begin`, to be copied next.
-  __device__ __forceinline__ void find(int begin) {
-    const uint32_t token = begin + found_row(), page_size = static_cast<uint32_t>(task_.kv.page_size), index = token / page_size;
-    offset_ = token - index * page_size;
-    page_ = static_cast<int>(token) < unit_.context() ? unit_.pages[index] : 0;
+  __device__ __forceinline__ SlotReader(const AttentionTask& task, const Unit& unit, int first, int end, uint8_t* slots)
+      : task_(task), unit_(unit), end_(end), tile_(first), slots_(slots) {
+    find();
+#pragma unroll
+    for (int i = 0; i < kSlots - 1; i++) copy(i);
   }
-  __device__ __forceinline__ void copy(int begin, uint32_t to) const {
-    const uint32_t layers = static_cast<uint32_t>(task_.kv.layers), heads = static_cast<uint32_t>(task_.kv.heads), page_size = static_cast<uint32_t>(task_.kv.page_size);
-    const uint32_t key_row = ((page_ * layers + task_.layer) * 2 * heads + unit_.kv_head) * page_size + offset_;
-    const int lane = threadIdx.x % kWarp, piece = lane % kPieces, context = unit_.context();
-#pragma unroll
-    for (int i = 0; i < kRows; i += kAtOnce) {
-      const int local = i + lane / kPieces, row = first_row() + local;
-      uint32_t from = __shfl_sync(kFullMask, key_row, local);
-      if (kAtOnce > kRows && local >= kRows) break;  // lanes for more rows than the warp has
-#pragma unroll
-      for (int which = 0; which < 2; which++, from += heads * page_size) {
-        ptx::cp_async_16(to + which * kBytes / 2 + row * kRowBytes + (kIsWide ? piece ^ row % 8 : piece) * 16,
-                         static_cast<const uint8_t*>(task_.kv.data) + static_cast<int64_t>(from) * kRowBytes + piece * 16, begin + row < context ? 16 : 0);
-      }
-    }
+
+  // The next one, when it is there, and nobody is at the one before: the copy that goes there is under way.
+  __device__ __forceinline__ uint8_t* next(M2_SITE) {
+    ptx::cp_async_wait<kSlots - 2>(M2_THIS_SITE);
+    meet<kWarps>(M2_THIS_SITE);
+    copy(slot_ == 0 ? kSlots - 1 : slot_ - 1);
+    uint8_t* slot = slots_ + slot_ * kBytes;
+    slot_ = slot_ == kSlots - 1 ? 0 : slot_ + 1;
+    return slot;
   }
 
  private:
   static constexpr bool kIsWide = sizeof(T) == 2;
   static constexpr int kRows = kTileTokens / kWarps, kRowBytes = D * sizeof(T);  // that a warp copies
   static constexpr int kPieces = kRowBytes / 16, kAtOnce = kWarp / kPieces;      // of a row; rows at once
+  static constexpr int kFound = kRows > kWarp ? kRows / kWarp : 1;               // tokens of a lane
 
   __device__ __forceinline__ static int first_row() { return warp_of_team<kWarps>() * kRows; }
-  __device__ __forceinline__ static int found_row() { return first_row() + threadIdx.x % kRows; }
+
+  // Looks up the tile that is to be copied next.
+  __device__ __forceinline__ void find() {
+#pragma unroll
+    for (int i = 0; i < kFound; i++) {
+      const uint32_t token = tile_ + first_row() + i * kWarp + threadIdx.x % (kRows / kFound), page_size = static_cast<uint32_t>(task_.kv.page_size), index = token / page_size;
+      offset_[i] = token - index * page_size;
+      page_[i] = static_cast<int>(token) < unit_.context() ? unit_.pages[index] : 0;
+    }
+  }
+  __device__ __forceinline__ void copy(int slot) {
+    if (tile_ < end_) copy_rows(ptx::shared_address(slots_) + slot * kBytes);
+    ptx::cp_async_commit();
+    of_values_ = !of_values_;
+    if (of_values_) return;
+    tile_ += kTileTokens;
+    find();
+  }
+  __device__ __forceinline__ void copy_rows(uint32_t to) const {
+    const uint32_t layers = static_cast<uint32_t>(task_.kv.layers), heads = static_cast<uint32_t>(task_.kv.heads), page_size = static_cast<uint32_t>(task_.kv.page_size);
+    const int lane = threadIdx.x % kWarp, piece = lane % kPieces, context = unit_.context();
+#pragma unroll
+    for (int f = 0; f < kFound; f++) {
+      const uint32_t place = (((page_[f] * layers + task_.layer) * 2 + of_values_) * heads + unit_.kv_head) * page_size + offset_[f];
+#pragma unroll 4
+      for (int i = 0; i < kRows / kFound; i += kAtOnce) {
+        const int local = i + lane / kPieces, row = first_row() + f * kWarp + local;
+        const uint32_t from = __shfl_sync(kFullMask, place, local);
+        if (kAtOnce > kRows && local >= kRows) break;  // lanes for more rows than the warp has
+        ptx::cp_async_16(to + row * kRowBytes + (kIsWide ? piece ^ row % 8 : piece) * 16,
+                         static_cast<const uint8_t*>(task_.kv.data) + static_cast<int64_t>(from) * kRowBytes + piece * 16, tile_ + row < context ? 16 : 0);
+      }
+    }
+  }
 
   const AttentionTask& task_;
   const Unit& unit_;
-  uint32_t page_, offset_;  // of the lane's token
+  const int end_;
+  int tile_;                // the tile that is copied next
+  bool of_values_ = false;  // whether its values are
+  uint8_t* const slots_;
+  int slot_ = 0;            // that is used next
+  uint32_t page_[kFound], offset_[kFound];  // of the lane's tokens
 };
 
-// A tile of e4m3 as one of bf16. By the whole team, when the tile is there and nobody is at the one of bf16.
-template <int D, int kWarps>
-__device__ __forceinline__ void widen_tile(const uint8_t* from, uint8_t* to) {
+// Rows of e4m3 as such of bf16. By the whole team, when they are there and nobody is at those of bf16.
+template <int D, int kWarps, int kTokens>
+__device__ __forceinline__ void widen_rows(const uint8_t* from, uint8_t* to) {
   constexpr int kPieces = D / 8, kThreads = kWarps * kWarp;
 #pragma unroll 4
-  for (int i = threadIdx.x % kThreads; i < 2 * kTileTokens * kPieces; i += kThreads) {
-    const int row = i / kPieces, piece = i % kPieces;  // rows of K, then of V
+  for (int i = threadIdx.x % kThreads; i < kTokens * kPieces; i += kThreads) {
+    const int row = i / kPieces, piece = i % kPieces;
     reinterpret_cast<uint4*>(to)[row * kPieces + (piece ^ row % 8)] = f8x8_to_bf16(reinterpret_cast<const uint2*>(from)[i]);
   }
 }
 
-// A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of the tile become zeros, and their tokens come back as bits,
-// for the rows that do see them. By the whole team, when the tile is there.
-template <int D, int kWarps>
-__device__ __forceinline__ uint32_t hide_non_finite(uint8_t* values) {
-  M2_SHARED(uint32_t, words, [kMostWarps]);
-  constexpr int kRows = kTileTokens / kWarps, kPieces = D / 8, kAtOnce = kWarp / kPieces;
+// A value that is not finite would reach rows that do not see it, as 0 times it: such pieces of kTokens tokens become zeros, and the tokens come back
+// as bits, for the rows that do see them. By the whole team, when they are there.
+template <int D, int kWarps, int kTokens>
+__device__ __forceinline__ uint64_t hide_non_finite(uint8_t* values) {
+  M2_SHARED(uint64_t, words, [kMostWarps]);
+  constexpr int kRows = kTokens / kWarps, kPieces = D / 8, kAtOnce = kWarp / kPieces;
   const int warp = warp_of_team<kWarps>(), lane = threadIdx.x % kWarp;
-  uint32_t hidden = 0;
+  uint64_t hidden = 0;
 #pragma unroll
   for (int i = 0; i < kRows; i += kAtOnce) {
     uint4* piece = reinterpret_cast<uint4*>(values + (warp * kRows + i) * D * 2) + lane;  // its place within the row is all the same
-    const uint4 v = *piece;
-    bool finite = true;
-    for (const uint32_t pair : {v.x, v.y, v.z, v.w}) finite = finite && (pair & 0x7f80) != 0x7f80 && (pair & 0x7f800000) != 0x7f800000;
+    const bool finite = are_finite(*piece);
     if (!finite) *piece = {0, 0, 0, 0};
     const unsigned bad = __ballot_sync(kFullMask, !finite);
 #pragma unroll
     for (int row = 0; row < kAtOnce; row++) {
-      if (bad >> row * kPieces & ((1u << kPieces) - 1)) hidden |= 1u << (warp * kRows + i + row);
+      if (bad >> row * kPieces & ((1u << kPieces) - 1)) hidden |= uint64_t{1} << (warp * kRows + i + row);
     }
   }
   if (lane == 0) words[threadIdx.x / kWarp] = hidden;

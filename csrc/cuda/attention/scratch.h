@@ -1,14 +1,14 @@
-// Where states wait until they are joined, and how sums become a result.
+// Memory for states, and how sums become a result.
 #pragma once
-#include "cuda/attention/rows.h"
+#include "cuda/attention/join.h"
 
 namespace m2::cuda {
 
 struct AttentionScratch {
-  float4* totals;  // [workers, warps of a team, D / 8 + 1, 32]: the states of row tiles' spans so far, each lane's own
-  float* o;        // [borders between workers, room, rows, D]: the pieces of row tiles that are cut
-  float2* ml;      // [borders between workers, room, rows]: their m and l
-  int room, rows;  // pieces for each border; rows of a row tile
+  float4* waiting;  // [workers, warps of a team, row or span, D / 8 + 1, 32]: states that wait, each lane's own
+  float* o;         // [borders between workers, room, rows, D]: the pieces of row tiles that are cut
+  float2* ml;       // [borders between workers, room, rows]: their m and l
+  int room, rows;   // pieces for each border; rows of a row tile
 
   __device__ __forceinline__ int64_t index(int border, int piece, int row) const { return (static_cast<int64_t>(border) * room + piece) * rows + row; }
 };

@@ -13,7 +13,8 @@
 // Idea: Stream-K (Osama et al., 2023), over context in place of K.
 #pragma once
 #include "core/ops.h"
-#include "cuda/attention/order.h"
+#include "cuda/attention/join.h"
+#include "cuda/attention/plan.h"
 
 namespace m2::cuda {
 
@@ -32,8 +33,6 @@ struct AttentionTask {
 __device__ __forceinline__ float score_scale(const AttentionTask& task, int kv_head) {
   return fminf(fmaxf(task.scale * task.kv.scale(task.layer, 0, kv_head), std::numeric_limits<float>::min()), std::numeric_limits<float>::max());
 }
-
-constexpr int kDecodeRows = 16, kPrefillRows = 128;
 
 // A sequence's queries in the step.
 struct Queries {
@@ -68,8 +67,8 @@ struct Part {
 template <int kRows>
 class Work {
  public:
-  // For chunks: see above. The bound holds since c kSlots >= chunks((c + 1) kChunkPart) for every c from 1.
-  static constexpr int kChunkPart = kRows == kDecodeRows ? 14336 : 512, kSlots = kRows == kDecodeRows ? 64 : 16;
+  // The bound above holds since c kSlots >= chunks((c + 1) kChunkPart) for every c from 1.
+  static constexpr int kChunkPart = chunk_part(kRows), kSlots = chunk_room(kRows);
   static_assert(chunks(2 * kChunkPart) <= kSlots && chunks(3 * kChunkPart) <= 2 * kSlots);
 
   // Called by the whole block. sums: shared memory, one more than threads.
@@ -128,13 +127,23 @@ class Work {
     return u;
   }
 
+  // The only unit of a sequence of the decode kernel and a KV head. Whether there is one.
+  __device__ __forceinline__ bool find(int sequence, int kv_head, Unit& unit) const {
+    const int64_t own = length(queries(sequence));
+    if (own == 0) return false;
+    int64_t x = sums_[sequence / run()] + own / task_.kv.heads * kv_head;
+    for (int b = sequence / run() * run(); b < sequence; b++) x += length(queries(b));
+    unit = at(x);
+    return true;
+  }
+  // The first border between workers that lies behind a unit's begin.
+  __device__ __forceinline__ int border_behind(const Unit& u) const { return static_cast<int>(((u.at + 1) * workers_ - 1) / length()); }
+
   // What of a unit belongs to the worker whose part of the line is from x to end.
   __device__ __forceinline__ Part part(const Unit& u, int64_t x, int64_t end) const {
     const Pieces kind = pieces();
     const bool cut = (x > u.at || end < u.end) && (kind == Pieces::kSpans ? spans(u.tokens) : chunks(u.tokens)) > 1;
-    // So many borders lie before the unit or where it begins: the next one is the first that can cut it.
-    const int border = cut ? static_cast<int>(((u.at + 1) * workers_ - 1) / length()) : -1;
-    return {token_at(u, x, kind), token_at(u, end, kind), kind, border};
+    return {token_at(u, x, kind), token_at(u, end, kind), kind, cut ? border_behind(u) : -1};
   }
   __device__ __forceinline__ int64_t length() const { return sums_[blockDim.x]; }
 

@@ -1,0 +1,109 @@
+// Which kernels a call of attention takes, on what grids: from sizes that the host knows, and nothing else. All choices give the same bits.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <ostream>
+
+#include "cuda/attention/order.h"
+
+namespace m2::cuda {
+
+// Rows of a row tile. Sequences of at most kDecodeRows rows are the decode kernel's.
+constexpr int kDecodeRows = 16, kPrefillRows = 128;
+
+// work.h: a part of the work that is no longer than so many tokens is cut at chunks, and a border between parts has room for so many.
+constexpr int chunk_part(int rows) { return rows == kDecodeRows ? 14336 : 512; }
+constexpr int chunk_room(int rows) { return rows == kDecodeRows ? 64 : 16; }
+
+constexpr int slot_bytes(int dim, int element_bytes) { return kTileTokens * dim * element_bytes; }  // the keys, or the values, of a tile
+
+// team.h: mma on a team of warps with 16 rows each.
+struct TeamShape {
+  static constexpr int kSlots = 3, kMostDecodeTeams = 6, kPrefillWarps = 8;
+  static constexpr int passes(int element_bytes) { return element_bytes == 1 ? 2 : 1; }  // over a slot; what is e4m3 is widened for one pass
+  static constexpr int slots_bytes(int dim, int element_bytes) { return kSlots * slot_bytes(dim, element_bytes) + (element_bytes == 1 ? slot_bytes(dim, 2) / passes(1) : 0); }
+  static constexpr int shared_bytes(int dim, int element_bytes, int warps) { return slots_bytes(dim, element_bytes) + warps * 16 * dim * 2; }
+};
+
+// warpgroups.h: wgmma on two warpgroups with 64 rows each, and a third that brings keys and values.
+struct WarpgroupShape {
+  static constexpr int kConsumers = 2, kThreads = (kConsumers + 1) * 128;
+  static constexpr int slots(int element_bytes) { return element_bytes == 1 ? 6 : 8; }      // of bf16
+  static constexpr int landings(int element_bytes) { return element_bytes == 1 ? 4 : 0; }  // of e4m3, to be widened
+  static constexpr int landings_bytes(int dim, int element_bytes) { return landings(element_bytes) * slot_bytes(dim, element_bytes); }
+  static constexpr int span_bytes(int dim) { return kConsumers * 128 * (dim / 8 + 1) * 16; }
+  static constexpr int shared_bytes(int dim, int element_bytes) { return slots(element_bytes) * slot_bytes(dim, 2) + landings_bytes(dim, element_bytes) + span_bytes(dim); }
+};
+
+struct AttentionDevice {
+  int architecture, multiprocessors;
+  size_t shared_per_block;
+};
+
+struct AttentionShape {
+  int64_t heads, kv_heads, dim, element_bytes, page_size, cache_rows, max_queries, max_context;
+
+  int64_t group() const { return heads / kv_heads; }
+};
+
+enum class AttentionKernel { kNone, kGeneral, kTeams, kWarpgroups };
+
+struct RowsPlan {
+  AttentionKernel kernel = AttentionKernel::kNone;
+  unsigned blocks = 0, threads = 0;
+  size_t shared = 0;           // bytes of a block
+  int workers = 0, warps = 0;  // that share the work; with rows, in each
+  int room = 0, rows = 0;      // of AttentionScratch
+
+  size_t waiting_bytes(int64_t dim) const { return static_cast<size_t>(workers) * warps * 2 * (dim / 8 + 1) * 32 * 16; }
+  int64_t states() const { return static_cast<int64_t>(std::max(workers - 1, 0)) * room * rows; }
+  size_t scratch_bytes(int64_t dim) const { return waiting_bytes(dim) + states() * (dim + 2) * 4; }
+};
+
+struct AttentionPlan {
+  RowsPlan decode, prefill;
+};
+
+inline std::ostream& operator<<(std::ostream& out, const RowsPlan& p) {
+  constexpr const char* kNames[] = {"none", "general", "mma", "wgmma"};
+  out << kNames[static_cast<int>(p.kernel)];
+  if (p.blocks > 0) out << ", " << p.blocks << " blocks of " << p.threads << " threads, " << p.shared << " bytes, " << p.workers << " workers";
+  return out;
+}
+inline std::ostream& operator<<(std::ostream& out, const AttentionPlan& p) { return out << "decode: " << p.decode << "; prefill: " << p.prefill; }
+
+// Whether TMA brings whole tiles: boxes of a page's rows, or of 64 rows of a page. Rows are counted in 31 bits.
+inline bool has_boxes(const AttentionShape& s) {
+  return (s.page_size % kTileTokens == 0 || (s.page_size % 8 == 0 && kTileTokens % s.page_size == 0)) && s.cache_rows <= std::numeric_limits<int32_t>::max();
+}
+
+inline RowsPlan plan_decode(const AttentionDevice& d, const AttentionShape& s) {
+  if (s.group() > kDecodeRows) return {};
+  constexpr size_t kStatic = 4096;
+  const size_t team = TeamShape::shared_bytes(static_cast<int>(s.dim), static_cast<int>(s.element_bytes), 1);
+  const int teams = std::min(TeamShape::kMostDecodeTeams, static_cast<int>((d.shared_per_block - kStatic) / team));
+  return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors), .threads = static_cast<unsigned>(teams * 32), .shared = teams * team,
+          .workers = d.multiprocessors * teams, .warps = 1, .room = std::max(chunk_room(kDecodeRows), spans(static_cast<int>(s.max_context))),
+          .rows = static_cast<int>(std::min(kDecodeRows / s.group(), s.max_queries) * s.group())};
+}
+
+inline RowsPlan plan_prefill(const AttentionDevice& d, const AttentionShape& s) {
+  if (s.max_queries * s.group() <= kDecodeRows) return {};
+  const int dim = static_cast<int>(s.dim), element_bytes = static_cast<int>(s.element_bytes);
+  const bool is_hopper = d.architecture == 90 && has_boxes(s);
+  return {.kernel = is_hopper ? AttentionKernel::kWarpgroups : AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors),
+          .threads = static_cast<unsigned>(is_hopper ? WarpgroupShape::kThreads : TeamShape::kPrefillWarps * 32),
+          .shared = static_cast<size_t>(is_hopper ? WarpgroupShape::shared_bytes(dim, element_bytes) : TeamShape::shared_bytes(dim, element_bytes, TeamShape::kPrefillWarps)),
+          .workers = d.multiprocessors, .warps = kPrefillRows / 16, .room = std::max(chunk_room(kPrefillRows), spans(static_cast<int>(s.max_context))), .rows = kPrefillRows};
+}
+
+// A cache in float32, other head dims and more rows than 32 bits count go to the general kernel, row for row.
+inline AttentionPlan plan_attention(const AttentionDevice& d, const AttentionShape& s) {
+  const bool has_kernels = s.element_bytes <= 2 && (s.dim == 64 || s.dim == 128) && s.cache_rows <= std::numeric_limits<uint32_t>::max();
+  if (!has_kernels) return {{.kernel = AttentionKernel::kGeneral}, {.kernel = AttentionKernel::kGeneral}};
+  return {plan_decode(d, s), plan_prefill(d, s)};
+}
+
+}  // namespace m2::cuda
