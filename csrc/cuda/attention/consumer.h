@@ -36,7 +36,7 @@ class Consumer {
   using P = Pipeline<T, D>;
 
   __device__ __forceinline__ Consumer(const AttentionTask& task, const P& p, const Job& job) : task_(task), p_(p), unit_(job.unit), seen_(job.unit.seen), scale_(score_scale(task, job.unit.kv_head)) {
-    load_rows<D, kConsumerWarps>(task, unit_, [this](int k, const uint4& a) {
+    load_rows<RowTeam<D>>(task, unit_, [this](int k, const uint4& a) {
       q_[k][0] = a.x;
       q_[k][1] = a.y;
       q_[k][2] = a.z;
@@ -88,7 +88,7 @@ class Consumer {
   }
 
  private:
-  __device__ __forceinline__ int last_token(int half, int begin) const { return unit_.position(task_, min(first_row<kConsumerWarps>(unit_) + 8 * half, unit_.rows - 1)) - begin; }
+  __device__ __forceinline__ int last_token(int half, int begin) const { return unit_.position(task_, min(RowTeam<D>::first_row(unit_) + 8 * half, unit_.rows - 1)) - begin; }
   __device__ __forceinline__ void mask(Scores& scores, int begin) const {
     if (seen_ < begin + kTileTokens) mask_scores(scores, {last_token(0, begin), last_token(1, begin)});
   }
@@ -120,7 +120,7 @@ __device__ __forceinline__ void consume(const AttentionTask& task, const Attenti
       end = min(begin + chunk_size(begin), job.part.end);
       State<D> state;
       consumer.attend(begin, end, at, state);
-      end_chunk<D, kConsumerWarps>(task, scratch, job, end, p.span(), in_span, state);
+      end_chunk<RowTeam<D>>(task, scratch, job, end, row_waiting<RowTeam<D>>(scratch, 1), p.span(), in_span, state);
     }
     p.finish_job(n);
   }
