@@ -19,7 +19,8 @@ void run_rows(const Machine& m, const AttentionTask& task, const RowsPlan& plan,
   char* memory = static_cast<char*>(m.scratch(plan.scratch_bytes(dim)));
   float* o = reinterpret_cast<float*>(memory + plan.waiting_bytes(dim));
   const AttentionScratch scratch{reinterpret_cast<float4*>(memory), o, reinterpret_cast<float2*>(o + plan.states() * dim), plan.room, plan.rows};
-  (plan.kernel == AttentionKernel::kWarpgroups ? warpgroup_attention : team_attention)(m, task, scratch, plan);
+  if (plan.kernel == AttentionKernel::kWarpgroups) warpgroup_attention(m, task, scratch, plan);
+  else team_attention(m, task, scratch, plan, rows);
   merge_attention(m, task, scratch, plan, rows);
 }
 

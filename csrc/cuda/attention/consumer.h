@@ -35,8 +35,8 @@ class Consumer {
  public:
   using P = Pipeline<T, D>;
 
-  __device__ __forceinline__ Consumer(const AttentionTask& task, const P& p, const Job& job) : task_(task), p_(p), unit_(job.unit), scale_(score_scale(task, job.unit.kv_head)) {
-    load_rows<D, kConsumerWarps>(task, unit_, [this](int k, const uint4& a) {
+  __device__ __forceinline__ Consumer(const AttentionTask& task, const P& p, const Job& job) : task_(task), p_(p), unit_(job.unit), seen_(job.unit.seen), scale_(score_scale(task, job.unit.kv_head)) {
+    load_rows<RowTeam<D>>(task, unit_, [this](int k, const uint4& a) {
       q_[k][0] = a.x;
       q_[k][1] = a.y;
       q_[k][2] = a.z;
@@ -88,13 +88,13 @@ class Consumer {
   }
 
  private:
-  __device__ __forceinline__ int last_token(int half, int begin) const { return unit_.position(task_, min(first_row<kConsumerWarps>(unit_) + 8 * half, unit_.rows - 1)) - begin; }
+  __device__ __forceinline__ int last_token(int half, int begin) const { return unit_.position(task_, min(RowTeam<D>::first_row(unit_) + 8 * half, unit_.rows - 1)) - begin; }
   __device__ __forceinline__ void mask(Scores& scores, int begin) const {
-    if (unit_.seen < begin + kTileTokens) mask_scores(scores, {last_token(0, begin), last_token(1, begin)});
+    if (seen_ < begin + kTileTokens) mask_scores(scores, {last_token(0, begin), last_token(1, begin)});
   }
   __device__ __forceinline__ void wait_values(int at, int begin, Weights& weights M2_AND_SITE) const {
     p_.wait_full(at M2_AND_THIS_SITE);
-    if (unit_.seen >= begin + kTileTokens) return;
+    if (seen_ >= begin + kTileTokens) return;
     const uint64_t* words = p_.hidden[at % P::kSlots];
     const uint64_t hidden = words[0] | words[1] | words[2] | words[3];
     if (hidden) mark_hidden(weights, {last_token(0, begin), last_token(1, begin)}, hidden);
@@ -103,14 +103,14 @@ class Consumer {
   const AttentionTask& task_;
   const P& p_;
   const Unit& unit_;
+  const int seen_;      // by the first row of the row tile
   const float scale_;
   uint32_t q_[D / 16][4];
 };
 
 template <class T, int D>
 __device__ __forceinline__ void consume(const AttentionTask& task, const AttentionScratch& scratch, const Pipeline<T, D>& p) {
-  const bool is_first = threadIdx.x < kWarpgroup;
-  if (!is_first) pass_turn();
+  if (threadIdx.x >= kWarpgroup) pass_turn();  // the first one begins
   for (int n = 0, at = 0;; n++) {
     const Job& job = p.wait_job(n);
     if (job.part.first >= job.part.end) break;
@@ -120,11 +120,10 @@ __device__ __forceinline__ void consume(const AttentionTask& task, const Attenti
       end = min(begin + chunk_size(begin), job.part.end);
       State<D> state;
       consumer.attend(begin, end, at, state);
-      end_chunk<D, kConsumerWarps>(task, scratch, job, end, p.span(), in_span, state);
+      end_chunk<RowTeam<D>>(task, scratch, job, end, row_waiting<RowTeam<D>>(scratch, 1), p.span(), in_span, state);
     }
     p.finish_job(n);
   }
-  if (is_first) take_turn();  // the one that the other passed last
 }
 
 }  // namespace m2::cuda

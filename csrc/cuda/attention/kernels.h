@@ -9,7 +9,7 @@ namespace m2::cuda {
 // general.cu: row for row.
 void general_attention(const Machine&, const AttentionTask&, int64_t tokens);
 // teams.cu, warpgroups.cu: the row tiles of a plan; the pieces of those that are cut are in `scratch` then, for merge.cu.
-void team_attention(const Machine&, const AttentionTask&, const AttentionScratch&, const RowsPlan&);
+void team_attention(const Machine&, const AttentionTask&, const AttentionScratch&, const RowsPlan&, int rows);
 void warpgroup_attention(const Machine&, const AttentionTask&, const AttentionScratch&, const RowsPlan&);
 void merge_attention(const Machine&, const AttentionTask&, const AttentionScratch&, const RowsPlan&, int rows);
 

@@ -19,7 +19,7 @@
 namespace m2::cuda {
 
 constexpr int kWarpgroup = 128, kConsumerWarps = WarpgroupShape::kConsumers * kWarpgroup / kWarp;
-static_assert(kConsumerWarps * 16 == kPrefillRows);
+static_assert(kConsumerWarps == RowTeam<128>::kWarps);  // whose rows they have
 
 template <class T, int D>
 struct Pipeline {

@@ -19,15 +19,17 @@ constexpr int chunk_room(int rows) { return rows == kDecodeRows ? 64 : 16; }
 
 constexpr int slot_bytes(int dim, int element_bytes) { return kTileTokens * dim * element_bytes; }  // the keys, or the values, of a tile
 
-// team.h: mma on a team of warps with 16 rows each.
+// team.h: mma on teams of warps, which share the 16 rows of a row tile (decoding) or have 16 each.
 struct TeamShape {
-  static constexpr int kSlots = 3, kMostDecodeTeams = 6, kPrefillWarps = 8;
-  static constexpr int passes(int element_bytes) { return element_bytes == 1 ? 2 : 1; }  // over a slot; what is e4m3 is widened for one pass
-  static constexpr int slots_bytes(int dim, int element_bytes) { return kSlots * slot_bytes(dim, element_bytes) + (element_bytes == 1 ? slot_bytes(dim, 2) / passes(1) : 0); }
-  static constexpr int shared_bytes(int dim, int element_bytes, int warps) { return slots_bytes(dim, element_bytes) + warps * 16 * dim * 2; }
+  static constexpr int kDecodeWarps = 4, kMostDecodeTeams = 3, kPrefillWarps = kPrefillRows / 16, kMostWarps = kDecodeWarps * kMostDecodeTeams;
+  static constexpr int slots(int element_bytes, bool is_decode) { return !is_decode ? 3 : element_bytes == 1 ? 6 : 4; }
+  static constexpr int shared_bytes(int dim, int element_bytes, bool is_decode) {
+    const int wide = element_bytes == 1 ? slot_bytes(dim, 2) : 0, q = (is_decode ? kDecodeRows : kPrefillRows) * dim * 2, scores = is_decode ? kDecodeRows * kTileTokens * 4 : 0;
+    return slots(element_bytes, is_decode) * slot_bytes(dim, element_bytes) + wide + q + scores;
+  }
 };
 
-// warpgroups.h: wgmma on two warpgroups with 64 rows each, and a third that brings keys and values.
+// warpgroups.cu: wgmma on two warpgroups with 64 rows each, and a third that brings keys and values.
 struct WarpgroupShape {
   static constexpr int kConsumers = 2, kThreads = (kConsumers + 1) * 128;
   static constexpr int slots(int element_bytes) { return element_bytes == 1 ? 6 : 8; }      // of bf16
@@ -82,10 +84,10 @@ inline bool has_boxes(const AttentionShape& s) {
 inline RowsPlan plan_decode(const AttentionDevice& d, const AttentionShape& s) {
   if (s.group() > kDecodeRows) return {};
   constexpr size_t kStatic = 4096;
-  const size_t team = TeamShape::shared_bytes(static_cast<int>(s.dim), static_cast<int>(s.element_bytes), 1);
+  const size_t team = TeamShape::shared_bytes(static_cast<int>(s.dim), static_cast<int>(s.element_bytes), true);
   const int teams = std::min(TeamShape::kMostDecodeTeams, static_cast<int>((d.shared_per_block - kStatic) / team));
-  return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors), .threads = static_cast<unsigned>(teams * 32), .shared = teams * team,
-          .workers = d.multiprocessors * teams, .warps = 1, .room = std::max(chunk_room(kDecodeRows), spans(static_cast<int>(s.max_context))),
+  return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors), .threads = static_cast<unsigned>(teams * TeamShape::kDecodeWarps * 32), .shared = teams * team,
+          .workers = d.multiprocessors * teams, .warps = TeamShape::kDecodeWarps, .room = std::max(chunk_room(kDecodeRows), spans(static_cast<int>(s.max_context))),
           .rows = static_cast<int>(std::min(kDecodeRows / s.group(), s.max_queries) * s.group())};
 }
 
@@ -95,7 +97,7 @@ inline RowsPlan plan_prefill(const AttentionDevice& d, const AttentionShape& s) 
   const bool is_hopper = d.architecture == 90 && has_boxes(s);
   return {.kernel = is_hopper ? AttentionKernel::kWarpgroups : AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors),
           .threads = static_cast<unsigned>(is_hopper ? WarpgroupShape::kThreads : TeamShape::kPrefillWarps * 32),
-          .shared = static_cast<size_t>(is_hopper ? WarpgroupShape::shared_bytes(dim, element_bytes) : TeamShape::shared_bytes(dim, element_bytes, TeamShape::kPrefillWarps)),
+          .shared = static_cast<size_t>(is_hopper ? WarpgroupShape::shared_bytes(dim, element_bytes) : TeamShape::shared_bytes(dim, element_bytes, false)),
           .workers = d.multiprocessors, .warps = kPrefillRows / 16, .room = std::max(chunk_room(kPrefillRows), spans(static_cast<int>(s.max_context))), .rows = kPrefillRows};
 }
 

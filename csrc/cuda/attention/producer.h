@@ -3,7 +3,7 @@
 // anyone's, and what is not finite among their values would reach results as 0 times it. So would values that not every row sees. The four warps look through
 // the values of a row tile's last tiles, make zeros of such pieces and leave bits behind for the rows that do see them.
 //
-// Of e4m3 they widen every slot: 16 KiB of bf16 of 8 KiB, 8 elements in some 30 instructions, 640 issue slots of each scheduler a tile. TMA is kLead slots ahead.
+// Of e4m3 they widen every slot: 8 KiB to 16 KiB of bf16, 8 elements in some 26 instructions, 420 of each scheduler a tile. TMA is kLead slots ahead.
 #pragma once
 #include "cuda/attention/pipeline.h"
 #include "cuda/float8.h"

@@ -5,73 +5,63 @@
 #pragma once
 #include "cuda/attention/rows.h"
 #include "cuda/attention/scratch.h"
-#include "cuda/attention/work.h"
+#include "cuda/attention/team_types.h"
 
 namespace m2::cuda {
 
-// A team is kWarps warps with 16 rows each: the first of a block, or one alone.
-template <int kWarps>
-__device__ __forceinline__ int warp_of_team() {
-  return kWarps == 1 ? 0 : threadIdx.x / kWarp;
-}
-
-// What a team is at, in shared memory: registers are short.
-struct Job {
-  Unit unit;
-  Part part;
-};
-
-// A lane's rows of the sequence are first and first + 8. Those behind the last are computed as if they were the last, and not written.
-template <int kWarps>
-__device__ __forceinline__ int first_row(const Unit& unit) {
-  return unit.row + 16 * warp_of_team<kWarps>() + threadIdx.x % kWarp / 4;
-}
+template <class Team>
+using TeamState = State<Team::kOwnDims>;
 
 // put(k, the lane's A of dims 16 k ..)
-template <int D, int kWarps, class Put>
+template <class Team, class Put>
 __device__ __forceinline__ void load_rows(const AttentionTask& task, const Unit& unit, Put put) {
   const uint32_t* from[2];
   for (int half = 0; half < 2; half++) {
-    const int row = min(first_row<kWarps>(unit) + 8 * half, unit.rows - 1);
-    from[half] = reinterpret_cast<const uint32_t*>(task.q + unit.place(task, row) * D) + threadIdx.x % 4;
+    const int row = min(Team::first_row(unit) + 8 * half, unit.rows - 1);
+    from[half] = reinterpret_cast<const uint32_t*>(task.q + unit.place(task, row) * Team::kDim) + threadIdx.x % 4;
   }
 #pragma unroll
-  for (int k = 0; k < D / 16; k++) {
+  for (int k = 0; k < Team::kDim / 16; k++) {
     const int i = 8 * k;
     put(k, uint4{from[0][i] ^ task.flip_sign, from[1][i] ^ task.flip_sign, from[0][i + 4] ^ task.flip_sign, from[1][i + 4] ^ task.flip_sign});
   }
 }
 
-template <int D, int kWarps>
-__device__ __forceinline__ void write_rows(const AttentionTask& task, const Unit& unit, const State<D>& state) {
+template <class Team>
+__device__ __forceinline__ void write_rows(const AttentionTask& task, const Unit& unit, const TeamState<Team>& state) {
   const int lane = threadIdx.x % kWarp;
+  uint64_t finite = 0;  // bits of lanes, for each half
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    bool finite = true;
+    bool own = true;
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) finite = finite && is_finite(state.o[4 * n + 2 * half]) && is_finite(state.o[4 * n + 2 * half + 1]);
-    const unsigned others = __ballot_sync(kFullMask, finite) >> lane / 4 * 4 & 15;  // the row's four lanes
-    const float factor = result_factor(others == 15, state.l[half]) * task.kv.scale(task.layer, 1, unit.kv_head);
-    const int row = first_row<kWarps>(unit) + 8 * half;
+    for (int i = 2 * half; i < Team::kOwnDims / 2; i += 4) own = own && is_finite(state.o[i]) && is_finite(state.o[i + 1]);
+    finite |= uint64_t{__ballot_sync(kFullMask, own)} << half * kWarp;
+  }
+  finite = Team::all(finite) >> lane / 4 * 4;  // the row's four lanes first
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const float factor = result_factor((finite >> half * kWarp & 15) == 15, state.l[half]) * task.kv.scale(task.layer, 1, unit.kv_head);
+    const int row = Team::first_row(unit) + 8 * half;
     if (row >= unit.rows) continue;
-    uint32_t* to = reinterpret_cast<uint32_t*>(task.out + unit.place(task, row) * D) + lane % 4;
+    uint32_t* to = reinterpret_cast<uint32_t*>(task.out + unit.place(task, row) * Team::kDim + Team::first_dim()) + lane % 4;
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) to[4 * n] = pack_bf16(result(state.o[4 * n + 2 * half], factor), result(state.o[4 * n + 2 * half + 1], factor));
+    for (int i = 2 * half; i < Team::kOwnDims / 2; i += 4) to[i - 2 * half] = pack_bf16(result(state.o[i], factor), result(state.o[i + 1], factor));
   }
 }
 
-template <int D, int kWarps>
-__device__ __forceinline__ void write_piece(const AttentionScratch& scratch, const Job& job, int piece, const State<D>& state) {
+template <class Team>
+__device__ __forceinline__ void write_piece(const AttentionScratch& scratch, const Job& job, int piece, const TeamState<Team>& state) {
   const int t = threadIdx.x % 4;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    const int row = first_row<kWarps>(job.unit) + 8 * half;
+    const int row = Team::first_row(job.unit) + 8 * half;
     if (row >= job.unit.rows) continue;
     const int64_t at = scratch.index(job.part.border, piece, row - job.unit.row);
-    float2* to = reinterpret_cast<float2*>(scratch.o + at * D) + t;
+    float2* to = reinterpret_cast<float2*>(scratch.o + at * Team::kDim + Team::first_dim()) + t;
 #pragma unroll
-    for (int n = 0; n < D / 8; n++) to[4 * n] = {state.o[4 * n + 2 * half], state.o[4 * n + 2 * half + 1]};
-    if (t == 0) scratch.ml[at] = {state.m[half], state.l[half]};
+    for (int i = 2 * half; i < Team::kOwnDims / 2; i += 4) to[i - 2 * half] = {state.o[i], state.o[i + 1]};
+    if (t == 0 && Team::first_dim() == 0) scratch.ml[at] = {state.m[half], state.l[half]};
   }
 }
 
@@ -100,30 +90,30 @@ __device__ __forceinline__ void join_state(const float4* before, State<D>& next)
   }
 }
 
-// The lane's part of the states that wait in memory: every kWarp-th float4 of D / 8 + 1.
-template <int D, int kWarps>
-__device__ __forceinline__ float4* row_waiting(const AttentionScratch& scratch) {
-  const int warps = kWarps == 1 ? blockDim.x / kWarp : kWarps, warp = blockIdx.x * warps + threadIdx.x / kWarp;
-  return scratch.waiting + warp * 2 * (D / 8 + 1) * kWarp + threadIdx.x % kWarp;
+// The lane's part of the states that wait in memory: every kWarp-th float4 of kOwnDims / 8 + 1. teams: of a block
+template <class Team>
+__device__ __forceinline__ float4* row_waiting(const AttentionScratch& scratch, int teams) {
+  const int warp = (blockIdx.x * teams + Team::index()) * Team::kWarps + Team::warp();
+  return scratch.waiting + warp * 2 * (Team::kOwnDims / 8 + 1) * kWarp + threadIdx.x % kWarp;
 }
-template <int D, int kWarps>
-__device__ __forceinline__ float4* span_waiting(const AttentionScratch& scratch) {
-  return row_waiting<D, kWarps>(scratch) + (D / 8 + 1) * kWarp;
+template <class Team>
+__device__ __forceinline__ float4* span_waiting(const AttentionScratch& scratch, int teams) {
+  return row_waiting<Team>(scratch, teams) + (Team::kOwnDims / 8 + 1) * kWarp;
 }
 
-// `state` is that of a chunk, which ends at token `end` or with the part. in_span: whether chunks of its span wait in `span`.
-template <int D, int kWarps>
-__device__ __forceinline__ void end_chunk(const AttentionTask& task, const AttentionScratch& scratch, const Job& job, int end, float4* span, bool& in_span, State<D>& state) {
+// `state` is that of a chunk, which ends at token `end` or with the part. row, span: where the states of those wait. in_span: whether chunks of the span do.
+template <class Team>
+__device__ __forceinline__ void end_chunk(const AttentionTask& task, const AttentionScratch& scratch, const Job& job, int end, float4* row, float4* span, bool& in_span,
+                                          TeamState<Team>& state) {
   const bool is_last = end >= job.part.end, is_cut = job.part.border >= 0;
   state.complete();
-  if (is_cut && job.part.pieces == Pieces::kChunks) return write_piece<D, kWarps>(scratch, job, chunks(end) - 1, state);
+  if (is_cut && job.part.pieces == Pieces::kChunks) return write_piece<Team>(scratch, job, chunks(end) - 1, state);
   if (in_span) join_state(span, state);
   in_span = !is_last && !ends_span(end);
   if (in_span) return keep_state(span, state);
-  if (is_cut) return write_piece<D, kWarps>(scratch, job, spans(end) - 1, state);
-  float4* row = row_waiting<D, kWarps>(scratch);
+  if (is_cut) return write_piece<Team>(scratch, job, spans(end) - 1, state);
   if (spans(end) > 1) join_state(row, state);
-  if (is_last) write_rows<D, kWarps>(task, job.unit, state);
+  if (is_last) write_rows<Team>(task, job.unit, state);
   else keep_state(row, state);
 }
 

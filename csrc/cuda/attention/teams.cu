@@ -1,14 +1,14 @@
 // Attention by mma, on any architecture: for decoding, and for prompts where warpgroups.cu has no kernel. For a cache of bf16 or e4m3 (T) and heads of 64 or
-// 128 dims.
+// 128 dims. One block per multiprocessor.
 //
-//   attention_kernel<T, D, 1>  decoding: a team is a warp with a row tile of 16, a block has up to six
-//   attention_kernel<T, D, 8>  prompts: a team is a block with a row tile of 128
+//   DimTeam  decoding: four warps have a row tile of 16, a block has up to three of them
+//   RowTeam  prompts: a block has a row tile of 128
 //
-// One block per multiprocessor. Each row tile reads its K and V once. For decoding that is all there is to read, 512 D bytes of bf16 a tile, and what bounds it:
-// of the 4.3 TB/s that HBM gives a multiprocessor gets 18.6 bytes a cycle, for which 26 KiB must be on their way. There are 128 KiB of bf16 (two slots for each of
-// four teams) or 96 KiB of e4m3 (six teams). A tile of 64 tokens and 128 dims costs a team some 1,900 cycles (128 mma, 64 ldmatrix, 32 exponentials a lane, and
-// what they wait for each other) and as e4m3 some 3,000 (32 times eight elements a lane to widen), while HBM brings four teams one each in 7,000 cycles, and six
-// teams one of e4m3 each in 5,300: both should read at what HBM gives. A cut row tile also writes (D + 2) 4 bytes for each row and piece.
+// Each row tile reads its K and V once. For decoding that is all there is to read, and what bounds it: of the 4.3 TB/s that HBM gives, a multiprocessor gets
+// 18.6 bytes a cycle, for which some 26 KiB must be on their way. There are 144 KiB of bf16 or 120 KiB of e4m3, in three teams. A tile of 64 tokens and 128 dims
+// is 32 KiB of bf16 or 16 KiB of e4m3, which a multiprocessor gets in 1,760 or 880 cycles. A team should take some 1,000 for one, and 1,300 of e4m3 (of which the
+// softmax, which all four warps do, is some 500): even one that is alone, with a chunk of 1,024 tokens that the others have no part in, takes no more than 1.5
+// times what HBM would. A cut row tile also writes (D + 2) 4 bytes for each row and piece.
 #include "cuda/attention/kernels.h"
 #include "cuda/attention/team.h"
 #include "cuda/launch.h"
@@ -17,20 +17,22 @@
 namespace m2::cuda {
 namespace {
 
-template <int kWarps>
-constexpr int kMostThreads = kWarp * (kWarps == 1 ? TeamShape::kMostDecodeTeams : kWarps);
+template <class Team>
+constexpr int kMostTeams = Team::kSharesRows ? TeamShape::kMostDecodeTeams : 1;
+template <class Team>
+constexpr int kMostThreads = kMostTeams<Team> * Team::kWarps * kWarp;
 
-template <class T, int D, int kWarps>
-__global__ void __launch_bounds__(kMostThreads<kWarps>, 1) attention_kernel(const AttentionTask task, const AttentionScratch scratch) {
-  M2_SHARED(int64_t, sums, [kMostThreads<kWarps> + 1]);
-  M2_SHARED(Job, jobs, [kMostThreads<kWarps> / kWarp / kWarps]);
+template <class T, class Team>
+__global__ void __launch_bounds__(kMostThreads<Team>, 1) attention_kernel(const AttentionTask task, const AttentionScratch scratch) {
+  M2_SHARED(int64_t, sums, [kMostThreads<Team> + 1]);
+  M2_SHARED(Job, jobs, [kMostTeams<Team>]);
   ptx::let_next_kernel_start();
-  const int teams = blockDim.x / kWarp / kWarps, team = threadIdx.x / kWarp / kWarps, worker = blockIdx.x * teams + team;
-  const Work<16 * kWarps> work(task, gridDim.x * teams, sums);
-  Job& job = jobs[team];
+  const int teams = blockDim.x / kWarp / Team::kWarps, worker = blockIdx.x * teams + Team::index();
+  const Work<Team::kRows> work(task, gridDim.x * teams, sums);
+  Job& job = jobs[Team::index()];
   const auto find_job = [&](int64_t x) {
     const int64_t end = work.begin(worker + 1);
-    if (x >= end || threadIdx.x % (kWarps * kWarp) != 0) return;
+    if (x >= end || threadIdx.x % (Team::kWarps * kWarp) != 0) return;
     job.unit = work.at(x);
     job.part = work.part(job.unit, x, end);
   };
@@ -38,31 +40,31 @@ __global__ void __launch_bounds__(kMostThreads<kWarps>, 1) attention_kernel(cons
   find_job(x);
   ptx::wait_for_previous_kernel();
   while (x < work.begin(worker + 1)) {
-    meet<kWarps>();  // the job is there
-    if (job.part.first < job.part.end) attend<T, D, kWarps>(task, scratch, job);
+    Team::meet();  // the job is there
+    if (job.part.first < job.part.end) attend<T, Team>(task, scratch, job, teams);
     x = job.unit.end;
-    meet<kWarps>();  // nobody is at it any more, nor at its tiles
+    Team::meet();  // nobody is at it any more, nor at its tiles
     find_job(x);
   }
 }
 
-template <class T, int kWarps>
+template <class T, template <int> class Team>
 void launch_kernel(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan) {
   const Launch l{.grid = plan.blocks, .block = plan.threads, .shared = plan.shared};
-  if (task.kv.head_dim == 128) launch<attention_kernel<T, 128, kWarps>>(m, l, task, scratch);
-  else launch<attention_kernel<T, 64, kWarps>>(m, l, task, scratch);
+  if (task.kv.head_dim == 128) launch<attention_kernel<T, Team<128>>>(m, l, task, scratch);
+  else launch<attention_kernel<T, Team<64>>>(m, l, task, scratch);
 }
-template <int kWarps>
+template <template <int> class Team>
 void launch_kernel(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan) {
-  if (task.kv.dtype == DType::kBf16) launch_kernel<__nv_bfloat16, kWarps>(m, task, scratch, plan);
-  else launch_kernel<f8, kWarps>(m, task, scratch, plan);
+  if (task.kv.dtype == DType::kBf16) launch_kernel<__nv_bfloat16, Team>(m, task, scratch, plan);
+  else launch_kernel<f8, Team>(m, task, scratch, plan);
 }
 
 }  // namespace
 
-void team_attention(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan) {
-  if (plan.warps == 1) launch_kernel<1>(m, task, scratch, plan);
-  else launch_kernel<TeamShape::kPrefillWarps>(m, task, scratch, plan);
+void team_attention(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan, int rows) {
+  if (rows == kDecodeRows) launch_kernel<DimTeam>(m, task, scratch, plan);
+  else launch_kernel<RowTeam>(m, task, scratch, plan);
 }
 
 }  // namespace m2::cuda
