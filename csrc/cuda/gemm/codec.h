@@ -21,8 +21,8 @@ struct Bf16Codec {
   static constexpr int kVectorSteps = 1;    // that a vector has
   static constexpr int kStageRecords = 0;   // that a stage reads: one for each half of it, where they may differ
   static constexpr int kRecordVectors = 0;  // of 16 bytes
-  static constexpr int kAhead = 4;          // stages that gemm_small has asked for: as many as registers allow without spilling
-  static constexpr int kDecode = 0;         // instructions that make a fragment
+  static constexpr int kAhead = 3;          // stages that gemm_small has in registers where it keeps its ring there: as many as fit without spilling
+  static constexpr int kDecode = 1;         // instructions that make a fragment
   struct Scales {};                         // what a lane needs of a stage's records
 
   __device__ __forceinline__ static Scales scales(const uint4*, const uint4*) { return {}; }
@@ -30,7 +30,7 @@ struct Bf16Codec {
 };
 
 struct Fp8Codec {
-  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 3, kDecode = 40;
+  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 3, kDecode = 34;
   struct Scales {
     float low, high;
   };
@@ -54,7 +54,7 @@ struct Fp8Codec {
 
 template <bool kZeros>
 struct Int4Codec {
-  static constexpr int kVectors = 1, kVectorSteps = 4, kStageRecords = 2, kRecordVectors = kZeros ? 4 : 2, kAhead = kZeros ? 6 : 8, kDecode = 20;
+  static constexpr int kVectors = 1, kVectorSteps = 4, kStageRecords = 2, kRecordVectors = kZeros ? 4 : 2, kAhead = kZeros ? 6 : 8, kDecode = kZeros ? 20 : 17;
   struct Scales {
     uint32_t scale[2], zero[2];  // of the stage's halves, rows g and g + 8
   };

@@ -14,9 +14,8 @@ struct Corner {
 // sum(p, j, r): number r of the fragment of panel p and rows 8 j ..; kPanels of them, neighbours, and rows 0 .. 8 kEights. They are lost.
 // With SwiGLU two panels of gates and ups give one fragment. Then four lanes make of theirs four neighbouring outputs of one row for each. What is added to
 // is read for kBatch fragments at once before any of them is written, so that its latency is paid once for all of them.
-template <int kPanels, int kEights, class Sum>
+template <int kPanels, int kEights, int kBatch, class Sum>
 __device__ __forceinline__ void write_sums(const GemmTask& task, const Corner& corner, const Sum& sum) {
-  constexpr int kBatch = 4;
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const bool gated = task.output == Output::kSwiGlu, adds = task.output == Output::kAddF32;
   const int first_row = corner.row + 2 * t + g % 2, first_column = corner.panel * (gated ? kPanel / 2 : kPanel) + g / 4 * 4 + g % 4 / 2 * 8;

@@ -1,9 +1,9 @@
 // Products of few rows, bound by reading the weights: y = x W^T for up to 16 rows at a time.
 //
-// A block has one panel of 16 outputs, each of its warps a segment of K, whose weights come through a ring of its own (small_rings.h); for a dense product
+// A block has one panel of 16 outputs (or some, where many rows make x the larger part), each of its warps a segment of K of one, whose weights come through a ring of its own (small_rings.h); for a dense product
 // they are asked for before the kernel in front has ended. On sm_90 the plan gives the warps of a multiprocessor all of its shared memory, some 190 KiB, to have
 // on their way, which hides the latency of memory several times over (by Little's law about 32 KiB of it: 4.3 TB/s over 132 multiprocessors and 1 us); M2's
-// segments of int4 are then asked for whole. On sm_80 a warp has 3 to 8 KiB in registers.
+// segments of int4 are then asked for whole. On sm_80 a warp has 3 to 6 KiB in registers.
 //
 // What is left to bound it are instructions: a stage of 64 k takes a warp about 85 of them with int4, 512 bytes, and 165 with FP8, 1 KiB; memory brings 512 bytes
 // to a multiprocessor in 27 cycles, in which its four schedulers issue 108. So rows of x come as the fragments that they are to be, 4 bytes for each lane
@@ -94,7 +94,17 @@ __device__ __forceinline__ Group find_group(const GemmTask& task, int wanted) {
   return {group, task.offsets[group], task.offsets[group + 1]};
 }
 
-// The sum of four neighbouring outputs of a row over the segments.
+// Which of a block's warps does what: a panel's warps share out its segments.
+struct Part {
+  int panel, segment, warps;  // of the product; the warp's first; of a panel
+
+  __device__ __forceinline__ static Part of_warp(int segments) {
+    const int warp = threadIdx.x / kWarp, warps = min(segments, SmallShape::kMostWarps), panels = blockDim.x / kWarp / warps;
+    return {static_cast<int>(blockIdx.x) * panels + warp / warps, warp % warps, warps};
+  }
+};
+
+// The sum of four neighbouring outputs of a row over the segments. partial: of the panel.
 __device__ __forceinline__ void add_segments(const float* partial, int segments, int row, int column, float (&total)[4]) {
   total[0] = total[1] = total[2] = total[3] = 0;
   for (int segment = 0; segment < segments; segment++) {
@@ -103,12 +113,12 @@ __device__ __forceinline__ void add_segments(const float* partial, int segments,
   }
 }
 
-// Each thread has four outputs of some rows.
-__device__ __forceinline__ void write_rows(const GemmTask& task, const float* partial, int first_row, int count) {
+// A panel's warps write it: each thread four outputs of some rows.
+__device__ __forceinline__ void write_rows(const GemmTask& task, const Part& part, const float* partial, int first_row, int count) {
   const bool gated = task.output == Output::kSwiGlu;
-  const int outputs = gated ? kPanel / 2 : kPanel, vectors = outputs / 4, segments = static_cast<int>(segments_of(task.k));
-  for (int i = threadIdx.x; i < count * vectors; i += blockDim.x) {
-    const int row = i / vectors, in_panel = i % vectors * 4, column = static_cast<int>(blockIdx.x) * outputs + in_panel;
+  const int outputs = gated ? kPanel / 2 : kPanel, vectors = outputs / 4, segments = static_cast<int>(segments_of(task.k)), threads = part.warps * kWarp;
+  for (int i = threadIdx.x % threads; i < count * vectors; i += threads) {
+    const int row = i / vectors, in_panel = i % vectors * 4, column = part.panel * outputs + in_panel;
     float values[4], others[4];  // others: of up rows, or what stands at the place
     add_segments(partial, segments, row, in_panel, values);
     if (gated) {
@@ -147,20 +157,20 @@ __device__ __forceinline__ void combine_rows(const GemmTask& task, const Combina
 
 // All rows of a group, 16 at a time. The ring has been begun with the warp's first segment.
 template <class Ring>
-__device__ __forceinline__ void multiply_group(const GemmTask& task, const Group& group, Ring& ring, float* partial) {
-  const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  const int segments = static_cast<int>(segments_of(task.k));
+__device__ __forceinline__ void multiply_group(const GemmTask& task, const Part& part, const Group& group, Ring& ring, float* partial) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4, segments = static_cast<int>(segments_of(task.k));
+  const int panel = min(part.panel, task.panels - 1);  // behind the last, that one once more: its results go nowhere
   for (int first = group.first_row; first < group.end_row; first += kRows) {
     const int count = min(kRows, group.end_row - first);
-    for (int segment = warp; segment < segments; segment += warps) {
+    for (int segment = part.segment; segment < segments; segment += part.warps) {
       const uint32_t* x[2];  // lanes beyond the last row take that one: its results are not looked at
 #pragma unroll
       for (int tile = 0; tile < 2; tile++) x[tile] = reinterpret_cast<const uint32_t*>(row_of_x(task, min(first + tile * kTileRows + g, group.end_row - 1)) + segment * kSegment) + t;
       float sums[2][4] = {};
       if (count <= kTileRows) sum_segment<1>(ring, x, task.k - segment * kSegment, sums);
       else sum_segment<2>(ring, x, task.k - segment * kSegment, sums);
-      if (segment + warps < segments) ring.begin(group.index, segment + warps);
-      else if (first + kRows < group.end_row) ring.begin(group.index, warp);
+      if (segment + part.warps < segments) ring.begin(group.index, panel, segment + part.warps);
+      else if (first + kRows < group.end_row) ring.begin(group.index, panel, part.segment);
 #pragma unroll
       for (int tile = 0; tile < 2; tile++) {
 #pragma unroll
@@ -168,26 +178,28 @@ __device__ __forceinline__ void multiply_group(const GemmTask& task, const Group
       }
     }
     __syncthreads();
-    write_rows(task, partial, first, count);
+    write_rows(task, part, partial, first, count);
     if (first + kRows < group.end_row) __syncthreads();
   }
 }
 
 template <class Ring>
 __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_kernel(const GemmTask task, const Combination combination, int slots, int ring_bytes) {
-  M2_DYNAMIC_SHARED(shared);  // the rings, then sums [segments][16 rows][kPitch]
+  M2_DYNAMIC_SHARED(shared);  // a ring for each warp, then sums [panels][segments][16 rows][kPitch]
   ptx::let_next_kernel_start();
-  const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
-  float* partial = reinterpret_cast<float*>(shared + warps * ring_bytes);
+  const int segments = static_cast<int>(segments_of(task.k)), warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
+  const Part part = Part::of_warp(segments);
+  float* partial = reinterpret_cast<float*>(shared + warps * ring_bytes) + warp / part.warps * segments * kRows * kPitch;
   Ring ring(task, shared + warp * ring_bytes, slots);
-  if (!task.offsets) ring.begin(0, warp);
+  const auto begin = [&](int group) { ring.begin(group, min(part.panel, task.panels - 1), part.segment); };
+  if (!task.offsets) begin(0);
   ptx::wait_for_previous_kernel();
   Group group{0, 0, task.rows};
   if (task.offsets) {
     group = find_group(task, blockIdx.y);
-    if (group.first_row < group.end_row) ring.begin(group.index, warp);
+    if (group.first_row < group.end_row) begin(group.index);
   }
-  multiply_group(task, group, ring, partial);
+  multiply_group(task, part, group, ring, partial);
   if (combination.out && is_last_block(combination.counters + blockIdx.x, gridDim.y)) combine_rows(task, combination);
 }
 

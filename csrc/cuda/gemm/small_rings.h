@@ -20,10 +20,10 @@ class RegisterRing {
 
   __device__ __forceinline__ RegisterRing(const GemmTask& task, uint8_t*, int) : task_(task), shift_(record_shift(task.type)) {}
 
-  __device__ __forceinline__ void begin(int group, int segment) {
+  __device__ __forceinline__ void begin(int group, int panel, int segment) {
     first_stage_ = segment * kSegmentStages;
-    from_ = panel_of<Codec>(task_, group, blockIdx.x) + static_cast<int64_t>(first_stage_) * kStageVectors + threadIdx.x % kWarp;
-    records_ = records_of<Codec>(task_, group, blockIdx.x);
+    from_ = panel_of<Codec>(task_, group, panel) + static_cast<int64_t>(first_stage_) * kStageVectors + threadIdx.x % kWarp;
+    records_ = records_of<Codec>(task_, group, panel);
     stages = min(static_cast<int>(stages_of(task_.k)) - first_stage_, kSegmentStages);
 #pragma unroll
     for (int slot = 0; slot < kAhead; slot++) ask(slot, slot);
@@ -74,10 +74,10 @@ class BulkRing {
   }
 
   // All pieces before have been released.
-  __device__ __forceinline__ void begin(int group, int segment) {
+  __device__ __forceinline__ void begin(int group, int panel, int segment) {
     first_stage_ = segment * kSegmentStages;
-    panel_ = panel_of<Codec>(task_, group, blockIdx.x);
-    records_ = records_of<Codec>(task_, group, blockIdx.x);
+    panel_ = panel_of<Codec>(task_, group, panel);
+    records_ = records_of<Codec>(task_, group, panel);
     stages = min(static_cast<int>(stages_of(task_.k)) - first_stage_, kSegmentStages);
     stage_ = asked_ = 0;
     for (int i = 0; i < slots_; i++) ask();
@@ -114,8 +114,8 @@ class BulkRing {
       const int first = k >> shift_, records = Codec::kRecordVectors == 0 ? 0 : ((k + count * kStage - 1) >> shift_) - first + 1;
       const uint32_t full = full_ + 8 * ask_slot_, slot = ptx::shared_address(memory_ + ask_slot_ * kSlotBytes), record_bytes = records * Codec::kRecordVectors * 16;
       ptx::mbarrier_arrive_expect_bytes(full, count * kStageBytes + record_bytes);
-      ptx::bulk_load(slot, panel_ + static_cast<int64_t>(stage) * (kStageBytes / 16), count * kStageBytes, full);
-      if constexpr (Codec::kRecordVectors > 0) ptx::bulk_load(slot + kPieceBytes, records_ + first * Codec::kRecordVectors, record_bytes, full);
+      ptx::bulk_load_streaming(slot, panel_ + static_cast<int64_t>(stage) * (kStageBytes / 16), count * kStageBytes, full);
+      if constexpr (Codec::kRecordVectors > 0) ptx::bulk_load_streaming(slot + kPieceBytes, records_ + first * Codec::kRecordVectors, record_bytes, full);
     }
     asked_ += kAhead;
     if (++ask_slot_ == slots_) ask_slot_ = 0;

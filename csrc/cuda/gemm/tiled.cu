@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
     }
     if (!has_rows) continue;
     const Corner corner{tiles.first_panel + warp.panel, tiles.first_row + warp.row, tiles.end_row};
-    write_sums<Warp::kPanels, Warp::kRowTiles>(task, corner, [&](int p, int j, int r) -> float& { return warp.total[p][j][r]; });
+    write_sums<Warp::kPanels, Warp::kRowTiles, 4>(task, corner, [&](int p, int j, int r) -> float& { return warp.total[p][j][r]; });
   }
 }
 

@@ -1,128 +1,39 @@
-// Products of many rows on Hopper's matrix units: tiles of 256 (or 128) outputs times up to 128 rows, for dense and grouped products alike.
+// Products of many rows on Hopper's matrix units: tiles of 256 (or 128) outputs times 16 to 128 rows, for dense and grouped products alike.
 //
-// Weights lie packed as mma's operand A, which is wgmma's operand A from registers: a warp reads its panels out of shared memory 16 bytes a lane, makes bf16 of
-// them (gemm/codec.h) and multiplies; they are never rearranged. Rows of x are operand B in shared memory. One warpgroup brings, one or two multiply.
+// Weights lie packed as mma's operand A, which is operand A of wgmma m64nNk16 from registers as well: warp w of a warpgroup has rows 16 w .. of the 64, so any
+// panel can be its part. A warp reads its own two panels out of shared memory, 16 bytes a lane, makes bf16 of them (gemm/codec.h) while the step before is
+// multiplied, and nothing is ever rearranged. Rows of x are operand B in shared memory. So a tile is wide in outputs, whose weights are few bytes, and the
+// work of making fragments is shared by all its rows.
+//   one warpgroup brings stages of 64 k (wgmma_producer.h), from tile to tile without a break;
+//   two multiply, 128 outputs each (wgmma_consumer.h); while one of them waits for a stage or parks its sums, the other has the matrix units;
+//   one writes (wgmma_writer.h): sums of segments meet in shared memory, since registers hold one segment's only, and go from there to memory, through SwiGLU
+//   or added to what is there, while the next tile is multiplied.
+// N is the tile's own number of rows, in steps of 16, and a group's rows are shared out evenly (gemm/tiles.h): an expert with 260 rows takes three tiles of 80,
+// 96 and 84, not two of 128 and one of 4. The bits are those of gemm_tiled and gemm_small: chains of k16 from zero, segments of 1,536 added in order. That wgmma sums
+// 16 k as mma does is the emulator's model; a GPU has to confirm it. Warp-specialised rings of copies: CUTLASS's mainloops for sm_90 with A in registers.
+//
+// Must move: weights, x and out once. Does move out of L2 for each stage of a tile: weights of 256 outputs and 128 bytes a row. A stage of 256 x 128 costs
+//                                        int4       FP8      bf16
+//   matrix units, cycles                1,024     1,024     1,024   16 products of 64 cycles
+//   making fragments, issue slots         272       544        16   of 1,024 on each scheduler: 17 (20 with zeros), 34 and 1 for each of 16 fragments
+//   shared memory, cycles                 784       908     1,152   64 KiB read as B, weights written and read, x written; 128 bytes a cycle
+//   L2, cycles                            853     1,101     1,638   25, 32 and 48 KiB at the 30 bytes a cycle that are a multiprocessor's share
+// Parking takes 128 KiB of shared memory's time for a segment, twice that from the second on: 4 to 8 % of 24 stages, less what the other warpgroup hides.
+// Predicted, of the matrix units' rate at the clock that the power limit leaves: int4 about 90 % (their own bound), FP8 85 % (L2), bf16 55 % (L2, with a ring
+// of two stages), times how full the tiles are: 97 % with 256 rows a group.
 #include <type_traits>
 
-#include "cuda/gemm/epilogue.h"
 #include "cuda/gemm/kernels.h"
+#include "cuda/gemm/wgmma_consumer.h"
 #include "cuda/gemm/wgmma_producer.h"
+#include "cuda/gemm/wgmma_writer.h"
 #include "cuda/launch.h"
-#include "cuda/ptx/wgmma.h"
 #include "cuda/tensor_map.h"
 
 namespace m2::cuda {
 namespace {
 
 constexpr int kUnit = WgmmaShape::kRowUnit, kMostUnits = WgmmaShape::kMostRows / kUnit;
-
-// A consumer warp: 2 panels of the 8 of its warpgroup, neighbours, each in one of the warpgroup's two products.
-template <int kShape, class Codec>
-class WgmmaConsumer {
-  using Rings = WgmmaRings<kShape, Codec>;
-  static constexpr int kPanels = WgmmaShape::kWarpPanels, kThreads = Rings::kForm.consumers * 4 * kWarp;
-
- public:
-  __device__ __forceinline__ WgmmaConsumer(const GemmTask& task, const Rings& rings)
-      : task_(task), rings_(rings), stages_(static_cast<int>(stages_of(task.k))), second_record_(record_shift(task.type) < 6 ? Codec::kRecordVectors : 0) {}
-
-  // A tile of at most kColumns rows.
-  template <int kColumns>
-  __device__ __forceinline__ void multiply() {
-    for (int first = 0; first < stages_; first += kSegmentStages) {
-      float sums[kPanels][kColumns / 2] = {};
-      const int end = min(stages_, first + kSegmentStages);
-      enter(turn_);
-      make(turn_, 0);
-      for (int stage = first; stage < end; stage++) multiply_stage<kColumns>(sums, stage + 1 == end);
-      park<kColumns>(sums, first == 0);
-    }
-  }
-
-  // What a unit of rows has come to.
-  __device__ __forceinline__ void write(const Tiles& tiles, int unit) {
-    constexpr int kEights = kUnit / 8;
-    float sums[kPanels][kEights][4];
-#pragma unroll
-    for (int i = 0; i < kPanels * kEights; i++) {
-      const float4 v = sums_[(unit * kPanels * kEights + i) * kThreads];
-      float(&to)[4] = sums[i % kPanels][i / kPanels];
-      to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-    }
-    const Corner corner{tiles.first_panel + panel_, tiles.first_row + unit * kUnit, tiles.end_row};
-    write_sums<kPanels, kEights>(task_, corner, [&](int p, int j, int r) -> float& { return sums[p][j][r]; });
-  }
-
- private:
-  // A stage whose first fragments are made. While a step is multiplied the next one's are made, in the other of two buffers: it is free when the step
-  // before is complete. The last step makes the next stage's first; behind the last stage that is this one's again, for nobody.
-  template <int kColumns>
-  __device__ __forceinline__ void multiply_stage(float (&sums)[kPanels][kColumns / 2], bool is_last) {
-    const uint64_t rows = ptx::matrix_descriptor(rings_.address + rings_.rows(turn_.slot), 16, 8 * Rings::kRowBytes, ptx::Swizzle::k128);
-    Turn next = turn_;
-    if (!is_last) next.next(rings_.stages);
-#pragma unroll
-    for (int step = 0; step < kStageSteps; step++) {
-      ptx::wgmma_fence();
-#pragma unroll
-      for (int p = 0; p < kPanels; p++) ptx::wgmma_bf16(sums[p], fragments_[step % 2][p], rows + step * (kStep * 2 / 16), 1);
-      ptx::wgmma_commit();
-      ptx::wgmma_wait<1>();
-      if (step + 1 == kStageSteps) enter(next);
-      make(step + 1 == kStageSteps ? next : turn_, (step + 1) % kStageSteps);
-    }
-    ptx::wgmma_wait<0>();
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) ptx::mbarrier_arrive(rings_.empty(turn_.slot));
-    turn_.next(rings_.stages);
-  }
-
-  // Until the stage is there; what a lane needs of its records.
-  __device__ __forceinline__ void enter(const Turn& turn) {
-    ptx::mbarrier_wait(rings_.full(turn.slot), turn.parity);
-#pragma unroll
-    for (int p = 0; p < kPanels; p++) {
-      const uint4* record = reinterpret_cast<const uint4*>(rings_.shared + rings_.records(turn.slot, panel_ + p));
-      scales_[p] = Codec::scales(record, record + second_record_);
-    }
-  }
-
-  // A step's fragments.
-  __device__ __forceinline__ void make(const Turn& turn, int step) {
-    const uint4* weights = reinterpret_cast<const uint4*>(rings_.shared + rings_.weights(turn.slot, panel_)) + threadIdx.x % kWarp;
-#pragma unroll
-    for (int p = 0; p < kPanels; p++) {
-      if (step % Codec::kVectorSteps == 0) stored_[p] = weights[(p * Codec::kVectors + step / Codec::kVectorSteps) * kWarp];
-      const uint4 f = Codec::fragment(stored_[p], scales_[p], step);
-      uint32_t(&to)[4] = fragments_[step % 2][p];
-      to[0] = f.x, to[1] = f.y, to[2] = f.z, to[3] = f.w;
-    }
-  }
-
-  // Adds a segment's sums to those of the segments before, in shared memory.
-  template <int kColumns>
-  __device__ __forceinline__ void park(const float (&sums)[kPanels][kColumns / 2], bool is_first) {
-    constexpr int kEights = kColumns / 8;
-#pragma unroll
-    for (int i = 0; i < kPanels * kEights; i++) {
-      if (i % 4 == 0) __syncwarp();  // or all of them would be read first, and there are no registers for that
-      const float(&own)[kColumns / 2] = sums[i % kPanels];
-      const int at = i / kPanels * 4;
-      const float4 before = is_first ? float4{} : sums_[i * kThreads];
-      sums_[i * kThreads] = {before.x + own[at], before.y + own[at + 1], before.z + own[at + 2], before.w + own[at + 3]};
-    }
-  }
-
-  const GemmTask& task_;
-  const Rings& rings_;
-  int stages_, second_record_;
-  int panel_ = static_cast<int>(threadIdx.x) / kWarp * kPanels;  // of the tile
-  float4* sums_ = rings_.sums();  // of all segments up to here
-  Turn turn_;
-  uint4 stored_[kPanels];
-  typename Codec::Scales scales_[kPanels];
-  uint32_t fragments_[2][kPanels][4];  // of two steps
-};
 
 // use(the number as a constant)
 template <int kNumber = kMostUnits, class Use>
@@ -141,22 +52,24 @@ gemm_wgmma_kernel([[maybe_unused]] const GemmTask task, [[maybe_unused]] const _
   ptx::let_next_kernel_start();
   if (threadIdx.x == 0) rings.init(task.source ? 1 + 4 * kWarp : 1);
   __syncthreads();
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  if (warp >= kForm.consumers * 4) {
-    if constexpr (kForm.producer_registers > 0) ptx::give_registers<kForm.producer_registers>();
+  const int warpgroup = static_cast<int>(threadIdx.x) / (4 * kWarp);
+  if (warpgroup == kForm.consumers) {
+    ptx::give_registers<kForm.other_registers>();
     WgmmaProducer<kShape, Codec> producer(task, &rows_of_x, rings);
     if (task.source) producer.gather();
-    else if (warp == kForm.consumers * 4) producer.stream();
-    return;
-  }
-  if constexpr (kForm.consumer_registers > 0) ptx::take_registers<kForm.consumer_registers>();
-  ptx::wait_for_previous_kernel();
-  WgmmaConsumer<kShape, Codec> consumer(task, rings);
-  Tiles tiles(task, kForm.panels(), tile_rows, kUnit);
-  while (tiles.next()) {
-    const int units = (tiles.end_row - tiles.first_row + kUnit - 1) / kUnit;
-    with_units(units, [&](auto n) { consumer.template multiply<n * kUnit>(); });
-    for (int unit = 0; unit < units; unit++) consumer.write(tiles, unit);
+    else if (threadIdx.x / kWarp % 4 == 0) producer.stream();
+  } else if (warpgroup > kForm.consumers) {
+    ptx::give_registers<kForm.other_registers>();
+    ptx::wait_for_previous_kernel();
+    WgmmaWriter<kShape, Codec>(task, rings).write_all();
+  } else {
+    ptx::take_registers<kForm.consumer_registers>();
+    ptx::wait_for_previous_kernel();
+    WgmmaConsumer<kShape, Codec> consumer(task, rings);
+    Tiles tiles(task, kForm.panels(), tile_rows, kUnit);
+    while (tiles.next()) {
+      with_units((tiles.end_row - tiles.first_row + kUnit - 1) / kUnit, [&](auto n) { consumer.template multiply<n * kUnit>(); });
+    }
   }
 #endif
 }

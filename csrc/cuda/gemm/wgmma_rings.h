@@ -1,8 +1,8 @@
 // The shared memory of gemm_wgmma: a ring of rows of x, a ring of weights with their records, their mbarriers, and sums of segments.
 //   rows      [stages][rows of the largest tile][64 k]: 128 bytes a row, 16-byte chunks at chunk ^ (row % 8), as wgmma reads operand B with 128-byte swizzle
 //   weights   [stages]{[panels][a panel's stage, as codec.h has it], [panels][records]}
-//   mbarriers [stages]{full, empty}
-//   sums      [floats of a thread / 4][threads of all consumers][4]: of the segments up to here
+//   mbarriers [stages]{full, empty}, {summed, written}
+//   sums      [eights of rows][panels of a warp][threads of all consumers][4]: fragments, over the segments up to here
 #pragma once
 #include "cuda/gemm/codec.h"
 #include "cuda/gemm/plan.h"
@@ -14,7 +14,7 @@ template <int kShape, class Codec>
 struct WgmmaRings {
   static constexpr WgmmaShape kForm = kWgmmaShapes[kShape];
   static constexpr int kRowBytes = kStage * 2, kPanelBytes = Codec::kVectors * kWarp * 16, kRecordBytes = Codec::kRecordVectors * 16;
-  static constexpr int kPanelRecordBytes = Codec::kStageRecords * kRecordBytes, kPanels = kForm.panels();
+  static constexpr int kPanelRecordBytes = Codec::kStageRecords * kRecordBytes, kPanels = kForm.panels(), kConsumerThreads = kForm.consumers * 4 * kWarp;
   static constexpr int kWeightBytes = kPanels * (kPanelBytes + kPanelRecordBytes);
 
   uint8_t* shared;
@@ -26,15 +26,19 @@ struct WgmmaRings {
   __device__ __forceinline__ int records(int slot, int panel) const { return weights(slot, kPanels) + panel * kPanelRecordBytes; }
   __device__ __forceinline__ uint32_t full(int slot) const { return address + weights(stages, 0) + slot * 2 * static_cast<int>(sizeof(uint64_t)); }
   __device__ __forceinline__ uint32_t empty(int slot) const { return full(slot) + sizeof(uint64_t); }
-  // Sums of segments: float4s, a thread's first.
-  __device__ __forceinline__ float4* sums() const { return reinterpret_cast<float4*>(shared + (full(stages) - address)) + threadIdx.x; }
+  __device__ __forceinline__ uint32_t summed() const { return full(stages); }
+  __device__ __forceinline__ uint32_t written() const { return empty(stages); }
+  __device__ __forceinline__ float4* sums() const { return reinterpret_cast<float4*>(shared + (full(stages + 1) - address)); }
 
-  // By one thread. A stage is full when its bytes have come and so many have arrived; empty when each consumer warp has done with it.
+  // By one thread. A stage is full when its bytes have come and so many have arrived; empty when each consumer warp has done with it. A tile is summed when
+  // each consumer warp has, and written when each warp of the writers has done its part.
   __device__ __forceinline__ void init(int full_arrivals) const {
     for (int slot = 0; slot < stages; slot++) {
       ptx::mbarrier_init(full(slot), full_arrivals);
       ptx::mbarrier_init(empty(slot), kForm.consumers * 4);
     }
+    ptx::mbarrier_init(summed(), kForm.consumers * 4);
+    ptx::mbarrier_init(written(), 4);
     ptx::fence_mbarrier_init();
   }
 };

@@ -13,6 +13,15 @@ M2_PTX void bulk_load(uint32_t shared, const void* global, uint32_t bytes, uint3
                          : "memory");)
 }
 
+// What is read once: it is the first to leave L2.
+M2_PTX void bulk_load_streaming(uint32_t shared, const void* global, uint32_t bytes, uint32_t mbarrier) {
+  M2_MODEL(emulator::bulk_load(shared, global, bytes, mbarrier);)
+  M2_ASM_90(asm volatile("{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0;\n"
+                         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], policy; }" ::"r"(shared),
+                         "l"(global), "r"(bytes), "r"(mbarrier)
+                         : "memory");)
+}
+
 // Between blocks of a cluster: destination and mbarrier are addresses of map_shared.
 M2_PTX void bulk_copy_to_block(uint32_t destination, uint32_t source, uint32_t bytes, uint32_t mbarrier) {
   M2_MODEL(emulator::bulk_copy_to_block(destination, source, bytes, mbarrier);)
