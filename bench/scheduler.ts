@@ -34,7 +34,7 @@ class Drive {
   private arrivals = 0
 
   constructor(private readonly options: DriveOptions) {
-    const limits = { pages: 8192, pageSize: 64, stepTokens: STEP_TOKENS, ...options }
+    const limits = { pages: 8192, pageSize: 64, stepTokens: STEP_TOKENS, contextPerToken: Infinity, ...options }
     this.cache = new KvCache(limits)
     this.scheduler = new Scheduler(this.cache, limits)
     this.packer = new BatchPacker(limits)

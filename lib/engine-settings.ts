@@ -22,7 +22,7 @@ export interface EngineSettings {
   kvMemory: number | string | undefined
   maxContext: number | undefined
   maxSequences: number
-  maxStepTokens: number
+  maxStepTokens: number | undefined
   maxQueue: number
   prefixCache: boolean
   onProgress: (progress: LoadProgress) => void
@@ -61,7 +61,7 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
     kvMemory: options.kvMemory,
     maxContext: optionalInteger('maxContext', options.maxContext, { least: 2, most: 2 ** 30 }),
     maxSequences: optionalInteger('maxSequences', options.maxSequences, { least: 1, most: 65_536 }) ?? 64,
-    maxStepTokens: optionalInteger('maxStepTokens', options.maxStepTokens, { least: 1, most: 1_048_576 }) ?? 512,
+    maxStepTokens: optionalInteger('maxStepTokens', options.maxStepTokens, { least: 1, most: 1_048_576 }),
     maxQueue: optionalInteger('maxQueue', options.maxQueue, { least: 0 }) ?? 10_000,
     prefixCache: optionalBoolean('prefixCache', options.prefixCache) ?? true,
     onProgress: optionalFunction('onProgress', options.onProgress) ?? (() => {}),

@@ -12,9 +12,10 @@ import { findKvScales } from './kv-calibration'
 import { type Checkpoint, readCheckpoint } from './model/checkpoint'
 import { loadConfig, type ModelConfig } from './model/config'
 import { fingerprintModel } from './model/fingerprint'
-import { batchRows, fitMemory, fitRequest } from './model/fit'
+import { fitMemory, fitRequest } from './model/fit'
 import { holdWeights } from './model/held-weights'
 import { countParameters } from './model/parameters'
+import { contextPerToken } from './model/step-tokens'
 import { planWeights } from './model/weights'
 import { asM2Error, type KvDtype, type ModelOptions, type NativeModel, native, type WeightFormat } from './native'
 import { packageVersion } from './package-version'
@@ -70,10 +71,11 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
   const { tokenizer, template } = await loadText(directory, config.vocabSize)
 
   const eosTokenIds = endsOfTurn(config, tokenizer)
-  const rows = batchRows(settings)
   const device = await chooseDevice(settings.device)
   const weights = holdWeights(config, stored, device, settings.weightDtype)
-  const fit = fitMemory(fitRequest(config, { ...(await memoryOf(device)), weights: weights.bytes }, settings))
+  const request = fitRequest(config, { ...(await memoryOf(device)), weights: weights.bytes }, settings)
+  const fit = fitMemory(request)
+  const { maxSequences: rows, stepTokens } = request
   const vocabulary = tokenizer && Vocabulary.make(tokenizer, config.vocabSize) // while the weights are read
   const core = await loadCore(device, settings, {
     geometry: config,
@@ -81,6 +83,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
     pages: fit.pages,
     maxContext: fit.maxContext,
     maxSequences: rows,
+    maxStepTokens: stepTokens,
     bannedIds: Int32Array.from(idsWithoutToken(tokenizer, config.vocabSize)),
   })
   const grammars = tokenizer && new AnswerGrammars(tokenizer, (await vocabulary)!, eosTokenIds)
@@ -122,7 +125,8 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       pages: fit.pages,
       pageSize: settings.pageSize,
       rows,
-      stepTokens: settings.maxStepTokens,
+      stepTokens,
+      contextPerToken: contextPerToken(config),
       queue: settings.maxQueue,
       prefixCache: settings.prefixCache,
     },
@@ -191,14 +195,16 @@ async function chooseDevice(device: string): Promise<string> {
   return devices.find(({ usable }) => usable)?.device ?? 'cpu'
 }
 
-type Sizes = Pick<ModelOptions, 'geometry' | 'weights' | 'pages' | 'maxContext' | 'maxSequences' | 'bannedIds'>
+type Sizes = Pick<
+  ModelOptions,
+  'geometry' | 'weights' | 'pages' | 'maxContext' | 'maxSequences' | 'maxStepTokens' | 'bannedIds'
+>
 
 async function loadCore(device: string, settings: EngineSettings, sizes: Sizes): Promise<NativeModel> {
-  const { threads, kvDtype, pageSize, maxStepTokens, onProgress } = settings
+  const { threads, kvDtype, pageSize, onProgress } = settings
   try {
-    return await native(device).loadModel(
-      { ...sizes, device, threads, kvDtype, pageSize, maxStepTokens },
-      (done, total) => onProgress({ phase: 'weights', done, total }),
+    return await native(device).loadModel({ ...sizes, device, threads, kvDtype, pageSize }, (done, total) =>
+      onProgress({ phase: 'weights', done, total }),
     )
   } catch (error) {
     throw asM2Error(error)

@@ -36,7 +36,10 @@ export interface EngineOptions {
   maxContext?: number
   /** Sequences that run at the same time, never more than `maxStepTokens`; others wait. Default 64. */
   maxSequences?: number
-  /** Tokens that one step computes, over all sequences. Default 512. */
+  /**
+   * Tokens that one step computes, over all sequences. Default: 512 on a CPU; on a GPU as many as give each expert a full tile of rows, 4,096 for MiniMax-M2.
+   * While others decode, tokens of a prompt count for more the further back they look.
+   */
   maxStepTokens?: number
   /** Requests that may wait for room; one more fails with QUEUE_FULL. Default 10,000. */
   maxQueue?: number

@@ -15,6 +15,8 @@ export interface RunnerLimits {
   /** Rows of the persistent batch. */
   rows: number
   stepTokens: number
+  /** Tokens of context that cost as much as a token does without any. */
+  contextPerToken: number
   /** Requests that may wait beyond those that rows are free for. */
   queue: number
   prefixCache: boolean

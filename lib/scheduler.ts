@@ -7,22 +7,30 @@
  * wait for it. A sequence is let in when there are pages for its present tokens, and takes pages as it is computed; when none is
  * left the worst ranked gives all of its own back and waits to be computed again, from what is still cached of it. So the best ranked
  * always gets on, and every sequence that fits alone ends.
+ *
+ * Attention makes a token of a long prompt cost many times what one of a short prompt does. While others decode and wait for the step to end, a chunk is
+ * as long as its cost allows, so the end of a long prompt does not hold them up for longer than its beginning.
  */
 import type { KvCache, PageCopies } from './cache/kv-cache'
 import { RankedList } from './ranked-list'
 import { compareRank, type Sequence } from './sequence'
+import { costOf, tokensWithin } from './step-cost'
 
 export interface SchedulerLimits {
   /** Sequences that run at the same time: rows of the persistent batch. At most `stepTokens`, so that all can decode in one step. */
   rows: number
   /** Tokens of a step. */
   stepTokens: number
+  /** Tokens of context that cost as much as a token does without any. */
+  contextPerToken: number
 }
 
 /** What a step computes. */
 export interface StepPlan {
   /** Sum of `counts`. */
   tokens: number
+  /** Of all tokens, in tokens without context; contexts count only while somebody decodes. */
+  cost: number
   /** The sequences of the step, side by side in this order: `counts` tokens of each from `starts` on. */
   sequences: Sequence[]
   starts: number[]
@@ -102,6 +110,7 @@ export class Scheduler {
   plan(now: number): StepPlan {
     const step: StepPlan = {
       tokens: 0,
+      cost: 0,
       sequences: [],
       starts: [],
       counts: [],
@@ -111,8 +120,10 @@ export class Scheduler {
       copies: { from: [], to: [] },
     }
     this.admit()
-    const prompts = this.planByRank(step, now)
-    if (prompts.length > 0 && step.tokens < this.limits.stepTokens) this.planPrompts(step, prompts, now)
+    const decodes = this.countDecodes()
+    const contextPerToken = decodes > 0 ? this.limits.contextPerToken : Infinity
+    const prompts = this.planByRank(step, decodes, contextPerToken, now)
+    if (prompts.length > 0) this.planPrompts(step, prompts, contextPerToken, now)
     for (const sequence of step.sequences) if (sequence.prefilled) this.forkFollowers(sequence, step.copies)
     return step
   }
@@ -181,41 +192,51 @@ export class Scheduler {
     return Math.max(0, this.cache.pagesFor(sequence.length) - sequence.table.length)
   }
 
+  private countDecodes(): number {
+    let decodes = 0
+    for (const sequence of this.running) if (sequence.remaining === 1) decodes++
+    return decodes
+  }
+
   /**
    * Decode steps, and half of the tokens left for the best ranked prompt. Best ranked first: where there are no pages the worst give way,
    * which are never in the step yet. Returns the prompts that have tokens left to compute.
    */
-  private planByRank(step: StepPlan, now: number): Sequence[] {
+  private planByRank(step: StepPlan, decodes: number, contextPerToken: number, now: number): Sequence[] {
     const prompts: Sequence[] = []
-    let decodes = 0
-    for (const sequence of this.running) if (sequence.remaining === 1) decodes++
     let half = Math.ceil((this.limits.stepTokens - decodes) / 2)
     for (let i = 0; i < this.running.length; i++) {
       const sequence = this.running.at(i)
       this.cache.merge(sequence.table, sequence.tokens, Math.min(sequence.planned, sequence.length))
       if (sequence.remaining > 1) {
         this.adopt(sequence)
-        const count = Math.min(sequence.remaining, half)
+        const count =
+          half === 0 ? 0 : Math.min(sequence.remaining, tokensWithin(half, sequence.planned, contextPerToken))
         if (count < sequence.remaining) prompts.push(sequence)
         if (count === 0) continue
         half = 0
-        if (this.makeRoom(sequence, sequence.planned + count)) this.schedule(step, sequence, count, now)
+        const cost = costOf(count, sequence.planned, contextPerToken)
+        if (this.makeRoom(sequence, sequence.planned + count)) this.schedule(step, sequence, count, cost, now)
       } else if (sequence.remaining === 1) {
-        if (this.makeRoom(sequence, sequence.planned + 1)) this.schedule(step, sequence, 1, now)
+        if (this.makeRoom(sequence, sequence.planned + 1)) this.schedule(step, sequence, 1, 1, now)
       }
     }
     return prompts.filter((sequence) => sequence.state === 'running')
   }
 
   /** What is left of the step's tokens, and of the pages, for prompts: higher priority first, then those that need least. */
-  private planPrompts(step: StepPlan, prompts: Sequence[], now: number): void {
+  private planPrompts(step: StepPlan, prompts: Sequence[], contextPerToken: number, now: number): void {
     prompts.sort((a, b) => b.priority - a.priority || a.remaining - b.remaining || compareRank(a, b))
     for (const sequence of prompts) {
+      const left = this.limits.stepTokens - step.cost
+      if (left < 1) return
       const at = step.sequences.indexOf(sequence)
       if (at < 0) this.adopt(sequence) // also what this step computes for others
-      const wanted = sequence.planned + Math.min(sequence.remaining, this.limits.stepTokens - step.tokens)
-      const count = this.cache.reserve(sequence.table, wanted) - sequence.planned
-      if (count > 0) this.schedule(step, sequence, count, now, at < 0 ? undefined : at)
+      const { planned, remaining } = sequence
+      const wanted = planned + Math.min(remaining, tokensWithin(left, planned, contextPerToken))
+      const count = this.cache.reserve(sequence.table, wanted) - planned
+      const cost = costOf(count, planned, contextPerToken)
+      if (count > 0) this.schedule(step, sequence, count, cost, now, at < 0 ? undefined : at)
     }
   }
 
@@ -244,7 +265,14 @@ export class Scheduler {
   }
 
   /** The sequence's next tokens join the step, at index `at`: behind those it has there already. An id is sampled after its last. */
-  private schedule(step: StepPlan, sequence: Sequence, count: number, now: number, at = step.sequences.length): void {
+  private schedule(
+    step: StepPlan,
+    sequence: Sequence,
+    count: number,
+    cost: number,
+    now: number,
+    at = step.sequences.length,
+  ): void {
     if (at === step.sequences.length) {
       step.sequences.push(sequence)
       step.starts.push(sequence.planned)
@@ -253,6 +281,7 @@ export class Scheduler {
     }
     step.counts[at]! += count
     step.tokens += count
+    step.cost += cost
     sequence.planned += count
     sequence.scored = Math.max(sequence.scored, sequence.planned)
     this.cache.publish(sequence.table, sequence.tokens, Math.min(sequence.planned, sequence.length))

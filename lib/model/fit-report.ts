@@ -4,7 +4,6 @@ import { KV_DTYPES } from '../native'
 import { formatBytes } from './byte-size'
 import type { ModelConfig } from './config'
 import {
-  batchRows,
   fitMemory,
   fitRequest,
   largestKvBytes,
@@ -85,11 +84,18 @@ function fittingOptions(config: ModelConfig, placement: Placement, options: Memo
     const room = context({ ...options, maxContext: undefined })
     if (room) found.push(`maxContext: ${room} makes it fit`)
   }
-  for (let rows = batchRows(options) >> 1; placement.dedicated && rows >= 1; rows >>= 1) {
-    const room = context({ ...options, maxSequences: rows })
-    if (!room) continue
-    found.push(`maxSequences: ${rows} makes it fit, with a context of ${count(room)} tokens`)
-    break
+  if (!placement.dedicated) return found // only there steps take memory of their own
+  const { maxSequences, stepTokens } = fitRequest(config, placement, options)
+  for (const [name, most] of [
+    ['maxStepTokens', stepTokens],
+    ['maxSequences', maxSequences],
+  ] as const) {
+    for (let value = most >> 1; value >= 1; value >>= 1) {
+      const room = context({ ...options, [name]: value })
+      if (!room) continue
+      found.push(`${name}: ${value} makes it fit, with a context of ${count(room)} tokens`)
+      break
+    }
   }
   return found
 }

@@ -5,6 +5,7 @@ import type { KvDtype, ModelGeometry } from '../native'
 import { formatBytes, parseByteSize } from './byte-size'
 import type { ModelConfig } from './config'
 import { kvBytesPerToken, workspaceBytes } from './parameters'
+import { bestStepTokens } from './step-tokens'
 
 /** The engine's options that decide how much memory a model takes; undefined is what fits. */
 export interface MemoryOptions {
@@ -13,7 +14,7 @@ export interface MemoryOptions {
   kvMemory: number | string | undefined
   maxContext: number | undefined
   maxSequences: number
-  maxStepTokens: number
+  maxStepTokens: number | undefined
 }
 
 /** The memory of a device. */
@@ -39,7 +40,10 @@ export interface FitRequest extends Placement {
   maxContext: number
   /** Nobody insists on that context: it may be cut to what the pages hold. */
   mayCutContext: boolean
+  /** Sequences that run at the same time: all of them can decode in one step. */
   maxSequences: number
+  /** Tokens of a step. */
+  stepTokens: number
   /** The user's option: bytes or "2GiB". Absent: what fits. */
   kvMemory?: number | string
   /** Bytes of `available` that are neither weights nor KV: 0 on the CPU, whose shares below leave room. */
@@ -62,9 +66,10 @@ const MAX_SLOTS = 0x7fff_ffff
 
 /** What an engine of these options asks of a device. */
 export function fitRequest(config: ModelConfig, placement: Placement, options: MemoryOptions): FitRequest {
-  const { kvDtype, pageSize, kvMemory, maxStepTokens } = options
+  const { kvDtype, pageSize, kvMemory } = options
   const maxContext = options.maxContext ?? config.maxPositionEmbeddings
-  const rows = batchRows(options)
+  const stepTokens = options.maxStepTokens ?? bestStepTokens(config, placement.dedicated)
+  const rows = Math.min(options.maxSequences, stepTokens)
   return {
     ...placement,
     config,
@@ -73,14 +78,10 @@ export function fitRequest(config: ModelConfig, placement: Placement, options: M
     maxContext,
     mayCutContext: options.maxContext === undefined,
     maxSequences: rows,
+    stepTokens,
     kvMemory,
-    workspace: placement.dedicated ? workspaceBytes(config, { stepTokens: maxStepTokens, rows, maxContext }) : 0,
+    workspace: placement.dedicated ? workspaceBytes(config, { stepTokens, rows, maxContext }) : 0,
   }
-}
-
-/** Sequences that run at the same time: all of them can decode in one step. */
-export function batchRows({ maxSequences, maxStepTokens }: MemoryOptions): number {
-  return Math.min(maxSequences, maxStepTokens)
 }
 
 /** Bytes that a device must have free for one sequence of `context` tokens. */

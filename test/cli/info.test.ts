@@ -62,7 +62,7 @@ describe('m2 info', () => {
     const config = parseConfig(await readConfigFiles(model.directory))
     const options = { kvDtype: 'bf16', pageSize: 64, kvMemory: undefined, maxContext: undefined } as const
     const weights = weightBytes(config)
-    const sizes = { ...options, maxSequences: 64, maxStepTokens: 512 }
+    const sizes = { ...options, maxSequences: 64, maxStepTokens: undefined }
     for (const [i, dedicated] of [false, true].entries()) {
       const fit = fitMemory(fitRequest(config, { available: devices[i]!.free, dedicated, weights }, sizes))
       expect(devices[i]).toMatchObject({
@@ -106,7 +106,7 @@ describe('m2 info', () => {
   })
 
   it('exits with 0 where nothing fits, and says what is missing and which option helps', async () => {
-    const devices = [device('cpu', 10 * MiB), device('cuda:0', 275 * MiB), device('cuda:1', 100 * MiB)]
+    const devices = [device('cpu', 10 * MiB), device('cuda:0', 281 * MiB), device('cuda:1', 50 * MiB)]
     const { status, stdout } = await m2(['info'], { devices })
     expect(status).toBe(0)
     expect(stdout).toMatch(
@@ -114,8 +114,9 @@ describe('m2 info', () => {
     )
     expect(stdout).toMatch(/\n +13\.1 MiB must be free for it to load: 3\.1 MiB more than there is\n/)
     expect(stdout).toMatch(
-      /cuda:0 +NVIDIA H200 cannot take it: .*12\.9 MiB of weights, \S+ MiB for steps .*found 275 MiB/,
+      /cuda:0 +NVIDIA H200 cannot take it: .*12\.9 MiB of weights, \S+ MiB for steps .*found 281 MiB/,
     )
+    expect(stdout).toMatch(/\n +maxStepTokens: 512 makes it fit, with a context of [\d,]+ tokens\n/)
     expect(stdout).toMatch(/\n +maxSequences: \d+ makes it fit, with a context of [\d,]+ tokens\n/)
     const [cpu, , small] = (await report([], devices)).devices
     expect(cpu).toMatchObject({ fits: false, kv: null, free: 10 * MiB })
@@ -173,7 +174,7 @@ describe('m2 info', () => {
   })
 
   it('proposes to quantise what does not fit otherwise', async () => {
-    const [cpu, gpu] = (await report([], [device('cpu', 11 * MiB), device('cuda:0', 275 * MiB)])).devices
+    const [cpu, gpu] = (await report([], [device('cpu', 11 * MiB), device('cuda:0', 281 * MiB)])).devices
     for (const { advice } of [cpu!, gpu!]) {
       expect(advice[0]).toMatch(
         /^weightDtype: "int4" makes it fit, with \S+ MiB of weights and a context of [\d,]+ tokens, for some quality$/,

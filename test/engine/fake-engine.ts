@@ -37,7 +37,7 @@ export function fakeEngine(options: FakeEngineOptions = {}) {
       const shape = { pageSize, layers: 1, kvHeads: 1, headDim: 1 }
       return { model: 'fake', kvDtype: 'f32', kvScales: 'none', ...shape, numerics: model.numerics }
     },
-    limits: { pages, pageSize, rows, stepTokens, queue, prefixCache },
+    limits: { pages, pageSize, rows, stepTokens, contextPerToken: Infinity, queue, prefixCache },
   })
   /** The ids that the model continues a prompt with, greedily. */
   const expected = (prompt: readonly number[], count: number): number[] => {

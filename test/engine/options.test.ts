@@ -39,7 +39,7 @@ describe('engine options', () => {
       kvMemory: undefined,
       maxContext: undefined,
       maxSequences: 64,
-      maxStepTokens: 512,
+      maxStepTokens: undefined,
       maxQueue: 10_000,
       prefixCache: true,
     })

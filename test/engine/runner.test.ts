@@ -5,7 +5,15 @@ import { NEUTRAL } from '../scheduler/simulation'
 import { FakeModel, nextId } from './fake-model'
 
 const VOCAB = 100
-const LIMITS = { pages: 16, pageSize: 4, rows: 4, stepTokens: 16, queue: 10, prefixCache: true }
+const LIMITS = {
+  pages: 16,
+  pageSize: 4,
+  rows: 4,
+  stepTokens: 16,
+  contextPerToken: Infinity,
+  queue: 10,
+  prefixCache: true,
+}
 
 /** Runs one prompt; resolves with the ids it got. */
 function run(runner: Runner, prompt: number[], newTokens: number, constraint?: Constraint): Promise<number[]> {

@@ -62,13 +62,17 @@ describe('reportFit', () => {
     expect(reportFit(M2, { available: needed - 2, dedicated: true, weights }, OPTIONS).fits).toBe(false)
   })
 
-  it('names the most sequences with which it fits, where steps take the room', () => {
-    const { advice } = reportFit(M2, gpu(426.7), OPTIONS)
-    const rows = Number(/^maxSequences: (\d+) makes it fit/.exec(advice[0]!)?.[1])
-    expect(rows).toBeGreaterThanOrEqual(1)
-    expect(reportFit(M2, gpu(426.7), { ...OPTIONS, maxSequences: rows }).fits).toBe(true)
-    expect(reportFit(M2, gpu(426.7), { ...OPTIONS, maxSequences: 2 * rows }).fits).toBe(false)
-  })
+  it.each(['maxSequences', 'maxStepTokens'])(
+    'names the most %s with which it fits, where steps take the room',
+    (name) => {
+      const { advice } = reportFit(M2, gpu(426.7), OPTIONS)
+      const [found] = advice.flatMap((line) => new RegExp(`^${name}: (\\d+) makes it fit`).exec(line)?.[1] ?? [])
+      const most = Number(found)
+      expect(most).toBeGreaterThanOrEqual(1)
+      expect(reportFit(M2, gpu(426.7), { ...OPTIONS, [name]: most }).fits).toBe(true)
+      expect(reportFit(M2, gpu(426.7), { ...OPTIONS, [name]: 2 * most }).fits).toBe(false)
+    },
+  )
 
   it('says how much is missing to the whole context, and that bf16 gives more than f32, fp8 more than bf16', () => {
     const f32 = reportFit(M2, gpu(460), { ...OPTIONS, kvDtype: 'f32' })

@@ -126,6 +126,7 @@ describe('fitMemory', () => {
     maxContext: 1000,
     mayCutContext: false,
     maxSequences: 8,
+    stepTokens: 512,
     available: 4 * GiB,
     workspace: 0,
     dedicated: false,

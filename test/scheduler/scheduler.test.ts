@@ -150,6 +150,30 @@ describe('the scheduler', () => {
     expect(simulation.ended).toEqual([short, long])
   })
 
+  it('computes less of a prompt the further back it looks, while another decodes', () => {
+    const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 2, stepTokens: 33, contextPerToken: 32 })
+    const [short] = simulation.add(ids(2), 60)
+    simulation.step()
+    const [long] = simulation.add(ids(200, 10), 1)
+    simulation.run()
+    const chunks = simulation.trace.flatMap(({ sequences, counts }) => {
+      const at = sequences.indexOf(long!)
+      return at < 0 ? [] : [counts[at]!]
+    })
+    // 32 are left beside the decode, half of them first: n + n (before + n / 2) / 32 for n tokens.
+    expect(chunks.slice(0, 3)).toEqual([23, 16, 13])
+    expect(chunks.at(-2)).toBeLessThan(6)
+    expect(short!.length).toBe(62)
+    expect(simulation.trace.every(({ cost }) => cost <= 33)).toBe(true)
+  })
+
+  it('fills the step with a long prompt while nobody decodes', () => {
+    const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 1, stepTokens: 32, contextPerToken: 1 })
+    simulation.add(ids(100), 1)
+    simulation.run()
+    expect(simulation.trace.map(({ tokens }) => tokens)).toEqual([32, 32, 32, 4])
+  })
+
   it('gives a waiting sequence of higher priority the place of the worst ranked', () => {
     const simulation = new Simulation({ pages: 100, pageSize: 4, rows: 1, stepTokens: 8 })
     const [low] = simulation.add(ids(5), 30)

@@ -10,6 +10,8 @@ export interface SimulationOptions {
   pageSize: number
   rows: number
   stepTokens: number
+  /** Default: contexts cost nothing. */
+  contextPerToken?: number
   prefixCache?: boolean
   /** Steps that are planned before the ids of the first are known. Default 2. */
   flights?: number
@@ -49,7 +51,7 @@ export class Simulation {
   constructor(options: SimulationOptions) {
     this.mostFlights = options.flights ?? 2
     this.cache = new KvCache({ prefixCache: true, ...options })
-    this.scheduler = new Scheduler(this.cache, options)
+    this.scheduler = new Scheduler(this.cache, { contextPerToken: Infinity, ...options })
     this.packer = new BatchPacker(options)
     this.model = new FakeModel({ ...options, vocabSize: VOCAB })
   }
@@ -159,6 +161,7 @@ export class Simulation {
   private checkPlan(plan: StepPlan): void {
     if (plan.tokens === 0 && this.flights.length === 0) throw new Error('there is work, and the step is empty')
     if (plan.tokens !== plan.counts.reduce((sum, count) => sum + count, 0)) throw new Error('tokens are not the sum')
+    if (plan.cost < plan.tokens) throw new Error('tokens that cost less than 1')
     if (plan.counts.some((count) => count < 1)) throw new Error('a sequence without tokens in the step')
     for (const [b, sequence] of plan.sequences.entries()) {
       if (sequence.state !== 'running') throw new Error(`a sequence of the step is ${sequence.state}`)

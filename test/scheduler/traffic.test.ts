@@ -24,6 +24,7 @@ function randomTraffic(seed: number): void {
     pageSize,
     rows,
     stepTokens: between(rows, 24),
+    contextPerToken: pick([Infinity, 0.5, 3, 20])!,
     prefixCache: next() < 0.9,
     flights: between(1, 3),
   })
