@@ -173,6 +173,7 @@ function others(ops: Ops): Case[] {
   const gate = f32(256, C, (i) => Math.sin(3 * i) / 50)
   const routing = {
     x,
+    ...{ norm: f32(C), eps: 1e-6, room: f32(tokens, C), h: bf16(tokens, C) },
     gate,
     bias: { data: new Float32Array(256), shape: [256] },
     expertIds: i32([tokens, A]),

@@ -109,12 +109,16 @@ export interface Ops {
     scale: number
     out: Act
   }): number
-  /** `live` [1]: how many tokens take part; all without it. */
+  /** `live` [1]: how many tokens take part; all without it. `room`: like x, to work in. */
   route(args: {
     x: F32
+    norm: F32
+    eps: number
     gate: F32
     bias: F32
     live?: I32
+    room: F32
+    h: Bf16
     expertIds: I32
     weights: F32
     offsets: I32

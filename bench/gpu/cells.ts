@@ -24,6 +24,8 @@ export interface Question {
   unit: Unit
   /** That a model computes in it. */
   tokens?: number
+  /** Microseconds that were expected before anybody measured. */
+  predictedUs?: number
 }
 
 export interface Measured extends Question {

@@ -5,6 +5,7 @@ import { type Cell, judge, type Limits, type Question } from './cells'
 import { LimitsTaken, yardsticksOfCpu, yardsticksOfGpu } from './limits'
 import { Ours } from './ours'
 import type { Plan } from './plan'
+import { predict } from './predictions'
 import { describe, floor, type Spec, specs } from './specs'
 import { Torch } from './torch'
 
@@ -52,11 +53,13 @@ async function measure(spec: Spec, times: Times, ours: Ours, torch: Torch | unde
   }
 }
 
-function question(spec: Spec, { activations }: Ops): Question {
+function question(spec: Spec, { activations, device }: Ops): Question {
   const isOfExperts = spec.op === 'gateUp' || spec.op === 'down'
+  const prediction = device.startsWith('cuda') ? predict(spec) : undefined
   return {
     ...{ group: GROUP, ...describe(spec), ...floor(spec) },
     unit: activations === 'f32' && !isOfExperts ? 'f32' : 'bf16', // experts take bf16 everywhere
+    ...(prediction ? { predictedUs: prediction.us } : {}),
   }
 }
 

@@ -77,8 +77,12 @@ export class Ours {
         const { hiddenSize: C, experts: E, expertsPerToken: A } = spec.sizes
         const set = () => ({
           x: f32(spec.rows, C, Math.sin),
+          norm: f32(C),
+          eps: 1e-6,
           gate: f32(E, C, (i) => Math.sin(3 * i) / 50),
           bias: f32(E, 0, () => 0),
+          room: f32(spec.rows, C),
+          h: bf16(spec.rows, C),
           expertIds: i32([spec.rows, A]),
           weights: f32(spec.rows, A),
           offsets: i32([E + 1]),

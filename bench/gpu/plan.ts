@@ -29,7 +29,8 @@ export interface Plan {
   variants: Variant[]
 }
 
-const OPS = { repeats: 20, decodes: [1, 8, 16], contexts: [1024, 8192, 32_768], prefills: [512, 8192] }
+/** What is timed of the ops, on a GPU and on a CPU. */
+export const OPS = { repeats: 20, decodes: [1, 8, 16], contexts: [1024, 8192, 32_768], prefills: [512, 8192] }
 const ASKS = asks([1024, 8192, 32_768, 131_072], [1, 4, 8, 16], [512, 100_000], 512)
 const M2_LAYERS = 62
 

@@ -17,6 +17,7 @@ const columnsFor = (limits: Limits): Column[] => [
   ['GFLOP', (cell) => (cell.operations > 0 ? digits(cell.operations / 1e9) : undefined)],
   ['floor us', (cell) => digits(floorOf(cell, limits))],
   ['% of floor', measured((cell) => percent(cell.share))],
+  ['predicted us', (cell) => number(cell.predictedUs)],
   ['peer', measured((cell) => cell.peer)],
   ['peer us', measured((cell) => number(cell.peerUs))],
   ['ratio', measured((cell) => number(cell.ratio))],

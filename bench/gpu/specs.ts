@@ -155,7 +155,7 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
         operations: 0,
       }
     case 'route':
-      return { bytes: 4 * (rows * C + E * C), operations: 0 }
+      return { bytes: 6 * rows * C + 4 * E * C, operations: 0 }
     case 'unpermute':
       return { bytes: 2 * pairs * C + 8 * rows * C, operations: 0 }
     case 'sample':

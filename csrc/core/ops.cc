@@ -136,9 +136,13 @@ void Backend::route(const RouteArgs& a) {
   check.rank(a.expert_ids, "expert_ids", DType::kI32, 2);
   const int64_t tokens = a.x.size(0), experts = a.gate.size(0), active = a.expert_ids.size(1);
   check.multiple_of_step(a.x.size(1), "width of x");
+  check.view(a.norm, "norm", DType::kF32, {a.x.size(1)});
+  check.that(a.eps >= 0, "eps must be 0 or more, found ", a.eps);
   check.view(a.gate, "gate", DType::kF32, {experts, a.x.size(1)});
   check.view(a.bias, "bias", DType::kF32, {experts});
   check.in_range(active, "experts per token", 1, experts);
+  check.view(a.room, "room", DType::kF32, {tokens, a.x.size(1)});
+  check.view(a.h, "h", DType::kBf16, {tokens, a.x.size(1)});
   check.view(a.expert_ids, "expert_ids", DType::kI32, {tokens, active});
   check.view(a.weights, "weights", DType::kF32, {tokens, active});
   check.view(a.offsets, "offsets", DType::kI32, {experts + 1});

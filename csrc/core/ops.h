@@ -92,13 +92,17 @@ struct AttentionArgs {
   View out;           // [T, Hq D] act
 };
 
-// scores = sigmoid(x gate^T); the A experts with the largest scores + bias (ties: the lower index), in that order; weights = their scores / their sum.
+// h = x / sqrt(mean(x^2) + eps) * norm, as rms_norm has it; scores = sigmoid(h gate^T); the A experts with the largest scores + bias (ties: the lower index), in that order; weights = their scores / their sum.
 // Then the counting sort of the T*A (token, slot) pairs by expert, stable in t*A+a.
 struct RouteArgs {
   View x;           // [T, C] f32
+  View norm;        // [C] f32
+  float eps;
   View gate;        // [E, C] f32
   View bias;        // [E] f32
   View live;        // [1] i32 or empty: tokens from live[0] on go to no expert: -1 in expert_ids and target, 0 in weights
+  View room;        // [T, C] f32: to work in
+  View h;           // out [T, C] bf16: what the experts take
   View expert_ids;  // out [T, A] i32
   View weights;     // out [T, A] f32
   View offsets;     // out [E + 1] i32: the rows of expert e are offsets[e] .. offsets[e+1]-1

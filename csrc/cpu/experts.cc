@@ -9,7 +9,7 @@ namespace {
 // The experts of the first `tokens` tokens, and their weights.
 void choose(Machine& m, const RouteArgs& a, int64_t tokens) {
   const int64_t experts = a.gate.size(0), width = a.x.size(1);
-  const RouteTask task{a.x.as<float>(), a.gate.as<float>(), a.bias.as<float>(), width, experts, a.expert_ids.size(1), m.shared(tokens * experts),
+  const RouteTask task{a.room.as<float>(), a.gate.as<float>(), a.bias.as<float>(), width, experts, a.expert_ids.size(1), m.shared(tokens * experts),
                        a.expert_ids.as<int32_t>(), a.weights.as<float>()};
   const int64_t ns = std::max(tokens * experts * width / 24, experts * width / 6);
   constexpr int64_t kTokens = 32, kExperts = 16;  // a task's; one thread takes all at once
@@ -47,6 +47,7 @@ void permute(const RouteArgs& a, int64_t pairs) {
 
 void route(Machine& m, const RouteArgs& a) {
   const int64_t tokens = a.live ? *a.live.as<int32_t>() : a.x.size(0), chosen = tokens * a.expert_ids.size(1);
+  rms_norm(m, {a.x, {}, a.norm, a.eps, a.room, a.h});
   if (tokens > 0) choose(m, a, tokens);
   std::fill(a.expert_ids.as<int32_t>() + chosen, a.expert_ids.as<int32_t>() + a.expert_ids.numel(), -1);
   std::fill(a.weights.as<float>() + chosen, a.weights.as<float>() + a.weights.numel(), 0.0f);

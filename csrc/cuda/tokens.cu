@@ -1,21 +1,19 @@
 // What is done to each token alone: embedding, norms, rotation and the way into the cache. A block per token; each reads its row once and writes it once.
 //   rms_norm:           out = x / sqrt(mean(x^2) + eps) * weight
 //   qk_norm_rope_store: q and k so normed, each over its whole projection, the first R dims of every head rotated in pairs (i, i + R/2); k and v into their slot
-// A sum of squares is one chain for each of 256 threads, over every 256th vector, then a tree: the order hangs on the width alone.
+// Sums of squares of rms_norm: norm.h; those of q and k are one chain for each of 256 threads too, over vectors of eight.
 // Of few tokens what is waited for takes all the time: so weights, and what the step's inputs say, are asked for before the kernel in front has ended. They
 // come from the host or from kernels that let nobody start early.
 #include "cuda/float8.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
+#include "cuda/norm.h"
 #include "cuda/ptx/launch.h"
-#include "cuda/ptx/memory.h"
-#include "cuda/reduce.h"
-#include "cuda/vectors.h"
 
 namespace m2::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kNormChains;
 
 __global__ void __launch_bounds__(kThreads) embed_kernel(const int32_t* token_ids, const int32_t* last_ids, const __nv_bfloat16* table, int width, float* out) {
   ptx::let_next_kernel_start();
@@ -42,22 +40,21 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row = blockIdx.x;
   const float4* from = reinterpret_cast<const float4*>(x + (rows ? rows[row] : row) * width);
   float squares[1] = {0};
-  const auto add = [&](const float4& v) { squares[0] = fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, squares[0])))); };
 #pragma unroll
   for (int i = 0; i < kKept; i++) {
     const int at = threadIdx.x + i * kThreads;
     if (at >= width / 4) break;
     kept[i] = from[at];
-    add(kept[i]);
+    add_squares(kept[i], squares[0]);
   }
-  for (int at = threadIdx.x + kKept * kThreads; at < width / 4; at += kThreads) add(from[at]);
+  for (int at = threadIdx.x + kKept * kThreads; at < width / 4; at += kThreads) add_squares(from[at], squares[0]);
   block_sums<kThreads>(squares, partial);
-  const float inverse = 1 / sqrtf(squares[0] / static_cast<float>(width) + eps);
+  const float inverse = inverse_root(squares[0], width, eps);
 
   const auto write = [&](int at, const float4& v, const float4& w) {
-    const float4 y = {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
+    const float4 y = normed(v, inverse, w);
     if (out) reinterpret_cast<float4*>(out + row * width)[at] = y;
-    if (out_bf16) reinterpret_cast<uint2*>(out_bf16 + row * width)[at] = {pack_bf16(y.x, y.y), pack_bf16(y.z, y.w)};
+    if (out_bf16) reinterpret_cast<uint2*>(out_bf16 + row * width)[at] = pack_bf16(y);
   };
 #pragma unroll
   for (int i = 0; i < kKept; i++) {
@@ -126,11 +123,6 @@ __device__ __forceinline__ void store_slot(const KvCache& kv, int64_t layer, int
   }
 }
 
-__device__ __forceinline__ void prefetch(const float* from, int count) {
-  constexpr int kLine = 128 / sizeof(float);
-  for (int i = threadIdx.x * kLine; i < count; i += kThreads * kLine) ptx::prefetch_l2(from + i);
-}
-
 // T: element type of the cache
 template <class T>
 __global__ void __launch_bounds__(kThreads) qk_norm_rope_store_kernel(const QkTask task) {
@@ -141,10 +133,10 @@ __global__ void __launch_bounds__(kThreads) qk_norm_rope_store_kernel(const QkTa
   const int dim = static_cast<int>(task.kv.head_dim), q_width = task.heads * dim, k_width = static_cast<int>(task.kv.heads) * dim, normed_width = q_width + k_width;
   const int slot = task.slots[token];
   const float* rope = task.rope + static_cast<int64_t>(task.positions[token]) * task.rotary;
-  prefetch(rope, task.rotary);
-  prefetch(task.q_weight, q_width);
-  prefetch(task.k_weight, k_width);
-  if (task.kv.scales) prefetch(task.kv.scales + task.layer * 2 * task.kv.heads, static_cast<int>(2 * task.kv.heads));
+  prefetch_l2(rope, task.rotary);
+  prefetch_l2(task.q_weight, q_width);
+  prefetch_l2(task.k_weight, k_width);
+  if (task.kv.scales) prefetch_l2(task.kv.scales + task.layer * 2 * task.kv.heads, static_cast<int>(2 * task.kv.heads));
   ptx::wait_for_previous_kernel();
   const __nv_bfloat16* row = task.qkv + token * (normed_width + k_width);
   __nv_bfloat16* kept = reinterpret_cast<__nv_bfloat16*>(shared);
@@ -161,7 +153,7 @@ __global__ void __launch_bounds__(kThreads) qk_norm_rope_store_kernel(const QkTa
     else squares[1] = sum;
   }
   block_sums<kThreads>(squares, partial);  // and what is kept is there
-  const float q_inverse = 1 / sqrtf(squares[0] / static_cast<float>(q_width) + task.eps), k_inverse = 1 / sqrtf(squares[1] / static_cast<float>(k_width) + task.eps);
+  const float q_inverse = inverse_root(squares[0], q_width, task.eps), k_inverse = inverse_root(squares[1], k_width, task.eps);
 
   const int end = slot < 0 ? q_width : normed_width + k_width;
   for (int at = threadIdx.x * 8; at < end; at += kThreads * 8) {

@@ -1,6 +1,7 @@
 // 16 bytes at a time: eight bf16 as floats and back, four floats.
 #pragma once
 #include "cuda/device.h"
+#include "cuda/ptx/memory.h"
 
 namespace m2::cuda {
 
@@ -38,6 +39,12 @@ __device__ __forceinline__ void store_bf16x8(__nv_bfloat16* to, const float (&va
 __device__ __forceinline__ void store_f32x8(float* to, const float (&values)[8]) {
   reinterpret_cast<float4*>(to)[0] = {values[0], values[1], values[2], values[3]};
   reinterpret_cast<float4*>(to)[1] = {values[4], values[5], values[6], values[7]};
+}
+
+// Has L2 fetch numbers that the block will read.
+__device__ __forceinline__ void prefetch_l2(const float* from, int count) {
+  constexpr int kLine = 128 / sizeof(float);
+  for (int i = threadIdx.x * kLine; i < count; i += blockDim.x * kLine) ptx::prefetch_l2(from + i);
 }
 
 }  // namespace m2::cuda

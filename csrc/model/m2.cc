@@ -82,9 +82,8 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
     ops.attention({q, kv, l, rows_.page_tables(), s.rows, s.cu_seqlens_q, s.context_lens, s.max_queries, scale, attended});
     ops.linear({attended, &w.o, x, /*accumulate=*/true});
 
-    ops.rms_norm({x, {}, f32(w.post_norm, {C}), eps, h_f32, h_bf16});
     const View expert_ids = w_.expert_ids.view(kI32, {T, A}, l * T * A * sizeof(int32_t));
-    ops.route({h_f32, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.live, expert_ids, expert_weights, offsets, source, target});
+    ops.route({x, f32(w.post_norm, {C}), eps, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.live, h_f32, h_bf16, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w.w13, swiglu});
     ops.experts_down({.product = {swiglu, offsets, &w.w2, y}, .sum = {y, target, expert_weights, x}});
   }

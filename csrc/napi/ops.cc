@@ -198,9 +198,13 @@ Op attention(Backend& backend, Call& call) {
 
 Op route(Backend& backend, Call& call) {
   const RouteArgs a{.x = call.input("x"),
+                    .norm = call.input("norm"),
+                    .eps = call.number("eps"),
                     .gate = call.input("gate"),
                     .bias = call.input("bias"),
                     .live = call.optional_input("live"),
+                    .room = call.output("room"),
+                    .h = call.output("h"),
                     .expert_ids = call.output("expertIds"),
                     .weights = call.output("weights"),
                     .offsets = call.output("offsets"),

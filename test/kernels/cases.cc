@@ -218,15 +218,18 @@ Case attention(std::vector<Sequence> sequences, int64_t heads, int64_t kv_heads,
 
 Case route(int64_t tokens, int64_t experts, int64_t active, int64_t width, int64_t live) {
   return {"route", text(tokens, " x ", width, ", ", active, " of ", experts, " experts", live < tokens ? text(", ", live, " live") : ""),
-          4.0 * tokens * width + 4.0 * experts * width + 20.0 * tokens * active, [=](Arena& a, const Run& run) {
+          6.0 * tokens * width + 4.0 * experts * width + 20.0 * tokens * active, [=](Arena& a, const Run& run) {
             Random r(9);
             const int64_t pairs = tokens * active;
             const View ids = a.out(DType::kI32, {tokens, active}), weights = a.out(DType::kF32, {tokens, active}), offsets = a.out(DType::kI32, {experts + 1});
             const View source = a.out(DType::kI32, {pairs}), target = a.out(DType::kI32, {tokens, active});
             const View x = a.floats(r.normals(tokens * width), {tokens, width}), gate = a.floats(r.normals(experts * width, 1 / std::sqrt(static_cast<float>(width))), {experts, width});
-            const RouteArgs args{x, gate, a.floats(r.normals(experts, 0.3f), {experts}), a.ints({static_cast<int32_t>(live)}), ids, weights, offsets, source, target};
+            const View norm = a.floats(r.normals(width, 0.1f, 1), {width}), room = a.out(DType::kF32, {tokens, width}), h = a.out(DType::kBf16, {tokens, width});
+            const RouteArgs args{x, norm, 1e-6f, gate, a.floats(r.normals(experts, 0.3f), {experts}), a.ints({static_cast<int32_t>(live)}), room, h, ids, weights, offsets, source, target};
             run([&] { a.ops.route(args); });
             Result result{a.read(weights), a.read(ids)};
+            const std::vector<float> normed = a.read(h);
+            result.numbers.insert(result.numbers.end(), normed.begin(), normed.end());
             std::vector<float> sorted = a.read(source);
             sorted.resize(live * active);  // what lies behind means nothing
             for (const std::vector<float>& more : {a.read(offsets), sorted, a.read(target)}) result.exact.insert(result.exact.end(), more.begin(), more.end());

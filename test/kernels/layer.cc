@@ -72,8 +72,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
     ops.qk_norm_rope_store({qkv, q_norm, k_norm, 1e-6f, position_view, rope_table, slot_view, kv, 0, q});
     ops.attention({q, kv, 0, table_view, row_view, cu_view, len_view, max_queries, 0.125f, attended});
     ops.linear({attended, &o_weight, x, true});
-    ops.rms_norm({x, {}, post_norm, 1e-6f, h_f32, h_bf16});
-    ops.route({h_f32, gate, bias, live, expert_ids, expert_weights, offsets, source, target});
+    ops.route({x, post_norm, 1e-6f, gate, bias, live, h_f32, h_bf16, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w13, swiglu});
     ops.experts_down({{swiglu, offsets, &w2, y}, {y, target, expert_weights, x}});
     ops.rms_norm({x, last_view, final_norm, 1e-6f, last_rows, {}});

@@ -1,6 +1,19 @@
 import { describe, expect, it } from 'vitest'
-import { DEVICES, expectF32Accurate, expectSameBytes, f32, i32, opsFor, Random, threadsOf } from './helpers'
+import {
+  bf16,
+  DEVICES,
+  expectF32Accurate,
+  expectSameBytes,
+  f32,
+  i32,
+  opsFor,
+  Random,
+  threadsOf,
+  valuesOf,
+} from './helpers'
 import { permutation } from './moe.helpers'
+
+const EPS = 1e-6
 
 function problem(tokens: number, experts: number, active: number, width: number) {
   const random = new Random(tokens + experts)
@@ -10,6 +23,7 @@ function problem(tokens: number, experts: number, active: number, width: number)
     active,
     width,
     x: random.normals(tokens * width),
+    norm: random.normals(width, 0.1, 1),
     gate: random.normals(experts * width, width ** -0.5),
     bias: random.normals(experts, 0.3),
   }
@@ -20,11 +34,16 @@ function run(device: string, p: Problem, { threads = 2, live = undefined as numb
   const pairs = p.tokens * p.active
   const [expertIds, weights] = [i32([p.tokens, p.active]), f32([p.tokens, p.active])]
   const [offsets, source, target] = [i32([p.experts + 1]), i32([pairs]), i32([p.tokens, p.active])]
+  const [room, h] = [f32([p.tokens, p.width]), bf16([p.tokens, p.width])]
   opsFor(device, threads).route({
     x: f32([p.tokens, p.width], p.x),
+    norm: f32([p.width], p.norm),
+    eps: EPS,
     gate: f32([p.experts, p.width], p.gate),
     bias: f32([p.experts], p.bias),
     live: live === undefined ? undefined : i32([1], [live]),
+    room,
+    h,
     expertIds,
     weights,
     offsets,
@@ -32,13 +51,21 @@ function run(device: string, p: Problem, { threads = 2, live = undefined as numb
     target,
   })
   const sorted = { offsets: offsets.data, source: source.data, target: target.data }
-  return { ids: expertIds.data, weights: weights.data, ...sorted }
+  return { h: h.data, ids: expertIds.data, weights: weights.data, ...sorted }
+}
+
+/** A token after the norm. */
+function normed(p: Problem, token: number): Float64Array {
+  const x = Float64Array.from(p.x.subarray(token * p.width, (token + 1) * p.width))
+  const scale = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / p.width + EPS)
+  return x.map((value, c) => value * scale * p.norm[c]!)
 }
 
 function scores(p: Problem, token: number): number[] {
+  const h = normed(p, token)
   return Array.from({ length: p.experts }, (_, e) => {
     let logit = 0
-    for (let c = 0; c < p.width; c++) logit += p.x[token * p.width + c]! * p.gate[e * p.width + c]!
+    for (let c = 0; c < p.width; c++) logit += h[c]! * p.gate[e * p.width + c]!
     return 1 / (1 + Math.exp(-logit))
   })
 }
@@ -46,7 +73,8 @@ function scores(p: Problem, token: number): number[] {
 /** One token whose logits are the numbers given. */
 const direct = (logits: number[], bias: number[], active: number): Problem => ({
   ...problem(1, logits.length, active, 32),
-  x: Float32Array.from({ length: 32 }, (_, i) => (i === 0 ? 1 : 0)),
+  x: Float32Array.from({ length: 32 }, (_, i) => (i === 0 ? 1e4 : 0)), // the norm makes sqrt(32) of it, and eps is nothing beside it
+  norm: new Float32Array(32).fill(32 ** -0.5),
   gate: Float32Array.from(logits.flatMap((x) => [x, ...new Array(31).fill(0)])),
   bias: Float32Array.from(bias),
 })
@@ -75,6 +103,9 @@ describe.each(DEVICES)('route on %s', (device) => {
       want.push(...ids.map((id) => s[id]! / total))
     }
     expectF32Accurate(got.weights, want)
+    const h = Array.from({ length: tokens }, (_, t) => [...normed(p, t)]).flat()
+    for (const [i, value] of valuesOf(got.h).entries())
+      expect(Math.abs(value - h[i]!)).toBeLessThan(0.00391 * Math.abs(h[i]!) + 1e-9)
   })
 
   it('prefers the lower index among equals, by bits of score plus bias', () => {
@@ -149,6 +180,7 @@ describe.each(DEVICES)('route on %s', (device) => {
       const alone = run(device, { ...p, tokens: 1, x: p.x.slice(t * p.width, (t + 1) * p.width) })
       expectSameBytes(alone.ids, together.ids.slice(t * 6, (t + 1) * 6))
       expectSameBytes(alone.weights, together.weights.slice(t * 6, (t + 1) * 6))
+      expectSameBytes(alone.h, together.h.slice(t * p.width, (t + 1) * p.width))
     }
   })
 })

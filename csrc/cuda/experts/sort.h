@@ -8,8 +8,10 @@ constexpr int kMostRouteThreads = 256;
 constexpr int kRouteTokens = 64;  // that a block sorts
 
 struct RouteTask {
-  const float *x, *gate;       // [T, C], [E, C]
+  const float *x, *norm, *gate;  // [T, C], before the norm or behind it; [C], [E, C]
+  __nv_bfloat16* h;            // [T, C]
   int width;                   // C
+  float eps;
   float* scores;               // [T, E]
   const float* bias;           // [E]
   const int32_t* live;         // [1] or null
