@@ -47,7 +47,10 @@ function merge(into: Chunk, chunk: Chunk): void {
   into.text += chunk.text
   for (const id of chunk.tokenIds) into.tokenIds.push(id)
   if (chunk.reasoning !== undefined) into.reasoning = (into.reasoning ?? '') + chunk.reasoning
-  if (chunk.logprobs) into.logprobs = [...(into.logprobs ?? []), ...chunk.logprobs]
+  if (chunk.logprobs) {
+    into.logprobs ??= []
+    for (const entry of chunk.logprobs) into.logprobs.push(entry)
+  }
   if (chunk.toolCalls) {
     into.toolCalls ??= []
     joinToolCalls(into.toolCalls, chunk.toolCalls)

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { M2Error } from '../errors'
 import { badInput, checkJson, isObject, type JsonObject } from '../text/input'
-import { typeOf } from '../text/schema-types'
+import { referencedPart, typeOf } from '../text/schema-types'
 import { automatonOf } from './automaton'
 import { choice, type Grammar, oneOfTexts, type Rule, ruleOf } from './grammar'
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE, BOOLEAN, NULL } from './json-value'
@@ -225,24 +225,9 @@ export class SchemaCompiler {
   private follow($ref: unknown, where: string): unknown {
     if (typeof $ref !== 'string' || !/^#(\/|$)/.test($ref))
       throw badInput(where, 'a reference within the schema, such as "#/$defs/name"', $ref)
-    let node = this.root
-    for (const part of $ref.split('/').slice(1)) {
-      const key = unescaped(part)
-      const inArray = Array.isArray(node) && /^\d+$/.test(key)
-      if (!(isObject(node) || inArray) || !Object.hasOwn(node as object, key))
-        throw badInput(where, `a part of ${this.rootName}`, $ref)
-      node = (node as JsonObject)[key]
-    }
-    return node
-  }
-}
-
-function unescaped(part: string): string {
-  const text = part.replaceAll('~1', '/').replaceAll('~0', '~')
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
+    const found = referencedPart(this.root, $ref)
+    if (!found) throw badInput(where, `a part of ${this.rootName}`, $ref)
+    return found.part
   }
 }
 

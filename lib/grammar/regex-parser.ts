@@ -35,17 +35,18 @@ export { SPACES }
 
 /** @throws M2Error BAD_INPUT that names `where` and what is broken or not supported. */
 export function parsePattern(pattern: string, where: string): Pattern {
-  const parser = new Parser(pattern, where)
-  checkSyntax(pattern, where)
-  return parser.whole()
+  return new Parser(pattern, where, isUnicode(pattern, where)).whole()
 }
 
-function checkSyntax(pattern: string, where: string): void {
+/** Whether the pattern is sound with the flag u; else it is without: such as \- outside of a class, which is usual in schemas. */
+function isUnicode(pattern: string, where: string): boolean {
   try {
     new RegExp(pattern, 'u')
+    return true
   } catch (cause) {
     try {
-      new RegExp(pattern) // such as \- outside of a class, which is usual in schemas
+      new RegExp(pattern)
+      return false
     } catch {
       throw new M2Error('BAD_INPUT', `${where}: expected a regular expression, found ${(cause as Error).message}`, {
         cause,
@@ -62,6 +63,7 @@ class Parser {
   constructor(
     pattern: string,
     private readonly where: string,
+    private readonly isUnicode: boolean,
   ) {
     this.text = [...pattern]
   }
@@ -154,6 +156,9 @@ class Parser {
 
   /** Behind a backslash. */
   private escape(): CodePoints {
+    // Without the flag u these mean what nobody means: \p{L} is the text p{L}, \07 an octal number.
+    const legacy = this.isUnicode ? undefined : this.matches(/^(?:[pPu]\{|c(?![a-zA-Z])|0\d|[1-9])/)
+    if (legacy) throw this.unsupported('a pattern that is sound with the flag u, as it has this', `\\${legacy[0]}`)
     const property = this.matches(/^[pP]\{[^}]*\}/)
     if (property) return propertySet(`\\${property[0]}`)
     const code = this.matches(/^(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]+)\})/)

@@ -16,9 +16,17 @@ function show(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }
 
-/** An error's message as one line. */
+/** An error's message as one line, whatever was thrown. */
 export function reasonOf(cause: unknown): string {
-  return (cause instanceof Error ? cause.message : String(cause)).replaceAll(/\s+/g, ' ').trim()
+  return textOf(cause).replaceAll(/\s+/g, ' ').trim()
+}
+
+function textOf(cause: unknown): string {
+  try {
+    return String(cause instanceof Error ? cause.message : cause)
+  } catch {
+    return `a thrown ${typeof cause} without a text` // it need not be able to become one
+  }
 }
 
 export function badInput(where: string, expected: string, found: unknown): M2Error {

@@ -16,9 +16,35 @@ export function listedValues(schema: JsonObject): unknown[] | undefined {
   return Array.isArray(schema.enum) ? schema.enum : undefined
 }
 
+/** References that lead to each other, one within the other: more than any real schema has, fewer than the stack holds. */
+const MAX_REFERENCES = 100
+
+/** The part of a schema that a reference such as `#/$defs/Point` names; undefined: there is none. */
+export function referencedPart(root: unknown, $ref: string): { part: unknown } | undefined {
+  if (!/^#(\/|$)/.test($ref)) return undefined
+  let part = root
+  for (const name of $ref.split('/').slice(1)) {
+    const key = unescaped(name)
+    const inArray = Array.isArray(part) && /^\d+$/.test(key)
+    if (!(isObject(part) || inArray) || !Object.hasOwn(part as object, key)) return undefined
+    part = (part as JsonObject)[key]
+  }
+  return { part }
+}
+
+function unescaped(name: string): string {
+  const text = name.replaceAll('~1', '/').replaceAll('~0', '~')
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 /** Reads from schemas which JSON types they allow. Keywords it does not know allow everything. */
 export class SchemaTypes {
   private readonly references = new Map<string, Set<string> | undefined>()
+  private depth = 0
 
   /** `root`: what references such as `#/$defs/Point` are relative to. */
   constructor(private readonly root: unknown) {}
@@ -46,21 +72,13 @@ export class SchemaTypes {
 
   private reference(name: string): Set<string> | undefined {
     if (!this.references.has(name)) {
+      if (this.depth === MAX_REFERENCES) return undefined
+      this.depth++
       this.references.set(name, new Set()) // a schema that is its own alternative adds nothing to itself
-      this.references.set(name, this.of(this.resolve(name)))
+      this.references.set(name, this.of(referencedPart(this.root, name)?.part))
+      this.depth--
     }
     return this.references.get(name)
-  }
-
-  private resolve(name: string): unknown {
-    const [start, ...path] = name.split('/')
-    if (start !== '#') return undefined
-    let node = this.root
-    for (const part of path) {
-      const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
-      node = isObject(node) && Object.hasOwn(node, key) ? node[key] : undefined
-    }
-    return node
   }
 }
 

@@ -141,6 +141,12 @@ describe('a run', () => {
         throw new Error('no such\nfile')
       },
       rejects: async () => Promise.reject('a word'),
+      noText: () => {
+        throw Object.create(null)
+      },
+      noMessage: () => {
+        throw Object.assign(new Error(), { message: undefined })
+      },
       cycle: () => cycle,
       bigint: () => 7n,
       functions: () => () => 7,
@@ -155,6 +161,8 @@ describe('a run', () => {
     expect(results).toEqual({
       throws: [true, 'Error: no such file'],
       rejects: [true, 'Error: a word'],
+      noText: [true, 'Error: a thrown object without a text'],
+      noMessage: [true, 'Error: undefined'],
       cycle: [true, expect.stringMatching(/^Error: Converting circular structure/)],
       bigint: [true, expect.stringMatching(/^Error: .*BigInt/)],
       functions: [true, 'Error: the result is not JSON'],

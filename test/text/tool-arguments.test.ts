@@ -90,3 +90,20 @@ describe('argumentValue', () => {
     expect(argumentValue({ name: 'f' }, 'toString', 'word')).toBe('word')
   })
 })
+
+describe('references', () => {
+  const $defs = { 'a b': { type: 'string' }, either: { anyOf: [{ type: 'string' }, { type: 'null' }] } }
+  it.each(['#/$defs/a%20b', '#/$defs/either/anyOf/0'])('%s is found as it is where answers are constrained', ($ref) => {
+    const fn = { name: 'f', parameters: { properties: { x: { $ref } }, $defs } }
+    expect(argumentValue(fn, 'x', '42')).toBe('42')
+  })
+
+  it('that lead on and on do not exhaust the stack: of such a schema nothing is known', () => {
+    const links = Array.from({ length: 20_000 }, (_, i) => [`r${i}`, { $ref: `#/$defs/r${i + 1}` }])
+    const fn = {
+      name: 'f',
+      parameters: { properties: { x: { $ref: '#/$defs/r0' } }, $defs: Object.fromEntries(links) },
+    }
+    expect(argumentValue(fn, 'x', '42')).toBe(42)
+  })
+})
