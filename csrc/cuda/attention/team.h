@@ -66,6 +66,7 @@ __device__ __forceinline__ void attend(const AttentionTask& task, const Attentio
 
   const int warp_row = unit.row + (Team::kSharesRows ? 0 : 16 * Team::warp());
   const int seen = warp_row < unit.rows ? unit.position(task, min(warp_row + 16, unit.rows) - 1) + 1 : 0;  // by the warp's last row, if it has any
+  const float scale = score_scale(task, unit.kv_head);
   TeamState<Team> state;
   state.clear();
   bool in_span = false;
@@ -79,7 +80,7 @@ __device__ __forceinline__ void attend(const AttentionTask& task, const Attentio
       score_tile(memory, keys, scores);
       if (unit.seen < end) mask_scores(scores, {last_token(0), last_token(1)});
       float keep[2];
-      weigh(scores, score_scale(task, unit.kv_head), state, keep);
+      weigh(scores, scale, state, keep);
       scale_sums(state, keep);
       pack_weights(scores, weights);
     }

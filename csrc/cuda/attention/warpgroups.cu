@@ -47,10 +47,10 @@ __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(const 
   const Work<kPrefillRows> work(task, gridDim.x, sums);  // meets
   ptx::wait_for_previous_kernel();
   if (threadIdx.x < kConsumerWarps * kWarp) {
-    ptx::take_registers<224>();
+    ptx::take_registers<216>();
     consume(task, scratch, p);
   } else {
-    ptx::give_registers<56>();
+    ptx::give_registers<72>();
     produce(task, p, work, &cache);
   }
 #endif
