@@ -1,6 +1,6 @@
-// What a team does with its part of a row tile's context. Its shared memory has a ring of slots for keys and values, of which one is in use and the others are on
-// their way; of e4m3 behind them one of bf16, the one in use; then q; then, where warps share rows, scores. States that wait are in L1 or L2, 2 x 16 bytes for
-// each lane and 8 dims; decoding cuts at chunks all but the longest work, and so has them seldom.
+// What a team does with its part of a row tile's context. Its shared memory has a ring of slots for keys and values, of which one is in use and the others are
+// on their way; of e4m3 behind them one of bf16, the one in use; then q; then, where warps share rows, scores. States that wait are in L1 or L2, 2 x 16 bytes
+// for each lane and 8 dims; decoding cuts at chunks all but the longest work, and so has them seldom.
 #pragma once
 #include "cuda/attention/products.h"
 #include "cuda/attention/reader.h"
