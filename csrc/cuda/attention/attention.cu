@@ -44,9 +44,10 @@ void attention(const Machine& m, const AttentionArgs& a) {
   const AttentionTask task{bf16_data(a.q.data), bf16_data(a.out.data), a.kv, static_cast<int>(a.layer), a.page_tables.as<int32_t>(), a.rows.as<int32_t>(),
                            a.cu_seqlens_q.as<int32_t>(), a.context_lens.as<int32_t>(), static_cast<int>(a.page_tables.size(1)), static_cast<int>(a.rows.size(0)),
                            static_cast<int>(heads), static_cast<int>(heads / a.kv.heads), scale, std::signbit(a.scale) ? 0x80008000u : 0};
-  const AttentionPlan plan = plan_attention(device_of(m), {.heads = heads, .kv_heads = a.kv.heads, .dim = dim, .element_bytes = static_cast<int64_t>(dtype_bytes(a.kv.dtype)), .page_size = a.kv.page_size,
-                                                           .cache_rows = a.kv.pages * (a.kv.page_elements() / dim), .max_queries = a.max_queries,
-                                                           .max_context = std::min<int64_t>(a.page_tables.size(1) * a.kv.page_size, kMostContext)});
+  const AttentionShape shape{.heads = heads, .kv_heads = a.kv.heads, .dim = dim, .element_bytes = static_cast<int64_t>(dtype_bytes(a.kv.dtype)),
+                             .page_size = a.kv.page_size, .cache_rows = a.kv.pages * (a.kv.page_elements() / dim), .max_queries = a.max_queries,
+                             .max_context = std::min<int64_t>(a.page_tables.size(1) * a.kv.page_size, kMostContext)};
+  const AttentionPlan plan = plan_attention(device_of(m), shape);
   if (plan.decode.kernel == AttentionKernel::kGeneral) return general_attention(m, task, a.q.size(0));
   run_rows(m, task, plan.decode, kDecodeRows);
   run_rows(m, task, plan.prefill, kPrefillRows);

@@ -35,7 +35,8 @@ class Consumer {
  public:
   using P = Pipeline<T, D>;
 
-  __device__ __forceinline__ Consumer(const AttentionTask& task, const P& p, const Job& job) : task_(task), p_(p), unit_(job.unit), seen_(job.unit.seen), scale_(score_scale(task, job.unit.kv_head)) {
+  __device__ __forceinline__ Consumer(const AttentionTask& task, const P& p, const Job& job)
+      : task_(task), p_(p), unit_(job.unit), seen_(job.unit.seen), scale_(score_scale(task, job.unit.kv_head)) {
     load_rows<RowTeam<D>>(task, unit_, [this](int k, const uint4& a) {
       q_[k][0] = a.x;
       q_[k][1] = a.y;

@@ -86,7 +86,8 @@ inline RowsPlan plan_decode(const AttentionDevice& d, const AttentionShape& s) {
   constexpr size_t kStatic = 4096;
   const size_t team = TeamShape::shared_bytes(static_cast<int>(s.dim), static_cast<int>(s.element_bytes), true);
   const int teams = std::min(TeamShape::kMostDecodeTeams, static_cast<int>((d.shared_per_block - kStatic) / team));
-  return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors), .threads = static_cast<unsigned>(teams * TeamShape::kDecodeWarps * 32), .shared = teams * team,
+  return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors),
+          .threads = static_cast<unsigned>(teams * TeamShape::kDecodeWarps * 32), .shared = teams * team,
           .workers = d.multiprocessors * teams, .warps = TeamShape::kDecodeWarps, .room = std::max(chunk_room(kDecodeRows), spans(static_cast<int>(s.max_context))),
           .rows = static_cast<int>(std::min(kDecodeRows / s.group(), s.max_queries) * s.group())};
 }

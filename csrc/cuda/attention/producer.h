@@ -76,7 +76,7 @@ __device__ __forceinline__ void prepare_slot(const Pipeline<T, D>& p, int at) {
   uint8_t* slot = p.shared + at % P::kSlots * P::kSlotBytes;
   const uint2* narrow = reinterpret_cast<const uint2*>(p.shared + P::kSlots * P::kSlotBytes + at % P::kLandings * P::kLandingBytes);
   uint64_t hidden = 0;
-#pragma unroll 2
+#pragma unroll 4
   for (int i = thread; i < kTileTokens * kPieces; i += kWarpgroup) {
     const int row = i / kPieces, piece = i % kPieces;
     uint4* place = reinterpret_cast<uint4*>(slot + piece / 8 * P::kHalfBytes + row * P::kPitch + (piece ^ row) % 8 * 16);

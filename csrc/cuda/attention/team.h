@@ -1,6 +1,6 @@
-// What a team does with its part of a row tile's context. Its shared memory has a ring of slots for keys and values, of which one is in use and the others are on
-// their way; of e4m3 behind them one of bf16, the one in use; then q; then, where warps share rows, scores. States that wait are in L1 or L2, 2 x 16 bytes for
-// each lane and 8 dims; decoding cuts at chunks all but the longest work, and so has them seldom.
+// What a team does with its part of a row tile's context. Its shared memory has a ring of slots for keys and values, of which one is in use and the others are
+// on their way; of e4m3 behind them one of bf16, the one in use; then q; then, where warps share rows, scores. States that wait are in L1 or L2, 2 x 16 bytes
+// for each lane and 8 dims; decoding cuts at chunks all but the longest work, and so has them seldom.
 #pragma once
 #include "cuda/attention/products.h"
 #include "cuda/attention/reader.h"
@@ -66,6 +66,7 @@ __device__ __forceinline__ void attend(const AttentionTask& task, const Attentio
 
   const int warp_row = unit.row + (Team::kSharesRows ? 0 : 16 * Team::warp());
   const int seen = warp_row < unit.rows ? unit.position(task, min(warp_row + 16, unit.rows) - 1) + 1 : 0;  // by the warp's last row, if it has any
+  const float scale = score_scale(task, unit.kv_head);
   TeamState<Team> state;
   state.clear();
   bool in_span = false;
@@ -79,7 +80,7 @@ __device__ __forceinline__ void attend(const AttentionTask& task, const Attentio
       score_tile(memory, keys, scores);
       if (unit.seen < end) mask_scores(scores, {last_token(0), last_token(1)});
       float keep[2];
-      weigh(scores, score_scale(task, unit.kv_head), state, keep);
+      weigh(scores, scale, state, keep);
       scale_sums(state, keep);
       pack_weights(scores, weights);
     }

@@ -5,10 +5,19 @@
 //   RowTeam  prompts: a block has a row tile of 128
 //
 // Each row tile reads its K and V once. For decoding that is all there is to read, and what bounds it: of the 4.3 TB/s that HBM gives, a multiprocessor gets
-// 18.6 bytes a cycle, for which some 26 KiB must be on their way. There are 144 KiB of bf16 or 120 KiB of e4m3, in three teams. A tile of 64 tokens and 128 dims
-// is 32 KiB of bf16 or 16 KiB of e4m3, which a multiprocessor gets in 1,760 or 880 cycles. A team should take some 1,000 for one, and 1,300 of e4m3 (of which the
-// softmax, which all four warps do, is some 500): even one that is alone, with a chunk of 1,024 tokens that the others have no part in, takes no more than 1.5
-// times what HBM would. A cut row tile also writes (D + 2) 4 bytes for each row and piece.
+// 18.6 bytes a cycle, for which some 26 KiB must be on their way. There are 144 KiB of bf16 or 120 KiB of e4m3, in three teams. A tile of 64 tokens and 128
+// dims is 32 KiB of bf16 or 16 KiB of e4m3, which a multiprocessor gets in 1,760 or 880 cycles. A team should take some 1,000 for one, and 1,300 of e4m3 (of
+// which the softmax, which all four warps do, is some 500): even one that is alone, with a chunk of 1,024 tokens that the others have no part in, takes no more
+// than 1.5 times what HBM would. So borders between chunks decide. Predicted shares of what HBM gives, for 48 heads on 8 and 132 multiprocessors, from the
+// longest part that work.h deals out:
+//
+//   tokens                  1k  2k  4k  8k  16k  32k  64k  128k
+//   one sequence, bf16      97  48  97  97   78   86   91    94 %
+//   one sequence, e4m3      66  33  66  97   66   86   91    94
+//   four sequences          97  78  97  97   91   94   97    97
+//   sixteen                 97 at all of them
+//
+// A cut row tile also writes (D + 2) 4 bytes for each row and piece.
 #include "cuda/attention/kernels.h"
 #include "cuda/attention/team.h"
 #include "cuda/launch.h"

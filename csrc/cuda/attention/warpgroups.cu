@@ -13,11 +13,11 @@
 //   instructions   8 warps, some 220 each, on four schedulers; of e4m3 1,700 more to widen                440 cycles, 860
 //   L2             32 KiB, of e4m3 16: all multiprocessors together 7.4 TB/s at 1.755 GHz, 3.7
 //
-// So tensor cores bound it, of bf16 with L2 close behind, of e4m3 with shared memory. A warpgroup's turn is 512 cycles of products, its softmax some 600; as the
-// other's products and its own for values run under that, nothing but the waits themselves should be lost. Prediction for one H200 and contexts from 16k tokens:
-// 590 to 630 TFLOP/s of bf16, 60 to 64 % of the peak and 75 to 80 % of the 790 that products reach under the power limit; of e4m3 500 to 560. Chunks of 64 tokens
-// (the first 1,024) end with each tile: nothing runs under the softmax but the other warpgroup, and 64 KiB of the span's state pass shared memory twice. There
-// it should be half as fast.
+// So tensor cores bound it, of bf16 with L2 close behind, of e4m3 with shared memory. A warpgroup's turn is 512 cycles of products, its softmax some 600; as
+// the other's products and its own for values run under that, nothing but the waits themselves should be lost. Prediction for one H200 and contexts from 16k
+// tokens: 590 to 630 TFLOP/s of bf16, 60 to 64 % of the peak and 75 to 80 % of the 790 that products reach under the power limit; of e4m3 500 to 560. Chunks
+// of 64 tokens (the first 1,024) end with each tile: nothing runs under the softmax but the other warpgroup, and 64 KiB of the span's state pass shared memory
+// twice. There it should be half as fast.
 //
 // Idea: FlashAttention-3 (Shah et al., 2024) has the ping-pong of two warpgroups and the overlap of both products.
 #include "cuda/attention/consumer.h"
@@ -47,10 +47,10 @@ __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(const 
   const Work<kPrefillRows> work(task, gridDim.x, sums);  // meets
   ptx::wait_for_previous_kernel();
   if (threadIdx.x < kConsumerWarps * kWarp) {
-    ptx::take_registers<224>();
+    ptx::take_registers<216>();
     consume(task, scratch, p);
   } else {
-    ptx::give_registers<56>();
+    ptx::give_registers<72>();
     produce(task, p, work, &cache);
   }
 #endif
