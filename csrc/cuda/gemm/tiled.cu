@@ -1,4 +1,4 @@
-// Products of many rows: tiles of 128 outputs times 32, 64 or 128 rows, for dense and grouped products alike.
+// Products of many rows where there is no wgmma (wgmma.cu): tiles of 128 outputs times 32, 64 or 128 rows, for dense and grouped products alike.
 //
 // A persistent block goes through its tiles (gemm/tiles.h) as through one stream of stages of 64 k: three or four stages of weights and rows of x are in
 // shared memory or on their way (cp.async), across the border of tiles, so no tile waits for its first stage. Weights lie in shared memory in the order
@@ -16,7 +16,6 @@
 #include "cuda/gemm/tiles.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/async_copy.h"
-#include "cuda/ptx/launch.h"
 #include "cuda/ptx/matrix.h"
 
 namespace m2::cuda {
@@ -172,8 +171,6 @@ __global__ void __launch_bounds__(kTileShapes[kTile].threads(), kTileShapes[kTil
   constexpr TileShape kShape = kTileShapes[kTile];
   constexpr int kStageBytes = kShape.stage_bytes(kPanelStageBytes<Codec>);
   M2_DYNAMIC_SHARED(shared);
-  ptx::let_next_kernel_start();
-  ptx::wait_for_previous_kernel();
   const uint32_t address = ptx::shared_address(shared);
   Loader<kTile, Codec> loader(task);
 #pragma unroll

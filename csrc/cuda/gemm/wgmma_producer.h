@@ -25,6 +25,7 @@ class WgmmaProducer {
   // By one warp. The weights of a dense product hang on no kernel before this one, so the first of them are asked for before that has ended.
   __device__ __forceinline__ void stream() {
     const bool dense = !task_.offsets;
+    ptx::prefetch_tensor_map(map_);
     if (!dense) ptx::wait_for_previous_kernel();
     Tiles tiles(task_, Rings::kPanels, rings_.tile_rows, WgmmaShape::kRowUnit);
     bool more = tiles.next();
