@@ -80,15 +80,15 @@ function expectedOfRoute(rows: number, { hiddenSize: C, experts: E, expertsPerTo
     const groups = rows === 1 ? 1 : Math.ceil(rows / 4)
     const arrivals = groups === 1 ? 1 : 2
     return {
-      kernels: rows === 1 ? 'route_kernel<1, 1, 24>' : 'route_kernel<4, 1, 24>',
-      waits: WAIT.kernel + WAIT.sum + arrivals * WAIT.arrival + choice + 0.4,
+      kernels: rows === 1 ? 'route_kernel<1, 1, 24, true>' : 'route_kernel<4, 1, 24, true>',
+      waits: WAIT.kernel + 2 * WAIT.sum + WAIT.cache + arrivals * WAIT.arrival + choice + 0.4,
       ...{ read: 4 * groups * E * C, ...inFlight((groups * E) / 4, 4 * 4 * C, 2), rate: 0 },
-      because: 'the gate is under way before x is there; then sums, the last block, the choice, the sort',
+      because: 'the gate is under way before x is there; then norm, sums, the last block, the choice, the sort',
     }
   }
   return {
-    kernels: 'route_scores_kernel<8, 8>, route_choose_kernel, route_sort_kernel',
-    waits: 3 * WAIT.kernel + 8 * choice + 2,
+    kernels: 'rms_norm_kernel, route_scores_kernel<8, 8>, route_choose_kernel, route_sort_kernel',
+    waits: 4 * WAIT.kernel + 8 * choice + 2,
     ...{ read: 4 * rows * C, ...inFlight((rows / 8) * (E / 32), 4 * 16 * 512, 3) }, // the gate stays in L2
     rate: 0.4 * H200.f32,
     because: 'float32 on the plain units, where 256 products of a lane need 16 loads of 16 bytes',

@@ -30,7 +30,7 @@ cd "$work" || exit 2
 facts() { nvidia-smi -q | grep -E "Product Name|Driver Version|CUDA Version|Total  |Graphics  |SM  " | sort -u; "$node" -e 'require("./build/Release/addon.node").cudaProbe().then(console.log)'; }
 kernels() { ./build/kernels_cuda cuda && ./build/kernels_cuda cuda --m2; }
 conformance() { ./build/conformance_cuda --record "$out/golden.txt"; }
-tests() { M2_TEST_DEVICES=cuda "$node" node_modules/vitest/vitest.mjs run test/ops test/model/random-geometry.test.ts test/model/bit-identity.test.ts test/model/nano-on-gpu.test.ts test/engine/devices.test.ts; }
+tests() { M2_TEST_DEVICES=cuda "$node" node_modules/vitest/vitest.mjs run test/ops test/model/random-geometry.test.ts test/model/random-weights.test.ts test/model/bit-identity.test.ts test/model/nano-on-gpu.test.ts test/engine/devices.test.ts; }
 sanitizer() {
   local tool status=0 program
   program=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer) || return 1

@@ -61,12 +61,13 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
     { op: 'gateUp', rows, sizes, format },
     { op: 'down', rows, sizes, format },
   ]
+  const formats = Object.keys(FORMATS) as Format[]
   const layer = (rows: number): Spec[] => [
     { op: 'rmsNorm', rows, sizes },
     ...CACHES.map((kvDtype): Spec => ({ op: 'qkNormRopeStore', rows, kvDtype, sizes })),
     { op: 'route', rows, sizes },
     { op: 'unpermute', rows, sizes },
-    ...(Object.keys(FORMATS) as Format[]).flatMap((format) => products(rows, format)),
+    ...formats.flatMap((format) => products(rows, format)),
   ]
   const attention = (sequences: number, queries: number, context: number) =>
     CACHES.map((kvDtype): Spec => ({ op: 'attention', sequences, queries, context, kvDtype, sizes }))
@@ -74,7 +75,7 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
     ...decodes.flatMap((rows) => [
       ...layer(rows),
       ...contexts.flatMap((context) => attention(rows, 1, context)),
-      { op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false, format: 'bf16' } as Spec,
+      ...formats.map((format): Spec => ({ op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false, format })),
       { op: 'sample', rows, sizes } as Spec,
     ]),
     ...prefills.flatMap((rows) => [...layer(rows), ...attention(1, rows, rows)]),
