@@ -42,6 +42,12 @@ export interface State {
 /** More states and frames than a long answer has. */
 const MAX_HELD = 30_000
 
+/**
+ * Places at one node, which differ in what is around it alone. Branches that begin alike, one within the other, double them with every level (such
+ * as `anyOf` two lists of the same again); of more the rest is left out. Each place by itself can be finished, so a text still fits, and has an end.
+ */
+const MAX_ALIKE = 256
+
 export class States {
   readonly nodes: readonly Node[]
   readonly bottom: Frame
@@ -162,6 +168,8 @@ export class States {
 /** Follows everything that needs no input. */
 class Closure {
   private readonly seen = new Set<number>()
+  /** By node: how many frames it was reached in. */
+  private readonly alike = new Map<number, number>()
   private readonly open: Place[] = []
   private readonly found: Place[] = []
 
@@ -175,8 +183,10 @@ class Closure {
 
   private reach(node: number, frame: Frame): void {
     const key = frame.id * this.states.nodes.length + node
-    if (this.seen.has(key)) return
+    const alike = this.alike.get(node) ?? 0
+    if (this.seen.has(key) || alike === MAX_ALIKE) return
     this.seen.add(key)
+    this.alike.set(node, alike + 1)
     this.open.push({ node, frame })
   }
 
