@@ -18,6 +18,8 @@ export interface Frame {
   readonly base: Frame
   /** The state when the rule called in this frame has just ended. */
   resumed: State | undefined
+  /** The frame with the same masks that all such share; see masks.ts. */
+  view: Frame | undefined
 }
 
 export interface Place {
@@ -54,6 +56,8 @@ export class States {
   readonly start: State
   private readonly held = new Map<string, State>()
   private ids = 0
+  /** Of them those that were taken along. */
+  private adopted = 0
 
   constructor(readonly automaton: Automaton) {
     this.nodes = automaton.nodes
@@ -61,9 +65,9 @@ export class States {
     this.start = this.at([{ node: automaton.start, frame: this.bottom }])
   }
 
-  /** Too many are held: start anew, and `moved` what is still in use. */
+  /** Too many are held: start anew, and `adopt` what is still in use, which does not count there: it may be as many. */
   get isFull(): boolean {
-    return this.ids > MAX_HELD
+    return this.ids - this.adopted > MAX_HELD
   }
 
   /** The state at `places`, each a node of any kind. */
@@ -133,15 +137,18 @@ export class States {
 
   /** A state of an earlier collection, in this one. */
   adopt(state: State): State {
-    return this.mapped(state.places, (frame) => {
+    const before = this.ids
+    const adopted = this.mapped(state.places, (frame) => {
       const path: Frame[] = []
       for (let at = frame; at.parent; at = at.parent) path.push(at)
       return path.reduceRight((parent, { isLoop, node, count }) => this.frame(parent, isLoop, node, count), this.bottom)
     })
+    this.adopted += this.ids - before
+    return adopted
   }
 
   private newFrame(parent: Frame | undefined, isLoop: boolean, node: number, count: number): Frame {
-    const frame = { id: this.ids++, parent, isLoop, node, count, inner: new Map(), resumed: undefined }
+    const frame = { id: this.ids++, parent, isLoop, node, count, inner: new Map(), resumed: undefined, view: undefined }
     return Object.assign(
       frame,
       { base: undefined as unknown as Frame },
