@@ -76,14 +76,16 @@ export class MaskMaker {
     return state.view
   }
 
+  /** Each frame's is found once: around it there may be thousands. */
   private viewOfFrame(frame: Frame): Frame {
     const path: Frame[] = []
-    for (let at = frame; at.parent; at = at.parent) path.push(at)
-    return path.reduceRight(
-      (parent, { isLoop, node, count }) =>
-        this.states.frame(parent, isLoop, node, isLoop ? this.viewOfCount(node, count) : 0),
-      this.states.bottom,
-    )
+    let at = frame
+    for (; at.parent && !at.view; at = at.parent) path.push(at)
+    return path.reduceRight((parent, each) => {
+      const { isLoop, node, count } = each
+      each.view = this.states.frame(parent, isLoop, node, isLoop ? this.viewOfCount(node, count) : 0)
+      return each.view
+    }, at.view ?? this.states.bottom)
   }
 
   private viewOfCount(loop: number, count: number): number {

@@ -18,6 +18,8 @@ export interface Frame {
   readonly base: Frame
   /** The state when the rule called in this frame has just ended. */
   resumed: State | undefined
+  /** The frame with the same masks that all such share; see masks.ts. */
+  view: Frame | undefined
 }
 
 export interface Place {
@@ -42,12 +44,20 @@ export interface State {
 /** More states and frames than a long answer has. */
 const MAX_HELD = 30_000
 
+/**
+ * Places at one node, which differ in what is around it alone. Branches that begin alike, one within the other, double them with every level (such
+ * as `anyOf` two lists of the same again); of more the rest is left out. Each place by itself can be finished, so a text still fits, and has an end.
+ */
+const MAX_ALIKE = 256
+
 export class States {
   readonly nodes: readonly Node[]
   readonly bottom: Frame
   readonly start: State
   private readonly held = new Map<string, State>()
   private ids = 0
+  /** Of them those that were taken along. */
+  private adopted = 0
 
   constructor(readonly automaton: Automaton) {
     this.nodes = automaton.nodes
@@ -55,9 +65,9 @@ export class States {
     this.start = this.at([{ node: automaton.start, frame: this.bottom }])
   }
 
-  /** Too many are held: start anew, and `moved` what is still in use. */
+  /** Too many are held: start anew, and `adopt` what is still in use, which does not count there: it may be as many. */
   get isFull(): boolean {
-    return this.ids > MAX_HELD
+    return this.ids - this.adopted > MAX_HELD
   }
 
   /** The state at `places`, each a node of any kind. */
@@ -127,15 +137,18 @@ export class States {
 
   /** A state of an earlier collection, in this one. */
   adopt(state: State): State {
-    return this.mapped(state.places, (frame) => {
+    const before = this.ids
+    const adopted = this.mapped(state.places, (frame) => {
       const path: Frame[] = []
       for (let at = frame; at.parent; at = at.parent) path.push(at)
       return path.reduceRight((parent, { isLoop, node, count }) => this.frame(parent, isLoop, node, count), this.bottom)
     })
+    this.adopted += this.ids - before
+    return adopted
   }
 
   private newFrame(parent: Frame | undefined, isLoop: boolean, node: number, count: number): Frame {
-    const frame = { id: this.ids++, parent, isLoop, node, count, inner: new Map(), resumed: undefined }
+    const frame = { id: this.ids++, parent, isLoop, node, count, inner: new Map(), resumed: undefined, view: undefined }
     return Object.assign(
       frame,
       { base: undefined as unknown as Frame },
@@ -162,6 +175,8 @@ export class States {
 /** Follows everything that needs no input. */
 class Closure {
   private readonly seen = new Set<number>()
+  /** By node: how many frames it was reached in. */
+  private readonly alike = new Map<number, number>()
   private readonly open: Place[] = []
   private readonly found: Place[] = []
 
@@ -175,8 +190,10 @@ class Closure {
 
   private reach(node: number, frame: Frame): void {
     const key = frame.id * this.states.nodes.length + node
-    if (this.seen.has(key)) return
+    const alike = this.alike.get(node) ?? 0
+    if (this.seen.has(key) || alike === MAX_ALIKE) return
     this.seen.add(key)
+    this.alike.set(node, alike + 1)
     this.open.push({ node, frame })
   }
 

@@ -203,3 +203,33 @@ describe('JSON schemas', () => {
     for (let i = 0; i < 30; i++) expect(typeof sample(grammar, random).value).toBe('object')
   })
 })
+
+describe('branches that begin alike, one within the other', () => {
+  const schema = {
+    anyOf: [
+      { type: 'null' },
+      { type: 'array', items: { $ref: '#' } },
+      { type: 'array', items: { $ref: '#' }, minItems: 1 },
+    ],
+  }
+
+  it('do not double the places of a text with every level', () => {
+    const { states } = compiled(schema)
+    let state = states.start
+    const places = Array.from({ length: 14 }, () => {
+      state = states.step(state, '['.charCodeAt(0))!
+      return state.places.length
+    })
+    expect(Math.max(...places)).toBeLessThan(256 * 10)
+  })
+
+  it('still lead to an end, however deep, by the tokens of their masks', () => {
+    const matcher = compiled(schema).start()
+    for (let depth = 0; depth < 30; depth++) {
+      expect(matcher.accept(model.tokenizer.encode('[')[0]!)).toBe(true)
+      if (depth % 10 === 9) expectMaskIsExact(matcher, model.vocabulary.size)
+    }
+    for (const byte of Buffer.from(`null${']'.repeat(30)}`)) expect(matcher.accept(model.byteIds[byte]!)).toBe(true)
+    expect(matcher.canEnd).toBe(true)
+  })
+})

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { CompiledGrammar, choice, jsonSchema, literal, regex, Vocabulary } from '../../lib/grammar'
 import { automatonOf } from '../../lib/grammar/automaton'
 import { States } from '../../lib/grammar/states'
@@ -110,5 +110,33 @@ describe('states and masks', () => {
       true,
     ])
     expectMaskIsExact(idle, model.vocabulary.size)
+  })
+})
+
+describe('a text of thousands of levels', () => {
+  const list = { $defs: { t: { type: 'array', items: { $ref: '#/$defs/t' }, maxItems: 7 } }, $ref: '#/$defs/t' }
+
+  it('takes no more work for a token than one of few', () => {
+    const matcher = compiled(list).start()
+    const frames = vi.spyOn(States.prototype, 'frame')
+    const work = Array.from({ length: 2000 }, () => {
+      frames.mockClear()
+      expect(matcher.accept(spell('[')[0]!)).toBe(true)
+      matcher.mask()
+      return frames.mock.calls.length
+    })
+    frames.mockRestore()
+    expect(Math.max(...work.slice(1000))).toBeLessThanOrEqual(2 * Math.max(...work.slice(10, 100)))
+  })
+
+  it('does not begin anew with every token where the levels alone are more than are held', () => {
+    const grammar = compiled(list)
+    const matcher = grammar.start()
+    const begun = new Set<object>()
+    for (let i = 0; i < 31_500 && begun.size < 20; i++) {
+      matcher.accept(spell('[')[0]!)
+      begun.add(grammar.states)
+    }
+    expect(begun.size).toBeLessThan(20)
   })
 })
