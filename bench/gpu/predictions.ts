@@ -2,10 +2,18 @@
  * What is expected of each op on an H200, for a run to confirm or refute: first what waits for what, then the bytes at the rate of the memory or that those
  * under way allow, or the operations at a share of their unit's rate. Data and one formula; an op without data has no prediction yet.
  */
-import { floor, type Sizes, type Spec } from './specs'
+import { FORMATS, type Format } from '../tensors'
+import { floor, type Sizes, type Spec, usedExperts } from './specs'
 
 /** Bytes and operations a second as measured in public; what is read arrives so many microseconds after it was asked for, out of memory. */
-export const H200 = { multiprocessors: 132, bandwidth: 4.3e12, tensor: 790e12, f32: 60e12, latency: 0.7 }
+export const H200 = {
+  multiprocessors: 132,
+  bandwidth: 4.3e12,
+  tensor: 790e12,
+  f32: 60e12,
+  latency: 0.7,
+  clock: 1.755e9,
+}
 
 /** Microseconds of what a kernel of few blocks waits for. */
 const WAIT = {
@@ -30,6 +38,8 @@ interface Expected {
   multiprocessors: number
   /** Operations a second; 0: they do not count. */
   rate: number
+  /** Of the bandwidth, that it comes to where the work is not shared out evenly. Default 1. */
+  shareOfMemory?: number
   because: string
 }
 
@@ -61,6 +71,16 @@ function expected(spec: Spec): Expected | undefined {
     }
     case 'route':
       return expectedOfRoute(spec.rows, spec.sizes)
+    case 'linear':
+      return expectedOfProduct({ groups: 1, ...spec }, spec)
+    case 'gateUp':
+    case 'down': {
+      const { hiddenSize: C, expertHidden: F } = spec.sizes
+      const [n, k] = spec.op === 'gateUp' ? [2 * F, C] : [C, F]
+      return expectedOfProduct({ groups: usedExperts(spec.sizes, spec.rows), n, k, ...spec }, spec)
+    }
+    case 'attention':
+      return spec.queries === 1 ? expectedOfDecode(spec) : expectedOfPrompt(spec)
     case 'sample':
       return {
         ...{ kernels: 'sample_prepare_kernel, sample_draw_kernel', rate: 0 },
@@ -95,6 +115,88 @@ function expectedOfRoute(rows: number, { hiddenSize: C, experts: E, expertsPerTo
   }
 }
 
+/** Instructions of a warp for 64 k of 16 outputs, and shares of the matrix units' rate: csrc/cuda/gemm/small.cu and wgmma.cu say where they come from. */
+const PRODUCTS: Record<Format, { instructions: number; share: number; bound: string }> = {
+  bf16: { instructions: 25, share: 0.55, bound: 'L2' },
+  fp8: { instructions: 165, share: 0.85, bound: 'L2' },
+  int4: { instructions: 85, share: 0.9, bound: 'matrix units' },
+}
+const SEGMENT = 1536
+const RING_BYTES = 190 << 10 // of a multiprocessor
+const WARPS = 16 // of a multiprocessor, as registers have it
+const ISSUE = 0.65 // of the cycles in which a scheduler could
+
+interface Product {
+  /** That have rows. */
+  groups: number
+  n: number
+  k: number
+  format: Format
+}
+
+function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec, { rows: number }>): Expected {
+  const { instructions, share, bound } = PRODUCTS[format]
+  const { bytes, operations } = floor(spec)
+  if (spec.rows > 16) {
+    const fill = groups === 1 ? 1 : 0.97
+    return {
+      ...{ kernels: 'gemm_wgmma_kernel', waits: WAIT.kernel + WAIT.memory + 2, rate: fill * share * H200.tensor },
+      ...{ read: bytes, inFlight: RING_BYTES, multiprocessors: H200.multiprocessors },
+      because: `${bound}; tiles of 256 outputs and up to 128 rows`,
+    }
+  }
+  const warps = (groups * n * Math.ceil(k / SEGMENT)) / 16
+  const resident = Math.min(WARPS, Math.ceil(warps / H200.multiprocessors))
+  const ofWarp = Math.min(RING_BYTES / resident, 16 * Math.min(k, SEGMENT) * FORMATS[format].bytes)
+  const issued = ((groups * n * k) / 1024) * instructions // by all warps
+  const seconds = issued / (H200.multiprocessors * 4 * H200.clock * ISSUE)
+  return {
+    kernels: 'gemm_small_kernel',
+    waits:
+      WAIT.kernel +
+      WAIT.cache +
+      WAIT.sum +
+      (groups > 1 ? 2 * WAIT.cache + WAIT.memory : 0) +
+      (spec.op === 'down' ? WAIT.arrival : 0),
+    ...{
+      read: groups * n * k * FORMATS[format].bytes,
+      inFlight: resident * ofWarp,
+      multiprocessors: H200.multiprocessors,
+    },
+    rate: operations / seconds,
+    because:
+      seconds * H200.bandwidth > bytes
+        ? 'the schedulers: making fragments'
+        : 'memory: a segment of each warp is under way',
+  }
+}
+
+type Attention = Extract<Spec, { op: 'attention' }>
+
+/** Shares of the bandwidth that the longest part of the work leaves: csrc/cuda/attention/teams.cu. */
+function expectedOfDecode({ sequences, context, kvDtype }: Attention): Expected {
+  const bytes = kvDtype === 'fp8' ? 120 << 10 : 144 << 10
+  const single = context <= 1024 ? (kvDtype === 'fp8' ? 0.66 : 0.97) : context <= 8192 ? 0.97 : 0.86
+  const share = sequences === 1 ? single : sequences < 16 && context > 8192 ? 0.94 : 0.97
+  return {
+    ...{ kernels: 'attention_kernel, merge_kernel', waits: 2 * WAIT.kernel + WAIT.memory + 2 * WAIT.cache, rate: 0 },
+    ...{ read: 0, inFlight: bytes, multiprocessors: H200.multiprocessors, shareOfMemory: share },
+    because: 'borders between chunks; then the states of cut tiles are joined',
+  }
+}
+
+/** Contexts begin with 1,024 tokens in chunks of 64, at half the speed. */
+function expectedOfPrompt({ context, kvDtype }: Attention): Expected {
+  const full = kvDtype === 'fp8' ? 530e12 : 610e12
+  const slow = Math.min(1, 2048 / context) // of the pairs of a query and a token
+  return {
+    ...{ kernels: 'warpgroup_attention_kernel, merge_kernel', waits: 2 * WAIT.kernel + 4, rate: full / (1 + slow) },
+    ...{ read: 0, inFlight: 128 << 10, multiprocessors: H200.multiprocessors },
+    because:
+      kvDtype === 'fp8' ? 'matrix units and shared memory, which widening takes too' : 'matrix units, L2 close behind',
+  }
+}
+
 export interface Prediction extends Expected {
   us: number
 }
@@ -115,5 +217,8 @@ export function predict(spec: Spec): Prediction | undefined {
   const { bytes, operations } = floor(spec)
   const asked = (known.read / (known.inFlight * known.multiprocessors)) * 1e-6 * H200.latency
   const work = known.rate > 0 ? Math.max(operations, plainOperations(spec)) / known.rate : 0
-  return { ...known, us: known.waits + 1e6 * Math.max(bytes / H200.bandwidth, asked, work) }
+  return {
+    ...known,
+    us: known.waits + 1e6 * Math.max(bytes / (H200.bandwidth * (known.shareOfMemory ?? 1)), asked, work),
+  }
 }
