@@ -47,6 +47,7 @@ part "plain: build" build plain "$targets"
 traced="kernels_emulated emulator_tests"
 if ! $quick; then traced+=" conformance_emulated"; fi
 part "traced: build" build traced "$traced" --CDM2_EMULATOR_TRACED=ON
+part "plain: the plans at M2's sizes" diff <(kernels plain --plans) test/kernels/plans.txt
 if $quick; then
   part "plain: kernels, 3 seeds" kernels plain --seeds 3
   part "plain: the emulator, its planted bugs" emulator_tests plain

@@ -5,10 +5,13 @@
 //     --site TEXT   only those whose FILE:LINE has it
 //     --jobs N      so many at a time, in place of one for each core
 //   --traffic     traced: what each kernel moves, as JSON (traffic.cc)
+//   --plans       which kernels are chosen at MiniMax-M2's sizes (plans.cc)
 // One line a case, and at the end "N passed, N failed". Built over the emulator (plain, sanitized or traced), and by nvcc for a GPU.
 #include <cstdio>
+#include <iostream>
 #include <thread>
 
+#include "kernels/plans.h"
 #include "kernels/runs.h"
 
 using namespace m2;
@@ -19,7 +22,7 @@ namespace {
 struct Options {
   std::string device, only, site;
   int seeds = 0, jobs = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
-  bool m2 = false, list = false, mutate = false, traffic = false;
+  bool m2 = false, list = false, mutate = false, traffic = false, plans = false;
 };
 
 bool parse(int argc, char** argv, Options& o) {
@@ -30,6 +33,7 @@ bool parse(int argc, char** argv, Options& o) {
     else if (word == "--list") o.list = true;
     else if (word == "--mutate") o.mutate = true;
     else if (word == "--traffic") o.traffic = true;
+    else if (word == "--plans") o.plans = true;
     else if (word == "--only" && has_value) o.only = argv[++i];
     else if (word == "--seeds" && has_value) o.seeds = std::atoi(argv[++i]);
     else if (word == "--site" && has_value) o.site = argv[++i];
@@ -70,8 +74,12 @@ int run_all(Runs& runs, const std::vector<Case>& cases) {
 int main(int argc, char** argv) {
   Options o;
   if (!parse(argc, argv, o)) {
-    std::fprintf(stderr, "kernels DEVICE [--m2] [--only TEXT] [--list] [--seeds N] [--mutate [--site TEXT] [--jobs N]] [--traffic]\n");
+    std::fprintf(stderr, "kernels DEVICE [--m2] [--only TEXT] [--list] [--seeds N] [--mutate [--site TEXT] [--jobs N]] [--traffic] [--plans]\n");
     return 2;
+  }
+  if (o.plans) {
+    print_plans(std::cout);
+    return 0;
   }
   const std::vector<Case> cases = cases_of(o);
   if (o.list) {

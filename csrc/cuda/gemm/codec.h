@@ -12,6 +12,7 @@
 
 #include "core/weight.h"
 #include "cuda/gemm/layout.h"
+#include "cuda/gemm/plan.h"
 #include "cuda/vectors.h"
 
 namespace m2::cuda {
@@ -22,7 +23,6 @@ struct Bf16Codec {
   static constexpr int kStageRecords = 0;   // that a stage reads: one for each half of it, where they may differ
   static constexpr int kRecordVectors = 0;  // of 16 bytes
   static constexpr int kAhead = 3;          // stages that gemm_small has in registers where it keeps its ring there: as many as fit without spilling
-  static constexpr int kDecode = 1;         // instructions that make a fragment
   struct Scales {};                         // what a lane needs of a stage's records
 
   __device__ __forceinline__ static Scales scales(const uint4*, const uint4*) { return {}; }
@@ -30,7 +30,7 @@ struct Bf16Codec {
 };
 
 struct Fp8Codec {
-  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 3, kDecode = 34;
+  static constexpr int kVectors = 2, kVectorSteps = 2, kStageRecords = 1, kRecordVectors = 1, kAhead = 3;
   struct Scales {
     float low, high;
   };
@@ -54,7 +54,7 @@ struct Fp8Codec {
 
 template <bool kZeros>
 struct Int4Codec {
-  static constexpr int kVectors = 1, kVectorSteps = 4, kStageRecords = 2, kRecordVectors = kZeros ? 4 : 2, kAhead = kZeros ? 6 : 8, kDecode = kZeros ? 20 : 17;
+  static constexpr int kVectors = 1, kVectorSteps = 4, kStageRecords = 2, kRecordVectors = kZeros ? 4 : 2, kAhead = kZeros ? 6 : 8;
   struct Scales {
     uint32_t scale[2], zero[2];  // of the stage's halves, rows g and g + 8
   };
@@ -103,6 +103,10 @@ struct Int4Codec {
 // Bytes of a panel's stage and what it reads of records: what a block must bring for it.
 template <class Codec>
 constexpr int kPanelStageBytes = Codec::kVectors * 32 * 16 + Codec::kStageRecords * Codec::kRecordVectors * 16;
+
+static_assert(kPanelStageBytes<Bf16Codec> == facts_of({}).panel_bytes && kPanelStageBytes<Fp8Codec> == facts_of({.format = WeightFormat::kFp8}).panel_bytes);
+static_assert(kPanelStageBytes<Int4Codec<false>> == facts_of({.format = WeightFormat::kInt4}).panel_bytes);
+static_assert(kPanelStageBytes<Int4Codec<true>> == facts_of({.format = WeightFormat::kInt4, .zeros = true}).panel_bytes);
 
 // use(Codec()) with that of a type of weights.
 template <class Use>

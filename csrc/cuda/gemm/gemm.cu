@@ -11,13 +11,15 @@ GemmTask product(const View& x, int64_t rows, const Weight& weight, Output outpu
           .output = output, .width = static_cast<int>(out.size(1)), .out = out.data};
 }
 
+GemmTask grouped_product(const GroupedLinearArgs& a) {
+  GemmTask task = product(a.x, a.x.size(0), *a.weight, Output::kBf16, a.out);
+  task.offsets = a.offsets.as<int32_t>();
+  return task;
+}
+
 // Whether the combination, where one is asked for, is done too.
 bool run(const Machine& m, const GemmTask& task, const Combination& combination = {}) {
-  GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .panel_bytes = 0, .decode = 0, .gathers = task.source != nullptr};
-  with_codec(task.type, [&](auto codec) {
-    shape.panel_bytes = kPanelStageBytes<decltype(codec)>;
-    shape.decode = codec.kDecode;
-  });
+  const GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .format = facts_of(task.type), .gathers = task.source != nullptr};
   const GemmPlan plan = plan_gemm(m.architecture(), m.multiprocessors(), m.shared_per_block(), shape);
   if (plan.tile_rows == 0) gemm_small(m, task, plan, combination);
   else if (plan.consumers > 0) gemm_wgmma(m, task, plan);
@@ -40,14 +42,6 @@ void grouped_gate_up(const Machine& m, const GroupedGateUpArgs& a) {
   task.offsets = a.offsets.as<int32_t>();
   run(m, task);
 }
-
-namespace {
-GemmTask grouped_product(const GroupedLinearArgs& a) {
-  GemmTask task = product(a.x, a.x.size(0), *a.weight, Output::kBf16, a.out);
-  task.offsets = a.offsets.as<int32_t>();
-  return task;
-}
-}  // namespace
 
 void grouped_linear(const Machine& m, const GroupedLinearArgs& a) { run(m, grouped_product(a)); }
 

@@ -6,9 +6,22 @@
 #include <cstddef>
 #include <ostream>
 
+#include "core/weight.h"
 #include "cuda/gemm/layout.h"
 
 namespace m2::cuda {
+
+// What a plan must know of a format (codec.h): bytes of a panel's stage with what it reads of records, and a lane's instructions to make a fragment.
+struct FormatFacts {
+  int panel_bytes, decode;
+};
+constexpr FormatFacts facts_of(const WeightType& type) {
+  switch (type.format) {
+    case WeightFormat::kFp8: return {1024 + 16, 34};
+    case WeightFormat::kInt4: return type.zeros ? FormatFacts{512 + 128, 20} : FormatFacts{512 + 64, 17};
+    default: return {2048, 1};
+  }
+}
 
 // gemm_small: rows that pass a panel at once, warps of a block, floats from one row of sums to the next (no bank conflicts). On sm_90 each warp has a ring of
 // slots, each for a piece of weights, its records and an mbarrier.
@@ -58,8 +71,7 @@ constexpr std::array<WgmmaShape, 2> kWgmmaShapes = {{{2, 184, 72}, {1, 232, 72}}
 
 struct GemmShape {
   int64_t rows, groups, n, k;
-  int panel_bytes;   // of a stage
-  int decode;        // instructions that make a fragment, codec.h
+  FormatFacts format;
   bool gathers;      // rows of x
 };
 
@@ -95,8 +107,8 @@ inline int64_t expected_rows(int64_t rows, int64_t groups) {
 // (30 bytes; H100 and H200 read about 5.5 TB/s), and of a ring that holds no more than `stages` while memory takes its time to answer.
 inline int64_t wgmma_stage_cycles(const WgmmaShape& shape, int64_t rows, int stages, const GemmShape& s) {
   constexpr int64_t kL2Bytes = 30, kLatency = 1500;
-  const int64_t panels = shape.panels(), matrix = panels * kStageSteps / 4 * rows / 2, schedulers = panels * kStageSteps * s.decode / 4;
-  return std::max({matrix, schedulers, (panels * s.panel_bytes + rows * kStage * 2) / kL2Bytes, kLatency / stages});
+  const int64_t panels = shape.panels(), matrix = panels * kStageSteps / 4 * rows / 2, schedulers = panels * kStageSteps * s.format.decode / 4;
+  return std::max({matrix, schedulers, (panels * s.format.panel_bytes + rows * kStage * 2) / kL2Bytes, kLatency / stages});
 }
 
 // The tile whose rounds on all multiprocessors take the fewest cycles. Gathered rows are told of a stage late, so a ring of two would stand still.
@@ -107,7 +119,7 @@ inline GemmPlan plan_wgmma(int multiprocessors, size_t shared_per_block, const G
   for (const WgmmaShape& shape : kWgmmaShapes) {
     const int64_t columns = parts_of(panels_of(s.n), shape.panels());
     for (int tile_rows = WgmmaShape::kMostRows; tile_rows > 0; tile_rows -= WgmmaShape::kRowUnit) {
-      const int stages = shape.stages(shared_per_block, tile_rows, s.panel_bytes);
+      const int stages = shape.stages(shared_per_block, tile_rows, s.format.panel_bytes);
       if (stages < (s.gathers ? 3 : 2)) continue;
       const int64_t tiles = parts_of(rows, tile_rows), units = parts_of(parts_of(rows, WgmmaShape::kRowUnit), tiles);  // of each, shared out evenly
       const int64_t cost = parts_of(columns * groups * tiles, multiprocessors) * wgmma_stage_cycles(shape, units * WgmmaShape::kRowUnit, stages, s);
@@ -115,7 +127,7 @@ inline GemmPlan plan_wgmma(int multiprocessors, size_t shared_per_block, const G
       least = cost;
       const int64_t most_tiles = columns * ((s.rows - groups) / tile_rows + groups);
       best = {.tile_rows = tile_rows, .grid_x = static_cast<unsigned>(std::min<int64_t>(most_tiles, multiprocessors)), .grid_y = 1, .threads = static_cast<unsigned>(shape.threads()),
-              .shared = shape.shared_bytes(stages, tile_rows, s.panel_bytes), .consumers = shape.consumers, .stages = stages};
+              .shared = shape.shared_bytes(stages, tile_rows, s.format.panel_bytes), .consumers = shape.consumers, .stages = stages};
     }
   }
   return best;
@@ -132,10 +144,10 @@ inline GemmPlan plan_small(int architecture, int multiprocessors, size_t shared_
   if (!is_hopper(architecture)) return plan;
   const int64_t blocks = std::clamp<int64_t>(parts_of(static_cast<int64_t>(plan.grid_x) * groups, multiprocessors), 1, std::max<int64_t>(SmallShape::kResidentWarps / warps, 1));
   const int64_t memory = static_cast<int64_t>(shared_per_block + 1024) / blocks - 1024 - static_cast<int64_t>(sums);
-  const int64_t pieces = parts_of(std::min<int64_t>(stages_of(s.k), kSegmentStages), SmallShape::piece_stages(s.panel_bytes));
+  const int64_t pieces = parts_of(std::min<int64_t>(stages_of(s.k), kSegmentStages), SmallShape::piece_stages(s.format.panel_bytes));
   plan.slots = static_cast<int>(pieces);
-  while (plan.slots > SmallShape::kFewestSlots && warps * SmallShape::ring_bytes(plan.slots, s.panel_bytes) > memory) plan.slots--;
-  plan.shared = warps * SmallShape::ring_bytes(plan.slots, s.panel_bytes) + sums;
+  while (plan.slots > SmallShape::kFewestSlots && warps * SmallShape::ring_bytes(plan.slots, s.format.panel_bytes) > memory) plan.slots--;
+  plan.shared = warps * SmallShape::ring_bytes(plan.slots, s.format.panel_bytes) + sums;
   return plan;
 }
 
@@ -150,14 +162,14 @@ inline GemmPlan plan_gemm(int architecture, int multiprocessors, size_t shared_p
   const TileShape* best = nullptr;
   int64_t least = 0;
   for (const TileShape& tile : kTileShapes) {
-    if (tile.shared_bytes(s.panel_bytes) > shared_per_block) continue;
-    const int64_t waves = parts_of(columns * groups * parts_of(rows, tile.rows), multiprocessors), cost = waves * tile.stage_bytes(s.panel_bytes);
+    if (tile.shared_bytes(s.format.panel_bytes) > shared_per_block) continue;
+    const int64_t waves = parts_of(columns * groups * parts_of(rows, tile.rows), multiprocessors), cost = waves * tile.stage_bytes(s.format.panel_bytes);
     if (best && cost >= least) continue;
     best = &tile;
     least = cost;
   }
   const int64_t most_tiles = columns * ((s.rows - groups) / best->rows + groups), grid = std::min<int64_t>(most_tiles, static_cast<int64_t>(multiprocessors) * best->blocks);
-  return {best->rows, static_cast<unsigned>(grid), 1, static_cast<unsigned>(best->threads()), best->shared_bytes(s.panel_bytes)};
+  return {best->rows, static_cast<unsigned>(grid), 1, static_cast<unsigned>(best->threads()), best->shared_bytes(s.format.panel_bytes)};
 }
 
 }  // namespace m2::cuda

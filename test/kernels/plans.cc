@@ -1,0 +1,59 @@
+// Which kernels the plans choose at MiniMax-M2's sizes, on an H200 and on an A100: kept as plans.txt, so that a change of a plan is seen.
+#include "kernels/plans.h"
+
+#include "cuda/attention/plan.h"
+#include "cuda/gemm/plan.h"
+
+namespace m2::kernels {
+namespace {
+
+using namespace m2::cuda;
+
+struct Device {
+  const char* name;
+  int architecture, multiprocessors;
+  size_t shared_per_block;
+};
+constexpr Device kDevices[] = {{"H200", 90, 132, 227 << 10}, {"A100", 80, 108, 163 << 10}};
+constexpr WeightType kBf16{}, kFp8{.format = WeightFormat::kFp8}, kInt4{.format = WeightFormat::kInt4, .group = 128};
+constexpr int64_t kHidden = 3072, kExperts = 256, kActive = 8, kExpertHidden = 1536;
+
+struct Product {
+  const char* name;
+  bool grouped, gathers;
+  int64_t n, k;
+  WeightType type;
+};
+constexpr Product kProducts[] = {{"qkv, FP8", false, false, 8192, kHidden, kFp8}, {"o, FP8", false, false, kHidden, 6144, kFp8}, {"head, bf16", false, false, 200064, kHidden, kBf16},
+                                 {"gate and up, int4", true, true, 2 * kExpertHidden, kHidden, kInt4}, {"down, int4", true, false, kHidden, kExpertHidden, kInt4},
+                                 {"gate and up, bf16", true, true, 2 * kExpertHidden, kHidden, kBf16}};
+
+void print_products(std::ostream& out, const Device& d) {
+  for (const Product& p : kProducts) {
+    for (int64_t tokens : {1, 4, 16, 64, 512, 4096}) {
+      const GemmShape shape{.rows = p.grouped ? tokens * kActive : tokens, .groups = p.grouped ? kExperts : 1, .n = p.n, .k = p.k, .format = facts_of(p.type), .gathers = p.gathers};
+      out << d.name << ", " << p.name << ", " << tokens << " tokens: " << plan_gemm(d.architecture, d.multiprocessors, d.shared_per_block, shape) << "\n";
+    }
+  }
+}
+
+void print_attention(std::ostream& out, const Device& d) {
+  for (int64_t element_bytes : {2, 1}) {
+    for (int64_t queries : {1, 4096}) {
+      const AttentionShape shape{.heads = 48, .kv_heads = 8, .dim = 128, .element_bytes = element_bytes, .page_size = 64, .cache_rows = 1 << 28, .max_queries = queries, .max_context = 196608};
+      out << d.name << ", attention, " << (element_bytes == 1 ? "e4m3" : "bf16") << ", up to " << queries << " queries: "
+          << plan_attention({d.architecture, d.multiprocessors, d.shared_per_block}, shape) << "\n";
+    }
+  }
+}
+
+}  // namespace
+
+void print_plans(std::ostream& out) {
+  for (const Device& device : kDevices) {
+    print_products(out, device);
+    print_attention(out, device);
+  }
+}
+
+}  // namespace m2::kernels
