@@ -76,7 +76,7 @@ describe.each(GPUS)('the engine on %s', (device) => {
 
   it.each([
     ['in a cache of 20 pages', { ...pagesOf(20, 8) }],
-    ['in a cache of 20 pages, steps of 7 tokens', { ...pagesOf(20, 8), maxStepTokens: 7, maxSequences: 7 }],
+    ['in a cache of 16 pages, steps of 7 tokens', { ...pagesOf(16, 8), maxStepTokens: 7, maxSequences: 7 }],
     ['in pages of 5 tokens, without a prefix cache', { ...pagesOf(20, 5), prefixCache: false }],
   ])('gives the same under pressure, %s', async (_, options) => {
     const preempted = watchPreemptions()
