@@ -128,6 +128,16 @@ export interface Ops {
   groupedGateUp(args: { x: Bf16; source: I32; offsets: I32; weight: PackedWeight; out: Bf16 }): number
   groupedLinear(args: { x: Bf16; offsets: I32; weight: PackedWeight; out: Act }): number
   unpermute(args: { y: Act; target: I32; weights: F32; out: F32 }): number
+  /** groupedLinear into the workspace `y`, and unpermute. */
+  expertsDown(args: {
+    x: Bf16
+    offsets: I32
+    weight: PackedWeight
+    y: Act
+    target: I32
+    weights: F32
+    out: F32
+  }): number
   /** `updates` [U, 3]: (row, index, page). */
   setPages(args: { updates: I32; pageTables: I32 }): number
   /** `history` [R, V]: twice how often an id was generated, and one more where the prompt holds it. */
@@ -176,6 +186,7 @@ export type OpName =
   | 'groupedGateUp'
   | 'groupedLinear'
   | 'unpermute'
+  | 'expertsDown'
   | 'setPages'
   | 'startHistories'
   | 'sample'

@@ -14,8 +14,8 @@ const MULTIPROCESSOR = { threads: 2048, registers: 65_536, shared: 228 << 10, sh
 export async function benchKernels(): Promise<Table[]> {
   const resources = await compile()
   const program = buildTraced()
-  const m2 = await trafficOf(program, '--m2')
-  const calls = [...m2, ...(await trafficOf(program))]
+  const m2 = await trafficOf(program, '90', '--m2')
+  const calls = [...m2, ...(await trafficOf(program, '90')), ...(await trafficOf(program, '80'))]
   const names = [...resources.keys()].sort()
   const rows = names.map((name) => describe(name, resources.get(name)!, calls))
   const unreached = names.filter((name) => !calls.some(({ kernels }) => kernels.some(({ kernel }) => kernel === name)))

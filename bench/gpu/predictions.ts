@@ -118,7 +118,7 @@ function expectedOfRoute(rows: number, { hiddenSize: C, experts: E, expertsPerTo
 /** Instructions of a warp for 64 k of 16 outputs, and shares of the matrix units' rate: csrc/cuda/gemm/small.cu and wgmma.cu say where they come from. */
 const PRODUCTS: Record<Format, { instructions: number; share: number; bound: string }> = {
   bf16: { instructions: 25, share: 0.55, bound: 'L2' },
-  fp8: { instructions: 165, share: 0.85, bound: 'L2' },
+  fp8: { instructions: 125, share: 0.85, bound: 'L2' },
   int4: { instructions: 85, share: 0.9, bound: 'matrix units' },
 }
 const SEGMENT = 1536

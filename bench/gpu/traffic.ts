@@ -48,10 +48,18 @@ export function buildTraced(): string {
   return program
 }
 
-/** Of the small cases, or of those at M2's sizes, in their order. Each is a process of its own, as many at a time as there are cores: a traced device has one. */
-export async function trafficOf(program: string, ...which: '--m2'[]): Promise<Traffic[]> {
+/**
+ * Of the small cases, or of those at M2's sizes, in their order, on a device of compute capability 8.0 or 9.0. Each is a process of its own, as many at a time as there are cores: a traced
+ * device has one.
+ */
+export async function trafficOf(program: string, architecture: '80' | '90', ...which: '--m2'[]): Promise<Traffic[]> {
   const run = async (...args: string[]) =>
-    (await promisify(execFile)(program, ['emulated', ...which, ...args], { maxBuffer: 2 ** 28 })).stdout
+    (
+      await promisify(execFile)(program, ['emulated', ...which, ...args], {
+        maxBuffer: 2 ** 28,
+        env: { ...process.env, M2_EMULATED_ARCH: architecture },
+      })
+    ).stdout
       .trim()
       .split('\n')
   const names = await run('--list')

@@ -170,47 +170,47 @@ void Backend::grouped_gate_up(const GroupedGateUpArgs& a) {
   if (rows > 0) do_grouped_gate_up(a);
 }
 
-namespace {
-
-void validate(const Check& check, const GroupedLinearArgs& a, DType act) {
+void Backend::grouped_linear(const GroupedLinearArgs& a) {
+  const Check check("grouped_linear", host_memory());
   check.rank(a.x, "x", DType::kBf16, 2);
   check.rank(a.offsets, "offsets", DType::kI32, 1);
-  check.rank(a.out, "out", act, 2);
+  check.rank(a.out, "out", activations(), 2);
   const int64_t rows = a.x.size(0);
   check.weight(a.weight, WeightLayout::kRows, a.offsets.size(0) - 1, a.out.size(1), a.x.size(1));
-  check.view(a.out, "out", act, {rows, a.weight->n});
+  check.view(a.out, "out", activations(), {rows, a.weight->n});
   check.prefix_sums(a.offsets, "offsets", rows);
-}
-
-void validate(const Check& check, const UnpermuteArgs& a, DType act) {
-  check.rank(a.y, "y", act, 2);
-  check.rank(a.target, "target", DType::kI32, 2);
-  const int64_t tokens = a.target.size(0), active = a.target.size(1), width = a.y.size(1);
-  check.multiple_of_step(width, "width of y");
-  check.view(a.y, "y", act, {tokens * active, width});
-  check.values(a.target, "target", -1, tokens * active - 1);
-  check.view(a.weights, "weights", DType::kF32, {tokens, active});
-  check.view(a.out, "out", DType::kF32, {tokens, width});
-}
-
-}  // namespace
-
-void Backend::grouped_linear(const GroupedLinearArgs& a) {
-  validate(Check("grouped_linear", host_memory()), a, activations());
-  if (a.x.size(0) > 0) do_grouped_linear(a);
+  if (rows > 0) do_grouped_linear(a);
 }
 
 void Backend::unpermute(const UnpermuteArgs& a) {
-  validate(Check("unpermute", host_memory()), a, activations());
+  const Check check("unpermute", host_memory());
+  check.rank(a.y, "y", activations(), 2);
+  check.rank(a.target, "target", DType::kI32, 2);
+  const int64_t tokens = a.target.size(0), active = a.target.size(1), width = a.y.size(1);
+  check.multiple_of_step(width, "width of y");
+  check.view(a.y, "y", activations(), {tokens * active, width});
+  check.values(a.target, "target", -1, tokens * active - 1);
+  check.view(a.weights, "weights", DType::kF32, {tokens, active});
+  check.view(a.out, "out", DType::kF32, {tokens, width});
   if (a.out.numel() > 0) do_unpermute(a);
 }
 
 void Backend::experts_down(const ExpertsDownArgs& a) {
   const Check check("experts_down", host_memory());
-  validate(check, a.product, activations());
-  validate(check, a.sum, activations());
-  check.that(a.sum.y.data == a.product.out.data, "y must be the product's out");
-  if (a.sum.out.numel() > 0) do_experts_down(a);
+  check.rank(a.x, "x", DType::kBf16, 2);
+  check.rank(a.offsets, "offsets", DType::kI32, 1);
+  check.rank(a.y, "y", activations(), 2);
+  check.rank(a.target, "target", DType::kI32, 2);
+  const int64_t rows = a.x.size(0), tokens = a.target.size(0), active = a.target.size(1), width = a.y.size(1);
+  check.multiple_of_step(width, "width of y");
+  check.weight(a.weight, WeightLayout::kRows, a.offsets.size(0) - 1, width, a.x.size(1));
+  check.that(rows == tokens * active, "x must have ", tokens * active, " rows, found ", rows);
+  check.prefix_sums(a.offsets, "offsets", rows);
+  check.view(a.y, "y", activations(), {rows, width});
+  check.values(a.target, "target", -1, rows - 1);
+  check.view(a.weights, "weights", DType::kF32, {tokens, active});
+  check.view(a.out, "out", DType::kF32, {tokens, width});
+  if (rows > 0) do_experts_down(a);
 }
 
 void Backend::set_pages(const SetPagesArgs& a) {

@@ -135,10 +135,15 @@ struct UnpermuteArgs {
   View out;      // [T, C] f32
 };
 
-// The second half of the experts in one: a grouped_linear, then an unpermute of what it gave.
+// Both in turn: y[row] = x[row] W2^T with row's expert, and then out[t] += sum over a of weights[t, a] * y[target[t, a]]
 struct ExpertsDownArgs {
-  GroupedLinearArgs product;
-  UnpermuteArgs sum;  // whose y is the product's out
+  View x;        // [T*A, F] bf16
+  View offsets;  // [E + 1] i32
+  const Weight* weight = nullptr;  // [E, C, F] kRows
+  View y;                          // [T*A, C] act: to work in
+  View target;                     // [T, A] i32; a token without experts has -1 and stays as it is
+  View weights;                    // [T, A] f32
+  View out;                        // [T, C] f32
 };
 
 // page_tables[row, index] = page for each (row, index, page)
@@ -278,8 +283,8 @@ class Backend {
   virtual void do_grouped_linear(const GroupedLinearArgs&) = 0;
   virtual void do_unpermute(const UnpermuteArgs&) = 0;
   virtual void do_experts_down(const ExpertsDownArgs& a) {
-    do_grouped_linear(a.product);
-    do_unpermute(a.sum);
+    do_grouped_linear({a.x, a.offsets, a.weight, a.y});
+    do_unpermute({a.y, a.target, a.weights, a.out});
   }
   virtual void do_set_pages(const SetPagesArgs&) = 0;
   virtual void do_start_histories(const StartHistoriesArgs&) = 0;

@@ -85,7 +85,7 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
     const View expert_ids = w_.expert_ids.view(kI32, {T, A}, l * T * A * sizeof(int32_t));
     ops.route({x, f32(w.post_norm, {C}), eps, f32(w.gate, {E, C}), f32(w.router_bias, {E}), s.live, h_f32, h_bf16, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w.w13, swiglu});
-    ops.experts_down({.product = {swiglu, offsets, &w.w2, y}, .sum = {y, target, expert_weights, x}});
+    ops.experts_down({swiglu, offsets, &w.w2, y, target, expert_weights, x});
   }
   if (s.samples() > 0) run_head(T, s.sample_at);
 }

@@ -232,6 +232,17 @@ Op unpermute(Backend& backend, Call& call) {
   return [&backend, a] { backend.unpermute(a); };
 }
 
+Op experts_down(Backend& backend, Call& call) {
+  const ExpertsDownArgs a{.x = call.input("x"),
+                          .offsets = call.input("offsets"),
+                          .weight = call.weight(),
+                          .y = call.output("y"),
+                          .target = call.input("target"),
+                          .weights = call.input("weights"),
+                          .out = call.output("out")};
+  return [&backend, a] { backend.experts_down(a); };
+}
+
 Op set_pages(Backend& backend, Call& call) {
   const SetPagesArgs a{.updates = call.input("updates"), .page_tables = call.output("pageTables")};
   return [&backend, a] { backend.set_pages(a); };
@@ -368,6 +379,7 @@ const std::map<std::string, MakeOp> kOps = {
     {"groupedGateUp", grouped_gate_up},
     {"groupedLinear", grouped_linear},
     {"unpermute", unpermute},
+    {"expertsDown", experts_down},
     {"setPages", set_pages},
     {"startHistories", start_histories},
     {"sample", sample},

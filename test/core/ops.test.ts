@@ -7,6 +7,7 @@ const ops = createOps('cpu', 1)
 const zeros = (size: number) => new Float32Array(size)
 const weight = packWeight(ops, { experts: 1, n: 5, k: 32, layout: 'rows' }, f32([1, 5, 32], zeros(160)))
 const experts = packWeight(ops, { experts: 2, n: 64, k: 32, layout: 'gateUp' }, f32([2, 64, 32], zeros(4096)))
+const down = packWeight(ops, { experts: 1, n: 32, k: 32, layout: 'rows' }, f32([1, 32, 32], zeros(1024)))
 const kvShape = { dtype: 'f32', pages: 3, layers: 2, heads: 2, pageSize: 4, headDim: 32 } as const
 const kv = ops.createKv(kvShape)
 
@@ -45,8 +46,12 @@ const sound = {
   }),
   route: () => ({
     x: f32([3, 32], zeros(96)),
+    norm: f32([32]),
+    eps: 1e-6,
     gate: f32([4, 32]),
     bias: f32([4]),
+    room: f32([3, 32]),
+    h: bf16([3, 32]),
     expertIds: i32([3, 2]),
     weights: f32([3, 2]),
     offsets: i32([5]),
@@ -62,6 +67,15 @@ const sound = {
   }),
   groupedLinear: () => ({ x: bf16([3, 32]), offsets: i32([2], [0, 3]), weight, out: f32([3, 5]) }),
   unpermute: () => ({ y: f32([4, 32]), target: i32([2, 2], [0, 1, 2, 3]), weights: f32([2, 2]), out: f32([2, 32]) }),
+  expertsDown: () => ({
+    x: bf16([4, 32]),
+    offsets: i32([2], [0, 4]),
+    weight: down,
+    y: f32([4, 32]),
+    target: i32([2, 2], [0, 1, 2, 3]),
+    weights: f32([2, 2]),
+    out: f32([2, 32]),
+  }),
   setPages: () => ({ updates: i32([2, 3], [0, 1, 5, 1, 0, 6]), pageTables: i32([2, 2]) }),
   startHistories: () => ({
     rows: i32([2], [1, 0]),
@@ -162,6 +176,10 @@ const wrong: [OpName, object, string][] = [
   ['attention', { scale: Number.POSITIVE_INFINITY }, 'attention: scale must be finite, found inf'],
   ['attention', { out: f32([3, 4, 32]) }, 'attention: out must be f32 [3, 128], found f32 [3, 4, 32]'],
   ['route', { x: f32([3, 40]) }, 'route: width of x must be a positive multiple of 32, found 40'],
+  ['route', { norm: f32([33]) }, 'route: norm must be f32 [32], found f32 [33]'],
+  ['route', { eps: -1 }, 'route: eps must be 0 or more, found -1'],
+  ['route', { room: f32([2, 32]) }, 'route: room must be f32 [3, 32], found f32 [2, 32]'],
+  ['route', { h: bf16([3, 33]) }, 'route: h must be bf16 [3, 32], found bf16 [3, 33]'],
   ['route', { bias: f32([3]) }, 'route: bias must be f32 [4], found f32 [3]'],
   ['route', { expertIds: i32([3, 5]), weights: f32([3, 5]) }, 'route: experts per token must be in 1..4, found 5'],
   ['route', { offsets: i32([1]) }, 'route: offsets must be i32 [5], found i32 [1]'],
@@ -174,6 +192,10 @@ const wrong: [OpName, object, string][] = [
   ['groupedLinear', { offsets: i32([3], [0, 1, 3]) }, 'grouped_linear: weight must be [2, 5, 32], found [1, 5, 32]'],
   ['unpermute', { target: i32([2, 2], [0, 1, 2, 4]) }, 'unpermute: target[3] must be in -1..3, found 4'],
   ['unpermute', { y: f32([3, 32]) }, 'unpermute: y must be f32 [4, 32], found f32 [3, 32]'],
+  ['expertsDown', { x: bf16([3, 32]) }, 'experts_down: x must have 4 rows, found 3'],
+  ['expertsDown', { weight }, 'experts_down: weight must be [1, 32, 32], found [1, 5, 32]'],
+  ['expertsDown', { target: i32([2, 2], [0, 1, 2, 4]) }, 'experts_down: target[3] must be in -1..3, found 4'],
+  ['expertsDown', { out: f32([2, 64]) }, 'experts_down: out must be f32 [2, 32], found f32 [2, 64]'],
   ['setPages', { updates: i32([3, 2]) }, 'set_pages: updates must be i32 [3, 3], found i32 [3, 2]'],
   ['setPages', { updates: i32([1, 3], [2, 0, 0]) }, 'set_pages: row of an update must be in 0..1, found 2'],
   ['setPages', { updates: i32([1, 3], [0, 2, 0]) }, 'set_pages: index of an update must be in 0..1, found 2'],

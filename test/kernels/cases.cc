@@ -158,7 +158,7 @@ Case experts_down(int64_t tokens, int64_t experts, int64_t active, int64_t k, in
             const Weight w = a.weight(experts, n, k, WeightLayout::kRows, r.normals(experts * n * k, 1 / std::sqrt(static_cast<float>(k))), type);
             const View x = a.halves(r.normals(rows * k), {rows, k}), y = a.act_out({rows, n}), weights = a.floats(r.normals(rows, 0.1f, 0.2f), {tokens, active});
             const View out = a.floats(r.normals(tokens * n), {tokens, n});
-            const ExpertsDownArgs args{{x, a.ints(g.offsets), &w, y}, {y, a.ints(g.target, {tokens, active}), weights, out}};
+            const ExpertsDownArgs args{x, a.ints(g.offsets), &w, y, a.ints(g.target, {tokens, active}), weights, out};
             run([&] {
               a.ops.experts_down(args);
               a.ops.experts_down(args);  // what the first one counted by is zero again

@@ -74,7 +74,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
     ops.linear({attended, &o_weight, x, true});
     ops.route({x, post_norm, 1e-6f, gate, bias, live, h_f32, h_bf16, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w13, swiglu});
-    ops.experts_down({{swiglu, offsets, &w2, y}, {y, target, expert_weights, x}});
+    ops.experts_down({swiglu, offsets, &w2, y, target, expert_weights, x});
     ops.rms_norm({x, last_view, final_norm, 1e-6f, last_rows, {}});
     ops.linear({last_rows, &head, logits});
     ops.sample(sample);

@@ -34,7 +34,7 @@ constexpr int kThreads = WarpgroupShape::kThreads;
 
 template <class T, int D>
 __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(const AttentionTask task, const AttentionScratch scratch, const __grid_constant__ CUtensorMap cache) {
-#if defined(M2_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)  // what it consists of is Hopper's
+#if M2_HOPPER
   using P = Pipeline<T, D>;
   M2_DYNAMIC_SHARED(shared);
   M2_SHARED(int64_t, sums, [kThreads + 1]);

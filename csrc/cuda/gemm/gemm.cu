@@ -46,10 +46,9 @@ void grouped_gate_up(const Machine& m, const GroupedGateUpArgs& a) {
 void grouped_linear(const Machine& m, const GroupedLinearArgs& a) { run(m, grouped_product(a)); }
 
 void experts_down(const Machine& m, const ExpertsDownArgs& a) {
-  const GemmTask task = grouped_product(a.product);
-  const UnpermuteArgs& sum = a.sum;
-  const Combination combination{sum.target.as<int32_t>(), sum.weights.as<float>(), static_cast<int>(sum.target.size(0)), static_cast<int>(sum.target.size(1)), sum.out.as<float>(), m.counters(task.panels)};
-  if (!run(m, task, combination)) unpermute(m, sum);
+  const GemmTask task = grouped_product({a.x, a.offsets, a.weight, a.y});
+  const Combination combination{a.target.as<int32_t>(), a.weights.as<float>(), static_cast<int>(a.target.size(0)), static_cast<int>(a.target.size(1)), a.out.as<float>(), m.counters(task.panels)};
+  if (!run(m, task, combination)) unpermute(m, {a.y, a.target, a.weights, a.out});
 }
 
 }  // namespace m2::cuda

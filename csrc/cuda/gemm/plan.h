@@ -11,13 +11,13 @@
 
 namespace m2::cuda {
 
-// What a plan must know of a format (codec.h): bytes of a panel's stage with what it reads of records, and a lane's instructions to make a fragment.
+// What a plan must know of a format (codec.h): bytes of a panel's stage with what it reads of records, and a lane's instructions to make a fragment on Hopper.
 struct FormatFacts {
   int panel_bytes, decode;
 };
 constexpr FormatFacts facts_of(const WeightType& type) {
   switch (type.format) {
-    case WeightFormat::kFp8: return {1024 + 16, 34};
+    case WeightFormat::kFp8: return {1024 + 16, 24};
     case WeightFormat::kInt4: return type.zeros ? FormatFacts{512 + 128, 20} : FormatFacts{512 + 64, 17};
     default: return {2048, 1};
   }

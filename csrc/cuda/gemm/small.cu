@@ -5,7 +5,7 @@
 // on their way, which hides the latency of memory several times over (by Little's law about 32 KiB of it: 4.3 TB/s over 132 multiprocessors and 1 us); M2's
 // segments of int4 are then asked for whole. On sm_80 a warp has 3 to 6 KiB in registers.
 //
-// What is left to bound it are instructions: a stage of 64 k takes a warp about 85 of them with int4, 512 bytes, and 165 with FP8, 1 KiB; memory brings 512 bytes
+// What is left to bound it are instructions: a stage of 64 k takes a warp about 85 of them with int4, 512 bytes, and 125 with FP8, 1 KiB; memory brings 512 bytes
 // to a multiprocessor in 27 cycles, in which its four schedulers issue 108. So rows of x come as the fragments that they are to be, 4 bytes for each lane
 // out of L1: 16 bytes and four shuffles would take more instructions.
 //
@@ -14,6 +14,7 @@
 // adds up each token's experts, as unpermute.cu does.
 // Must move: the weights in use, x and out. Does move: the same from memory; x once more for each block out of L1 or L2.
 #include "cuda/arrival.h"
+#include "cuda/gemm/fp8_by_f16.h"
 #include "cuda/gemm/fragment.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/small_rings.h"
@@ -69,29 +70,23 @@ struct Group {
   int index, first_row, end_row;
 };
 
-// The `wanted`-th of the groups that have rows; where there is none, one without rows. Each lane looks at a run of neighbouring groups.
+// The `wanted`-th of the groups that have rows; where there is none, one without rows. A warp looks at 32 groups at a time; the loads of 256, as many as M2 has
+// experts, are under way together.
 __device__ __forceinline__ Group find_group(const GemmTask& task, int wanted) {
-  const int lane = threadIdx.x % kWarp, run = (task.groups + kWarp - 1) / kWarp, first = min(lane * run, task.groups), end = min(first + run, task.groups);
-  int mine = 0;
-#pragma unroll 4
-  for (int g = first; g < end; g++) mine += task.offsets[g + 1] > task.offsets[g];
-  int sum = mine;
-#pragma unroll
-  for (int step = 1; step < kWarp; step *= 2) {
-    const int before = __shfl_up_sync(kFullMask, sum, step);
-    if (lane >= step) sum += before;
+  const int lane = threadIdx.x % kWarp;
+  Group own{-1, 0, 0};  // this lane's, if it is the one
+  int used = 0;
+#pragma unroll 8
+  for (int first = 0; first < task.groups; first += kWarp) {
+    const int g = first + lane, begin = task.offsets[min(g, task.groups)], end = task.offsets[min(g + 1, task.groups)];
+    const unsigned with_rows = __ballot_sync(kFullMask, end > begin);
+    if (end > begin && used + __popc(with_rows & ((1u << lane) - 1)) == wanted) own = {g, begin, end};
+    used += __popc(with_rows);
   }
-  const unsigned reached = __ballot_sync(kFullMask, sum > wanted);
-  if (reached == 0) return {0, 0, 0};
-  const int owner = __ffs(reached) - 1;
-  int group = first;
-  if (lane == owner) {
-    for (int left = wanted - (sum - mine);; group++) {
-      if (task.offsets[group + 1] > task.offsets[group] && left-- == 0) break;
-    }
-  }
-  group = __shfl_sync(kFullMask, group, owner);
-  return {group, task.offsets[group], task.offsets[group + 1]};
+  const unsigned found = __ballot_sync(kFullMask, own.index >= 0);
+  if (found == 0) return {0, 0, 0};
+  const int owner = __ffs(found) - 1;
+  return {__shfl_sync(kFullMask, own.index, owner), __shfl_sync(kFullMask, own.first_row, owner), __shfl_sync(kFullMask, own.end_row, owner)};
 }
 
 // Which of a block's warps does what: a panel's warps share out its segments.
@@ -185,6 +180,7 @@ __device__ __forceinline__ void multiply_group(const GemmTask& task, const Part&
 
 template <class Ring>
 __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_kernel(const GemmTask task, const Combination combination, int slots, int ring_bytes) {
+  if constexpr (Ring::kIsHopper && !M2_HOPPER) return;
   M2_DYNAMIC_SHARED(shared);  // a ring for each warp, then sums [panels][segments][16 rows][kPitch]
   ptx::let_next_kernel_start();
   const int segments = static_cast<int>(segments_of(task.k)), warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
@@ -210,7 +206,7 @@ void gemm_small(const Machine& m, const GemmTask& task, const GemmPlan& plan, co
   with_codec(task.type, [&](auto codec) {
     using Codec = decltype(codec);
     if (plan.slots == 0) launch<gemm_small_kernel<RegisterRing<Codec>>>(m, l, task, combination, 0, 0);
-    else launch<gemm_small_kernel<BulkRing<Codec>>>(m, l, task, combination, plan.slots, SmallShape::ring_bytes(plan.slots, kPanelStageBytes<Codec>));
+    else launch<gemm_small_kernel<BulkRing<HopperCodec<Codec>>>>(m, l, task, combination, plan.slots, SmallShape::ring_bytes(plan.slots, kPanelStageBytes<Codec>));
   });
 }
 

@@ -15,6 +15,7 @@ namespace m2::cuda {
 template <class Codec>
 class RegisterRing {
  public:
+  static constexpr bool kIsHopper = false;
   static constexpr int kAhead = Codec::kAhead;
   int stages = 0;  // of the segment
 
@@ -59,6 +60,7 @@ class BulkRing {
   static constexpr int kStageBytes = Codec::kVectors * kWarp * 16, kPieceBytes = SmallShape::kPieceBytes;
 
  public:
+  static constexpr bool kIsHopper = true;
   static constexpr int kAhead = kPieceBytes / kStageBytes;
   static constexpr int kSlotBytes = kAhead * kPanelStageBytes<Codec>;
   int stages = 0;  // of the segment

@@ -15,7 +15,7 @@
 // Must move: weights, x and out once. Does move out of L2 for each stage of a tile: weights of 256 outputs and 128 bytes a row. A stage of 256 x 128 costs
 //                                        int4       FP8      bf16
 //   matrix units, cycles                1,024     1,024     1,024   16 products of 64 cycles
-//   making fragments, issue slots         272       544        16   of 1,024 on each scheduler: 17 (20 with zeros), 34 and 1 for each of 16 fragments
+//   making fragments, issue slots         272       384        16   of 1,024 on each scheduler: 17 (20 with zeros), 24 and 1 for each of 16 fragments
 //   shared memory, cycles                 784       908     1,152   64 KiB read as B, weights written and read, x written; 128 bytes a cycle
 //   L2, cycles                            853     1,101     1,638   25, 32 and 48 KiB at the 30 bytes a cycle that are a multiprocessor's share
 // Parking takes 128 KiB of shared memory's time for a segment, twice that from the second on: 4 to 8 % of 24 stages, less what the other warpgroup hides.
@@ -23,6 +23,7 @@
 // of two stages), times how full the tiles are: 97 % with 256 rows a group.
 #include <type_traits>
 
+#include "cuda/gemm/fp8_by_f16.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/wgmma_consumer.h"
 #include "cuda/gemm/wgmma_producer.h"
@@ -45,7 +46,7 @@ __device__ __forceinline__ void with_units(int number, const Use& use) {
 template <int kShape, class Codec>
 __global__ void __launch_bounds__(kWgmmaShapes[kShape].threads(), 1)
 gemm_wgmma_kernel([[maybe_unused]] const GemmTask task, [[maybe_unused]] const __grid_constant__ CUtensorMap rows_of_x, [[maybe_unused]] int stages, [[maybe_unused]] int tile_rows) {
-#if defined(M2_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)
+#if M2_HOPPER
   constexpr WgmmaShape kForm = kWgmmaShapes[kShape];
   M2_DYNAMIC_SHARED(shared);
   const WgmmaRings<kShape, Codec> rings{shared, ptx::shared_address(shared), stages, tile_rows};
@@ -86,7 +87,7 @@ void gemm_wgmma(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
   const Launch l{.grid = plan.grid_x, .block = plan.threads, .shared = plan.shared};
   const CUtensorMap map = map_of(task);
   with_codec(task.type, [&](auto codec) {
-    using Codec = decltype(codec);
+    using Codec = HopperCodec<decltype(codec)>;
     if (plan.consumers == kWgmmaShapes[0].consumers) return launch<gemm_wgmma_kernel<0, Codec>>(m, l, task, map, plan.stages, plan.tile_rows);
     return launch<gemm_wgmma_kernel<1, Codec>>(m, l, task, map, plan.stages, plan.tile_rows);
   });

@@ -1,4 +1,4 @@
-// bulk.h: bulk_load, bulk_copy_to_block, bulk_store, bulk_add_f32, bulk_commit, bulk_wait, bulk_wait_read.
+// bulk.h: bulk_load, bulk_load_streaming, bulk_copy_to_block, bulk_store, bulk_add_f32, bulk_commit, bulk_wait, bulk_wait_read.
 #include "cuda/ptx/bulk.h"
 
 #include <cmath>
@@ -22,7 +22,7 @@ __global__ void load_kernel(uint32_t* out, const uint32_t* in) {
     ptx::fence_mbarrier_init();
     ptx::mbarrier_arrive_expect_bytes(bar, kPieces * 16);
     ptx::bulk_load(to, in, 16, bar);
-    ptx::bulk_load(to + 16, in + 4, 240, bar);
+    ptx::bulk_load_streaming(to + 16, in + 4, 240, bar);
     ptx::bulk_load(to + 256, in + 64, kPieces * 16 - 256, bar);
   }
   __syncthreads();
