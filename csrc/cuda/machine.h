@@ -30,7 +30,8 @@ class Machine {
   int multiprocessors() const { return multiprocessors_; }
   size_t shared_per_block() const { return shared_per_block_; }  // bytes, on request
   size_t memory() const { return memory_; }                 // bytes in all
-  bool overlaps_kernels() const { return architecture_ >= 90; }
+  // Hopper's alone: gemm_tiled, which only others take, does not wait for the kernel before it.
+  bool overlaps_kernels() const { return architecture_ / 10 == 9; }
 
   // Scratch memory of one op: what the op before had there is gone, in the order of the stream. Grows where `bytes` do not fit, but not while ops are
   // recorded: recorded ops keep what they got.

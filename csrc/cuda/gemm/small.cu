@@ -1,9 +1,10 @@
 // Products of few rows, bound by reading the weights: y = x W^T for up to 16 rows at a time.
 //
-// A block has one panel of 16 outputs (or some, where many rows make x the larger part), each of its warps a segment of K of one, whose weights come through a ring of its own (small_rings.h); for a dense product
-// they are asked for before the kernel in front has ended. On sm_90 the plan gives the warps of a multiprocessor all of its shared memory, some 190 KiB, to have
-// on their way, which hides the latency of memory several times over (by Little's law about 32 KiB of it: 4.3 TB/s over 132 multiprocessors and 1 us); M2's
-// segments of int4 are then asked for whole. On sm_80 a warp has 3 to 6 KiB in registers.
+// A block has one panel of 16 outputs (or some, where many rows make x the larger part), each of its warps a segment of K of one, whose weights come
+// through a ring of its own (small_rings.h); for a dense product they are asked for before the kernel in front has ended. On sm_90 the plan gives the warps of
+// a multiprocessor all of its shared memory, some 190 KiB, to have on their way, which hides the latency of memory several times over (by Little's law about
+// 32 KiB of it: 4.3 TB/s over 132 multiprocessors and 1 us); M2's segments of int4 are then asked for whole, or nearly. On sm_80 a warp has 3 to 6 KiB in
+// registers.
 //
 // What is left to bound it are instructions: a stage of 64 k takes a warp about 85 of them with int4, 512 bytes, and 125 with FP8, 1 KiB; memory brings 512 bytes
 // to a multiprocessor in 27 cycles, in which its four schedulers issue 108. So rows of x come as the fragments that they are to be, 4 bytes for each lane
