@@ -92,7 +92,8 @@ struct AttentionArgs {
   View out;           // [T, Hq D] act
 };
 
-// h = x / sqrt(mean(x^2) + eps) * norm, as rms_norm has it; scores = sigmoid(h gate^T); the A experts with the largest scores + bias (ties: the lower index), in that order; weights = their scores / their sum.
+// h = x / sqrt(mean(x^2) + eps) * norm, as rms_norm has it; scores = sigmoid(h gate^T); the A experts with the largest scores + bias (ties: the lower index),
+// in that order; weights = their scores / their sum.
 // Then the counting sort of the T*A (token, slot) pairs by expert, stable in t*A+a.
 struct RouteArgs {
   View x;           // [T, C] f32
