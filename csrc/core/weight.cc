@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/fp8_rows.h"
 
 namespace m2 {
 namespace {
@@ -136,6 +137,10 @@ Weight Backend::allocate_weight(int64_t experts, int64_t n, int64_t k, WeightLay
   if (layout == WeightLayout::kGateUp) check.that(n % (2 * kStep) == 0, "n of gate and up rows must be twice a multiple of ", kStep, ", found ", n);
   check.that(takes(type.format), "format must be one that ", device(), " takes, found ", name_of(type.format));
   if (type.format == WeightFormat::kInt4) check.that(is_group(type.group), "group must be 32, 64 or 128, found ", type.group);
+  if (type.fp8_rows) {
+    check.that(type.format != WeightFormat::kBf16, "format must be FP8 or int4 for rows in FP8, found bf16");
+    check.that(k % kRowBlock == 0, "k must be a multiple of ", kRowBlock, " for rows in FP8, found ", k);
+  }
   return {allocate(weight_bytes(experts, n, k, type)), experts, n, k, layout, type};
 }
 

@@ -21,6 +21,7 @@ struct WeightType {
   WeightFormat format = WeightFormat::kBf16;
   int64_t group = 0;   // of kInt4: k that share a scale, 32, 64 or 128
   bool zeros = false;  // of kInt4: groups have zeros of their own
+  bool fp8_rows = false;  // of kFp8 and kInt4: products take their rows as e4m3 (core/fp8_rows.h)
 };
 
 // A weight matrix [experts, n, k] in the backend's own layout (y = x W^T). experts is 1 for a dense product.

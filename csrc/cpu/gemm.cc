@@ -1,4 +1,5 @@
 // Matrix products: how a product is cut into tasks. A task is some rows times some panels of one expert; K is never cut among threads.
+#include "cpu/fp8_rows.h"
 #include "cpu/launchers.h"
 
 namespace m2::cpu {
@@ -72,19 +73,33 @@ void grouped(Machine& m, GemmTask task, const int32_t* offsets, const Weight& we
   });
 }
 
-GemmTask whole(const View& x, const Weight& weight, int64_t width, Epilogue epilogue, void* out) {
-  return {x.data, nullptr, 1, weight.k, panels_of(weight, 0), width, epilogue, out, 0, 0, 0, 0};
+// x as products with the weight take it.
+const void* rows_for(Machine& m, const View& x, const Weight& weight) {
+  if (!weight.type.fp8_rows) return x.data;
+  const int64_t rows = x.size(0), k = x.size(1), parts = std::min<int64_t>(rows, m.pool.threads() * 4);
+  float* rounded = m.shared(rows * k);
+  m.pool.run(parts, rows * k, [&](int64_t i, int) {
+    for (int64_t row = rows * i / parts; row < rows * (i + 1) / parts; row++) {
+      if (x.dtype == DType::kBf16) round_row(x.as<bf16>() + row * k, k, reinterpret_cast<bf16*>(rounded) + row * k);
+      else round_row(x.as<float>() + row * k, k, rounded + row * k);
+    }
+  });
+  return rounded;
+}
+
+GemmTask whole(Machine& m, const View& x, const Weight& weight, int64_t width, Epilogue epilogue, void* out) {
+  return {rows_for(m, x, weight), nullptr, 1, weight.k, panels_of(weight, 0), width, epilogue, out, 0, 0, 0, 0};
 }
 
 }  // namespace
 
 void linear(Machine& m, const LinearArgs& a) {
   const int64_t n = a.weight->n;
-  dense(m, whole(a.x, *a.weight, n, a.accumulate ? Epilogue::kAdd : Epilogue::kStore, a.out.as<float>()), a.x.size(0), parts(n, kPanel));
+  dense(m, whole(m, a.x, *a.weight, n, a.accumulate ? Epilogue::kAdd : Epilogue::kStore, a.out.as<float>()), a.x.size(0), parts(n, kPanel));
 }
 
 void grouped_gate_up(Machine& m, const GroupedGateUpArgs& a) {
-  GemmTask task = whole(a.x, *a.weight, a.weight->n / 2, Epilogue::kSwiGlu, a.out.as<bf16>());
+  GemmTask task = whole(m, a.x, *a.weight, a.weight->n / 2, Epilogue::kSwiGlu, a.out.as<bf16>());
   task.source = a.source.as<int32_t>();
   task.slots = a.source.size(0) / a.x.size(0);
   grouped(m, task, a.offsets.as<int32_t>(), *a.weight, a.weight->n / kPanel);
@@ -92,7 +107,7 @@ void grouped_gate_up(Machine& m, const GroupedGateUpArgs& a) {
 
 void grouped_linear(Machine& m, const GroupedLinearArgs& a) {
   const int64_t n = a.weight->n;
-  grouped(m, whole(a.x, *a.weight, n, Epilogue::kStore, a.out.as<float>()), a.offsets.as<int32_t>(), *a.weight, parts(n, kPanel));
+  grouped(m, whole(m, a.x, *a.weight, n, Epilogue::kStore, a.out.as<float>()), a.offsets.as<int32_t>(), *a.weight, parts(n, kPanel));
 }
 
 }  // namespace m2::cpu

@@ -32,6 +32,12 @@ __device__ __forceinline__ void load_bf16x8(const __nv_bfloat16* from, float (&v
   }
 }
 
+__device__ __forceinline__ void load_bf16x4(const __nv_bfloat16* from, float (&values)[4]) {
+  const uint2 raw = *reinterpret_cast<const uint2*>(from);
+  const float2 low = unpack_bf16(raw.x), high = unpack_bf16(raw.y);
+  values[0] = low.x, values[1] = low.y, values[2] = high.x, values[3] = high.y;
+}
+
 __device__ __forceinline__ void store_bf16x8(__nv_bfloat16* to, const float (&values)[8]) {
   *reinterpret_cast<uint4*>(to) = {pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]), pack_bf16(values[4], values[5]), pack_bf16(values[6], values[7])};
 }

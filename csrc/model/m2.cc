@@ -55,7 +55,7 @@ void Model::carve_workspace() {
         .expert_ids = i32(g_.layers * T * A), .expert_weights = f32(T * A), .offsets = i32(g_.experts + 1), .source = i32(T * A), .target = i32(T * A),
         .swiglu = half(T * A * g_.expert_hidden), .y = act(T * A * C), .logits = f32(N * g_.vocab)};
   ops_->reserve({.tokens = T, .sequences = N, .samples = N, .max_context = c_.max_context, .heads = g_.heads, .kv_heads = g_.kv_heads, .head_dim = g_.head_dim,
-                 .experts = g_.experts, .experts_per_token = A, .vocab = g_.vocab});
+                 .experts = g_.experts, .experts_per_token = A, .vocab = g_.vocab, .rounded = weights_.rounds_rows() ? T * std::max({C, g_.q_size(), A * g_.expert_hidden}) : 0});
 }
 
 void Model::run_layers(const Step& s, const KvCache& kv) {

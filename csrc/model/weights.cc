@@ -174,6 +174,12 @@ void check(const WeightPlan& plan, const TensorEntry& t) {
 
 }  // namespace
 
+bool ModelWeights::rounds_rows() const {
+  return std::any_of(layers.begin(), layers.end(), [](const LayerWeights& w) {
+    return w.qkv.type.fp8_rows || w.o.type.fp8_rows || w.w13.type.fp8_rows || w.w2.type.fp8_rows;
+  });
+}
+
 ModelWeights load_weights(Backend& ops, const Geometry& g, const WeightPlan& plan, const Progress& progress) {
   Loader loader(ops, g, plan);
   if (plan.random) return loader.random();

@@ -24,6 +24,9 @@ struct ModelWeights {
   Weight lm_head;     // [V, C]
   std::vector<LayerWeights> layers;
   size_t bytes = 0;
+
+  // Whether any of the layers' products takes its rows as FP8.
+  bool rounds_rows() const;
 };
 
 using Progress = std::function<void(uint64_t done, uint64_t total)>;  // bytes of the checkpoint

@@ -291,6 +291,7 @@ Napi::Value allocate_weight(std::shared_ptr<Backend> backend, Info info) {
   WeightType type;
   if (format == "fp8") type.format = WeightFormat::kFp8;
   if (format == "int4") type = {WeightFormat::kInt4, integer_of(arguments, "group"), arguments.Get("zeros").ToBoolean()};
+  type.fp8_rows = arguments.Get("fp8Rows").ToBoolean();
   WeightHandle handle{backend, backend->allocate_weight(integer_of(arguments, "experts"), integer_of(arguments, "n"), integer_of(arguments, "k"),
                                                         layout == "rows" ? WeightLayout::kRows : WeightLayout::kGateUp, type)};
   const size_t bytes = handle.weight.data.bytes();

@@ -23,11 +23,11 @@ std::vector<std::string> strings_of(const Napi::Object& o, const char* name) {
 }
 
 std::vector<WeightType> held_of(std::span<const int32_t> columns) {
-  expect(columns.size() % 3 == 0, "held has ", columns.size(), " values, expected three for each weight");
+  expect(columns.size() % 4 == 0, "held has ", columns.size(), " values, expected four for each weight");
   std::vector<WeightType> held;
-  for (; !columns.empty(); columns = columns.subspan(3)) {
+  for (; !columns.empty(); columns = columns.subspan(4)) {
     expect(columns[0] >= 0 && columns[0] <= static_cast<int32_t>(WeightFormat::kInt4), "held has format ", columns[0]);
-    held.push_back({.format = static_cast<WeightFormat>(columns[0]), .group = columns[1], .zeros = columns[2] != 0});
+    held.push_back({.format = static_cast<WeightFormat>(columns[0]), .group = columns[1], .zeros = columns[2] != 0, .fp8_rows = columns[3] != 0});
   }
   return held;
 }

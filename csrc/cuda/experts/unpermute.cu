@@ -1,9 +1,9 @@
 // The weighted sum of a token's experts: out[t] += sum over a, in order, of weights[t, a] * y[target[t, a]]. A thread has eight channels of one token; y is
 // read once, 16 bytes at a time.
+#include "cuda/experts/combine.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
 #include "cuda/ptx/launch.h"
-#include "cuda/vectors.h"
 
 namespace m2::cuda {
 namespace {
@@ -15,23 +15,7 @@ __global__ void __launch_bounds__(kThreads) unpermute_kernel(const __nv_bfloat16
   ptx::wait_for_previous_kernel();
   const int64_t token = blockIdx.x;
   const int at = (blockIdx.y * kThreads + threadIdx.x) * 8;
-  target += token * active;
-  weights += token * active;
-  if (at >= width || target[0] < 0) return;
-  float sums[8] = {};
-  for (int a = 0; a < active; a++) {
-    const float weight = weights[a];
-    float values[8];
-    load_bf16x8(y + static_cast<int64_t>(target[a]) * width + at, values);
-#pragma unroll
-    for (int i = 0; i < 8; i++) sums[i] = fmaf(weight, values[i], sums[i]);
-  }
-  float4* to = reinterpret_cast<float4*>(out + token * width + at);
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const float4 before = to[half];
-    to[half] = {before.x + sums[4 * half], before.y + sums[4 * half + 1], before.z + sums[4 * half + 2], before.w + sums[4 * half + 3]};
-  }
+  if (at < width) add_experts<8>(y, target + token * active, weights + token * active, active, width, at, out + token * width);
 }
 
 }  // namespace

@@ -18,10 +18,12 @@ GemmTask grouped_product(const GroupedLinearArgs& a) {
 }
 
 // Whether the combination, where one is asked for, is done too.
-bool run(const Machine& m, const GemmTask& task, const Combination& combination = {}) {
+bool run(const Machine& m, GemmTask task, const Combination& combination = {}) {
   const GemmShape shape{.rows = task.rows, .groups = task.groups, .n = static_cast<int64_t>(task.panels) * kPanel, .k = task.k, .format = facts_of(task.type), .gathers = task.source != nullptr};
   const GemmPlan plan = plan_gemm(m.architecture(), m.multiprocessors(), m.shared_per_block(), shape);
-  if (plan.tile_rows == 0) gemm_small(m, task, plan, combination);
+  if (task.type.fp8_rows && plan.columns == 0) round_rows(m, task);
+  if (plan.columns > 0) gemm_small_fp8(m, task, plan, combination);
+  else if (plan.tile_rows == 0) gemm_small(m, task, plan, combination);
   else if (plan.consumers > 0) gemm_wgmma(m, task, plan);
   else gemm_tiled(m, task, plan);
   return plan.tile_rows == 0;

@@ -19,13 +19,13 @@
 #include "cuda/gemm/fragment.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/small_rings.h"
+#include "cuda/gemm/small_rows.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/launch.h"
 
 namespace m2::cuda {
 namespace {
 
-constexpr int kRows = SmallShape::kRows, kPitch = SmallShape::kPitch;
 constexpr int kTileRows = 8;  // of one mma
 
 // The chain of a segment for kTiles * 8 rows. x: for each tile, the segment of this lane's row, from the lane's first pair of k on; behind `depth` are zeros.
@@ -67,29 +67,6 @@ __device__ __forceinline__ void sum_segment(Ring& ring, const uint32_t* const (&
   }
 }
 
-struct Group {
-  int index, first_row, end_row;
-};
-
-// The `wanted`-th of the groups that have rows; where there is none, one without rows. A warp looks at 32 groups at a time; the loads of 256, as many as M2 has
-// experts, are under way together.
-__device__ __forceinline__ Group find_group(const GemmTask& task, int wanted) {
-  const int lane = threadIdx.x % kWarp;
-  Group own{-1, 0, 0};  // this lane's, if it is the one
-  int used = 0;
-#pragma unroll 8
-  for (int first = 0; first < task.groups; first += kWarp) {
-    const int g = first + lane, begin = task.offsets[min(g, task.groups)], end = task.offsets[min(g + 1, task.groups)];
-    const unsigned with_rows = __ballot_sync(kFullMask, end > begin);
-    if (end > begin && used + __popc(with_rows & ((1u << lane) - 1)) == wanted) own = {g, begin, end};
-    used += __popc(with_rows);
-  }
-  const unsigned found = __ballot_sync(kFullMask, own.index >= 0);
-  if (found == 0) return {0, 0, 0};
-  const int owner = __ffs(found) - 1;
-  return {__shfl_sync(kFullMask, own.index, owner), __shfl_sync(kFullMask, own.first_row, owner), __shfl_sync(kFullMask, own.end_row, owner)};
-}
-
 // Which of a block's warps does what: a panel's warps share out its segments.
 struct Part {
   int panel, segment, warps;  // of the product; the warp's first; of a panel
@@ -99,57 +76,6 @@ struct Part {
     return {static_cast<int>(blockIdx.x) * panels + warp / warps, warp % warps, warps};
   }
 };
-
-// The sum of four neighbouring outputs of a row over the segments. partial: of the panel.
-__device__ __forceinline__ void add_segments(const float* partial, int segments, int row, int column, float (&total)[4]) {
-  total[0] = total[1] = total[2] = total[3] = 0;
-  for (int segment = 0; segment < segments; segment++) {
-    const float4 part = *reinterpret_cast<const float4*>(partial + (segment * kRows + row) * kPitch + column);
-    total[0] += part.x, total[1] += part.y, total[2] += part.z, total[3] += part.w;
-  }
-}
-
-// A panel's warps write it: each thread four outputs of some rows.
-__device__ __forceinline__ void write_rows(const GemmTask& task, const Part& part, const float* partial, int first_row, int count) {
-  const bool gated = task.output == Output::kSwiGlu;
-  const int outputs = gated ? kPanel / 2 : kPanel, vectors = outputs / 4, segments = static_cast<int>(segments_of(task.k)), threads = part.warps * kWarp;
-  for (int i = threadIdx.x % threads; i < count * vectors; i += threads) {
-    const int row = i / vectors, in_panel = i % vectors * 4, column = part.panel * outputs + in_panel;
-    float values[4], others[4];  // others: of up rows, or what stands at the place
-    add_segments(partial, segments, row, in_panel, values);
-    if (gated) {
-      add_segments(partial, segments, row, in_panel + outputs, others);
-#pragma unroll
-      for (int j = 0; j < 4; j++) values[j] = swiglu(values[j], others[j]);
-    } else if (task.output == Output::kAddF32) {
-      read_outputs(task, first_row + row, column, others);
-#pragma unroll
-      for (int j = 0; j < 4; j++) values[j] = others[j] + values[j];
-    }
-    write_outputs(task, first_row + row, column, values);
-  }
-}
-
-// The panel's part of what the experts of each token give together.
-__device__ __forceinline__ void combine_rows(const GemmTask& task, const Combination& c) {
-  constexpr int kVectors = kPanel / 4;
-  for (int i = threadIdx.x; i < c.tokens * kVectors; i += blockDim.x) {
-    const int token = i / kVectors, column = static_cast<int>(blockIdx.x) * kPanel + i % kVectors * 4;
-    const int32_t* target = c.target + token * c.active;
-    if (column >= task.width || target[0] < 0) continue;
-    float sums[4] = {};
-    for (int a = 0; a < c.active; a++) {
-      const float weight = c.weights[token * c.active + a];
-      const uint2 y = *reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(task.out) + static_cast<int64_t>(target[a]) * task.width + column);
-      const float2 low = unpack_bf16(y.x), high = unpack_bf16(y.y);
-      sums[0] = fmaf(weight, low.x, sums[0]), sums[1] = fmaf(weight, low.y, sums[1]);
-      sums[2] = fmaf(weight, high.x, sums[2]), sums[3] = fmaf(weight, high.y, sums[3]);
-    }
-    float4* to = reinterpret_cast<float4*>(c.out + static_cast<int64_t>(token) * task.width + column);
-    const float4 before = *to;
-    *to = {before.x + sums[0], before.y + sums[1], before.z + sums[2], before.w + sums[3]};
-  }
-}
 
 // All rows of a group, 16 at a time. The ring has been begun with the warp's first segment.
 template <class Ring>
@@ -174,7 +100,7 @@ __device__ __forceinline__ void multiply_group(const GemmTask& task, const Part&
       }
     }
     __syncthreads();
-    write_rows(task, part, partial, first, count);
+    write_rows(task, part.panel, partial, threadIdx.x % (part.warps * kWarp), part.warps * kWarp, first, count);
     if (first + kRows < group.end_row) __syncthreads();
   }
 }
@@ -197,7 +123,7 @@ __global__ void __launch_bounds__(SmallShape::kMostWarps* kWarp, 2) gemm_small_k
     if (group.first_row < group.end_row) begin(group.index);
   }
   multiply_group(task, part, group, ring, partial);
-  if (combination.out && is_last_block(combination.counters + blockIdx.x, gridDim.y)) combine_rows(task, combination);
+  if (combination.out && is_last_block(combination.counters + blockIdx.x, gridDim.y)) combine_rows(task, combination, static_cast<int>(blockIdx.x), 1);
 }
 
 }  // namespace

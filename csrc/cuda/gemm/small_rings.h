@@ -94,6 +94,9 @@ class BulkRing {
     scales_ = Codec::scales(records + ((k >> shift_) - before) * Codec::kRecordVectors, records + (((k + kStage / 2) >> shift_) - before) * Codec::kRecordVectors);
   }
   __device__ __forceinline__ uint4 fragment(int, int step) const { return Codec::fragment(stored_[step / Codec::kVectorSteps], scales_, step); }
+  // The stage as it is stored.
+  __device__ __forceinline__ const uint4 (&stored() const)[Codec::kVectors] { return stored_; }
+  __device__ __forceinline__ const typename Codec::Scales& scales() const { return scales_; }
   __device__ __forceinline__ void pass(int, int) {}
   // The piece is done with: another takes its slot.
   __device__ __forceinline__ void release() {

@@ -21,6 +21,8 @@ struct GemmTask {
   Output output;
   int width;               // of a row of out
   void* out;               // [rows, width]
+  const uint8_t* codes = nullptr;     // rows of x as e4m3, [.., k], and their scales, [.., k / 128], where they have been rounded (fp8_rows.h)
+  const float* row_scales = nullptr;
 };
 
 // What experts give a token together: out[t] += sum over a, in order, of weights[t, a] * row target[t, a] of a product's output.

@@ -26,6 +26,7 @@
 #include "cuda/gemm/fp8_by_f16.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/wgmma_consumer.h"
+#include "cuda/gemm/wgmma_fp8_consumer.h"
 #include "cuda/gemm/wgmma_producer.h"
 #include "cuda/gemm/wgmma_writer.h"
 #include "cuda/launch.h"
@@ -34,16 +35,26 @@
 namespace m2::cuda {
 namespace {
 
-constexpr int kUnit = WgmmaShape::kRowUnit, kMostUnits = WgmmaShape::kMostRows / kUnit;
+constexpr int kUnit = WgmmaShape::kRowUnit;
 
 // use(the number as a constant)
-template <int kNumber = kMostUnits, class Use>
+template <int kNumber, class Use>
 __device__ __forceinline__ void with_units(int number, const Use& use) {
   if (number == kNumber) return use(std::integral_constant<int, kNumber>());
   if constexpr (kNumber > 1) with_units<kNumber - 1>(number, use);
 }
 
-template <int kShape, class Codec>
+// All tiles of a block.
+template <int kMostRows, class Rings, class Consumer>
+__device__ __forceinline__ void multiply_all(const GemmTask& task, const Rings& rings, Consumer consumer) {
+  Tiles tiles(task, Rings::kPanels, rings.tile_rows, kUnit);
+  while (tiles.next()) {
+    with_units<kMostRows / kUnit>((tiles.end_row - tiles.first_row + kUnit - 1) / kUnit, [&](auto n) { consumer.template multiply<n * kUnit>(); });
+  }
+}
+
+// kSteps: of 32 k in a chain, where rows are e4m3; else 0.
+template <int kShape, class Codec, int kSteps>
 __global__ void __launch_bounds__(kWgmmaShapes[kShape].threads(), 1)
 gemm_wgmma_kernel([[maybe_unused]] const GemmTask task, [[maybe_unused]] const __grid_constant__ CUtensorMap rows_of_x, [[maybe_unused]] int stages, [[maybe_unused]] int tile_rows) {
 #if M2_HOPPER
@@ -51,13 +62,14 @@ gemm_wgmma_kernel([[maybe_unused]] const GemmTask task, [[maybe_unused]] const _
   M2_DYNAMIC_SHARED(shared);
   const WgmmaRings<kShape, Codec> rings{shared, ptx::shared_address(shared), stages, tile_rows};
   ptx::let_next_kernel_start();
-  if (threadIdx.x == 0) rings.init(task.source ? 1 + 4 * kWarp : 1);
+  if (threadIdx.x == 0) rings.init(kSteps > 0 || task.source ? 1 + 4 * kWarp : 1);
   __syncthreads();
   const int warpgroup = static_cast<int>(threadIdx.x) / (4 * kWarp);
   if (warpgroup == kForm.consumers) {
     ptx::give_registers<kForm.other_registers>();
     WgmmaProducer<kShape, Codec> producer(task, &rows_of_x, rings);
-    if (task.source) producer.gather();
+    if constexpr (kSteps > 0) producer.gather();
+    else if (task.source) producer.gather();
     else if (threadIdx.x / kWarp % 4 == 0) producer.stream();
   } else if (warpgroup > kForm.consumers) {
     ptx::give_registers<kForm.other_registers>();
@@ -66,11 +78,8 @@ gemm_wgmma_kernel([[maybe_unused]] const GemmTask task, [[maybe_unused]] const _
   } else {
     ptx::take_registers<kForm.consumer_registers>();
     ptx::wait_for_previous_kernel();
-    WgmmaConsumer<kShape, Codec> consumer(task, rings);
-    Tiles tiles(task, kForm.panels(), tile_rows, kUnit);
-    while (tiles.next()) {
-      with_units((tiles.end_row - tiles.first_row + kUnit - 1) / kUnit, [&](auto n) { consumer.template multiply<n * kUnit>(); });
-    }
+    if constexpr (kSteps > 0) multiply_all<kMostFp8TileRows>(task, rings, WgmmaFp8Consumer<kShape, Codec, kSteps>(task, rings));
+    else multiply_all<kMostTileRows>(task, rings, WgmmaConsumer<kShape, Codec>(task, rings));
   }
 #endif
 }
@@ -85,11 +94,19 @@ CUtensorMap map_of(const GemmTask& task) {
 
 void gemm_wgmma(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
   const Launch l{.grid = plan.grid_x, .block = plan.threads, .shared = plan.shared};
-  const CUtensorMap map = map_of(task);
-  with_codec(task.type, [&](auto codec) {
-    using Codec = HopperCodec<decltype(codec)>;
-    if (plan.consumers == kWgmmaShapes[0].consumers) return launch<gemm_wgmma_kernel<0, Codec>>(m, l, task, map, plan.stages, plan.tile_rows);
-    return launch<gemm_wgmma_kernel<1, Codec>>(m, l, task, map, plan.stages, plan.tile_rows);
+  const auto run = [&]<class Codec, int kSteps>(const CUtensorMap& map) {
+    if (plan.consumers == kWgmmaShapes[0].consumers) return launch<gemm_wgmma_kernel<0, Codec, kSteps>>(m, l, task, map, plan.stages, plan.tile_rows);
+    return launch<gemm_wgmma_kernel<1, Codec, kSteps>>(m, l, task, map, plan.stages, plan.tile_rows);
+  };
+  if (!task.codes) return with_codec(task.type, [&](auto codec) { run.template operator()<HopperCodec<decltype(codec)>, 0>(map_of(task)); });
+  with_operand(task.type, [&](auto codec) {
+    using Codec = decltype(codec);
+    const int steps = chain_steps(task.type);
+    if constexpr (!std::is_same_v<Codec, Fp8Operand>) {
+      if (steps == 1) return run.template operator()<Codec, 1>({});
+      if (steps == 2) return run.template operator()<Codec, 2>({});
+    }
+    run.template operator()<Codec, 4>({});
   });
 }
 

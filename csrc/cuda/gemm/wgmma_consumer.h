@@ -26,7 +26,7 @@ class WgmmaConsumer {
       make(turn_, 0);
       for (int stage = first; stage < end; stage++) multiply_stage<kColumns>(sums, stage + 1 == end);
       if (first == 0) ptx::mbarrier_wait(rings_.written(), tile_parity_ ^ 1);  // the tile before
-      park<kColumns>(sums, first == 0);
+      park<Rings, kColumns>(sums, sums_, first == 0);
     }
     tile_parity_ ^= 1;
     __syncwarp();
@@ -76,20 +76,6 @@ class WgmmaConsumer {
       const uint4 f = Codec::fragment(stored_[p], scales_[p], step);
       uint32_t(&to)[4] = fragments_[step % 2][p];
       to[0] = f.x, to[1] = f.y, to[2] = f.z, to[3] = f.w;
-    }
-  }
-
-  // Adds a segment's sums to those of the segments before, in shared memory.
-  template <int kColumns>
-  __device__ __forceinline__ void park(const float (&sums)[kPanels][kColumns / 2], bool is_first) {
-    constexpr int kEights = kColumns / 8;
-#pragma unroll
-    for (int i = 0; i < kPanels * kEights; i++) {
-      if (i % 4 == 0) __syncwarp();  // or all of them would be read first, and there are no registers for that
-      const float(&own)[kColumns / 2] = sums[i % kPanels];
-      const int at = i / kPanels * 4;
-      const float4 before = is_first ? float4{} : sums_[i * Rings::kConsumerThreads];
-      sums_[i * Rings::kConsumerThreads] = {before.x + own[at], before.y + own[at + 1], before.z + own[at + 2], before.w + own[at + 3]};
     }
   }
 

@@ -12,4 +12,12 @@ M2_PTX uint32_t cvt_f16x2_e4m3x2(uint16_t pair) {
   return v;
 }
 
+// Two floats as e4m3, of at most 448, the first in the low byte; NaN stays NaN.
+M2_PTX uint16_t cvt_e4m3x2_f32(float low, float high) {
+  uint16_t v = 0;
+  M2_MODEL(v = static_cast<uint16_t>(emulator::f32_to_e4m3(low) | emulator::f32_to_e4m3(high) << 8);)
+  M2_ASM_90(asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(v) : "f"(high), "f"(low));)
+  return v;
+}
+
 }  // namespace m2::cuda::ptx
