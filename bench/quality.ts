@@ -1,6 +1,6 @@
 /**
- * What formats of weights and KV cost the embedded model: right answers to its held-out questions, and the log-probability of the right answers' text,
- * against bf16 in both. FP8 weights are projections and experts as MiniMax publishes its own; int4 are the experts, quantised as they are loaded.
+ * What formats of weights, activations and KV cost the embedded model: right answers to its held-out questions, and the log-probability of the right answers'
+ * text, against bf16 in all. FP8 weights are projections and experts as MiniMax publishes its own; int4 are the experts, quantised as they are loaded.
  */
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -14,8 +14,15 @@ import { digits, percent, type Table } from './tables'
 const NANO = path.join(__dirname, '../models/nano')
 const MAX_TOKENS = 256
 const MAX_CONTEXT = 1536 // the longest questions fill the model's own
-const WEIGHTS = ['bf16', 'fp8', 'int4'] as const
-const KV = ['bf16', 'fp8'] as const
+type Formats = Required<Pick<EngineOptions, 'weightDtype' | 'activationDtype' | 'kvDtype'>>
+const FORMATS: Formats[] = [
+  ...(['bf16', 'fp8', 'int4'] as const).flatMap((weightDtype) => [
+    { weightDtype, activationDtype: 'auto', kvDtype: 'bf16' } as const,
+    { weightDtype, activationDtype: 'auto', kvDtype: 'fp8' } as const,
+  ]),
+  { weightDtype: 'fp8', activationDtype: 'fp8', kvDtype: 'bf16' },
+  { weightDtype: 'int4', activationDtype: 'fp8', kvDtype: 'bf16' },
+]
 
 interface Question {
   messages: ChatMessage[]
@@ -41,19 +48,18 @@ export async function benchQuality(): Promise<Table[]> {
   try {
     const rows: string[][] = []
     let plain: Outcome | undefined
-    for (const weights of WEIGHTS) {
-      for (const kv of KV) {
-        const model = weights === 'fp8' ? fp8 : NANO
-        const outcome = await ask(model, { weightDtype: weights, kvDtype: kv, maxContext: MAX_CONTEXT }, questions)
-        plain ??= outcome
-        rows.push([weights, kv, ...compare(outcome, plain), digits(outcome.bytes / 2 ** 20)])
-      }
+    for (const formats of FORMATS) {
+      const { weightDtype, activationDtype, kvDtype } = formats
+      const model = weightDtype === 'fp8' ? fp8 : NANO
+      const outcome = await ask(model, { ...formats, maxContext: MAX_CONTEXT }, questions)
+      plain ??= outcome
+      rows.push([weightDtype, activationDtype, kvDtype, ...compare(outcome, plain), digits(outcome.bytes / 2 ** 20)])
     }
     return [
       {
         title: 'What formats cost the embedded model',
         note: `${questions.length} held-out questions, greedy; in brackets 95 % intervals (Wilson). Changed: answers that were right with bf16 and are wrong, and the other way round. Logprob: nats a token of the right answers' text, thinking included, less those of bf16; ± 1.96 standard errors over questions.`,
-        columns: ['weights', 'KV', 'right', 'changed', 'logprob', 'MiB of weights'],
+        columns: ['weights', 'activations', 'KV', 'right', 'changed', 'logprob', 'MiB of weights'],
         rows,
       },
     ]

@@ -18,6 +18,7 @@ export interface EngineSettings {
   threads: number
   kvDtype: KvDtype
   weightDtype: 'auto' | WeightFormat
+  activationDtype: 'auto' | 'fp8'
   pageSize: number
   kvMemory: number | string | undefined
   maxContext: number | undefined
@@ -34,6 +35,7 @@ const ENGINE_KEYS: Record<keyof EngineOptions, true> = {
   threads: true,
   kvDtype: true,
   weightDtype: true,
+  activationDtype: true,
   pageSize: true,
   kvMemory: true,
   maxContext: true,
@@ -52,11 +54,13 @@ export function checkEngineOptions(options: EngineOptions = {}): EngineSettings 
   }
   const kvDtype = optionalChoice('kvDtype', options.kvDtype, ['auto', ...KV_DTYPES]) ?? 'auto'
   optionalChoice('weightDtype', options.weightDtype, ['auto', 'bf16', 'fp8', 'int4'])
+  optionalChoice('activationDtype', options.activationDtype, ['auto', 'fp8'])
   return {
     device,
     threads: optionalInteger('threads', options.threads, { least: 1, most: 1024 }) ?? 0,
     kvDtype: kvDtype === 'auto' ? 'bf16' : kvDtype,
     weightDtype: options.weightDtype ?? 'auto',
+    activationDtype: options.activationDtype ?? 'auto',
     pageSize: optionalInteger('pageSize', options.pageSize, { least: 1, most: 65_536 }) ?? 64,
     kvMemory: options.kvMemory,
     maxContext: optionalInteger('maxContext', options.maxContext, { least: 2, most: 2 ** 30 }),

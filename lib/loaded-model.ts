@@ -72,7 +72,7 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
 
   const eosTokenIds = endsOfTurn(config, tokenizer)
   const device = await chooseDevice(settings.device)
-  const weights = holdWeights(config, stored, device, settings.weightDtype)
+  const weights = holdWeights(config, stored, device, settings)
   const request = fitRequest(config, { ...(await memoryOf(device)), weights: weights.bytes }, settings)
   const fit = fitMemory(request)
   const { maxSequences: rows, stepTokens } = request
@@ -131,12 +131,12 @@ export async function loadModel(model: string, settings: EngineSettings): Promis
       prefixCache: settings.prefixCache,
     },
     pageFormat: async () => {
-      const { kvDtype, pageSize } = settings
+      const { kvDtype, pageSize, activationDtype } = settings
       const { layers, kvHeads, headDim } = config
       const model = await modelFingerprint()
       const kvScales = scales ? createHash('sha256').update(scales).digest('hex') : 'none'
       // Another version may sum in another order.
-      const numerics = `${core.numerics}${weights.quantised ? ', quantised' : ''}, ${packageVersion()}`
+      const numerics = `${core.numerics}${weights.quantised ? ', quantised' : ''}${activationDtype === 'fp8' ? ', FP8 rows' : ''}, ${packageVersion()}`
       return { model, kvDtype, kvScales, pageSize, layers, kvHeads, headDim, numerics }
     },
   }

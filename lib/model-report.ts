@@ -66,13 +66,21 @@ export interface ModelReport {
 /** Options of `inspectModel`: those of `Engine.load` that decide how much memory a model takes. */
 export type InspectOptions = Pick<
   EngineOptions,
-  'kvDtype' | 'weightDtype' | 'pageSize' | 'kvMemory' | 'maxContext' | 'maxSequences' | 'maxStepTokens'
+  | 'kvDtype'
+  | 'weightDtype'
+  | 'activationDtype'
+  | 'pageSize'
+  | 'kvMemory'
+  | 'maxContext'
+  | 'maxSequences'
+  | 'maxStepTokens'
 >
 
 // A record, so that a key that is missing here does not compile.
 const INSPECT_KEYS: Record<keyof InspectOptions, true> = {
   kvDtype: true,
   weightDtype: true,
+  activationDtype: true,
   pageSize: true,
   kvMemory: true,
   maxContext: true,
@@ -160,7 +168,7 @@ function reportDevice(
   settings: EngineSettings,
 ): DeviceReport {
   const place = { available: device.free, dedicated: device.device !== 'cpu' }
-  const { format, bytes } = holdWeights(config, stored, device.device, settings.weightDtype)
+  const { format, bytes } = holdWeights(config, stored, device.device, settings)
   const fit = reportFit(config, { ...place, weights: bytes }, settings)
   const report = { weights: { format, bytes }, ...fit }
   // No option helps on a device on which nothing runs.
@@ -178,7 +186,7 @@ function quantising(
   device: string,
   settings: EngineSettings,
 ): string[] {
-  const quantised = holdWeights(config, stored, device, 'int4')
+  const quantised = holdWeights(config, stored, device, { ...settings, weightDtype: 'int4' })
   const { kv } = reportFit(config, { ...place, weights: quantised.bytes }, settings)
   if (!kv || quantised.bytes >= bytes) return []
   const room = `${formatBytes(quantised.bytes)} of weights and a context of ${kv.context.toLocaleString('en-US')} tokens`

@@ -34,6 +34,7 @@ export interface WeightShape {
   format?: 'bf16' | 'fp8' | 'int4' // default bf16
   group?: number // of int4: k that share a scale
   zeros?: boolean // of int4: groups have zeros of their own
+  fp8Rows?: boolean // of fp8 and int4: products round their rows to e4m3
 }
 
 /**

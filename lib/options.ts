@@ -28,6 +28,12 @@ export interface EngineOptions {
    * "int4": as "auto", and experts that are stored otherwise are quantised as they are loaded, to 4 bits in groups of 128, for some quality.
    */
   weightDtype?: 'auto' | 'bf16' | 'fp8' | 'int4'
+  /**
+   * Element type of what the layers' products take. Default "auto": bf16, and float32 for the dense ones on a CPU. "fp8": products with matrices that are
+   * held as FP8 or int4 round their rows to e4m3, with a scale for each 128 numbers, which doubles the rate of Hopper's matrix units for some quality. Other
+   * devices round too, to show what it costs, and are not faster. An error where there are no such matrices with rows of a multiple of 128 numbers.
+   */
+  activationDtype?: 'auto' | 'fp8'
   /** Tokens in a page of the KV cache. Default 64. */
   pageSize?: number
   /** Memory for the KV cache: bytes, or a string such as "2GiB". Default: what fits. */

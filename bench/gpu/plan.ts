@@ -75,7 +75,7 @@ export function planOfGpu(device: string, free: number): Plan {
 async function planOfCpu(): Promise<Plan> {
   const config = await loadConfig(EMBEDDED_MODEL)
   const { table, stored } = planWeights(config, await readCheckpoint(EMBEDDED_MODEL))
-  const { held } = holdWeights(config, stored, 'cpu', 'bf16')
+  const { held } = holdWeights(config, stored, 'cpu', { weightDtype: 'bf16' })
   const maxContext = config.maxPositionEmbeddings
   return {
     ...{ device: 'cpu', stepTokens: 512, steps: 32, asks: ASKS },

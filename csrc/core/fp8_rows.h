@@ -8,8 +8,10 @@ namespace m2 {
 
 constexpr int64_t kRowBlock = 128;  // k that share a scale
 
-// The bits, as a float, of a block's scale, from those of its largest magnitude. (Magnitudes are ordered as their bits are, with NaN above all.)
+// The bits, as a float, of a block's scale, from those of its largest magnitude. (Magnitudes are ordered as their bits are, with NaN above all.) That of a block
+// with an infinity or a NaN is NaN, and so is what it is multiplied with: e4m3 has no infinity.
 constexpr uint32_t row_scale_bits(uint32_t largest) {
+  if (largest >= 0x7f800000u) return 0x7fc00000u;
   const uint32_t exponent = (largest + 0x1fffffu) >> 23;  // of 1.75 * 2^8, 448, still that of 2^8
   return (exponent > 8 ? exponent - 8 : 1) << 23;
 }

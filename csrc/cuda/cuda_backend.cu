@@ -62,7 +62,7 @@ class CudaBackend : public Backend {
     const int64_t step = sequences <= 8 ? 1 : sequences <= 32 ? 4 : sequences <= 64 ? 8 : 16;
     return (sequences + step - 1) / step * step;
   }
-  void reserve(const Workload& w) override { m_.scratch(std::max({attention_scratch(m_, w), product_scratch(m_, w), route_scratch(w), sample_scratch(w)})); }
+  void reserve(const Workload& w) override { m_.scratch(std::max({attention_scratch(m_, w), product_scratch(m_, w.rounded), route_scratch(w), sample_scratch(w)})); }
 
  protected:
   size_t weight_bytes(int64_t experts, int64_t n, int64_t k, WeightType type) const override { return cuda::weight_bytes(experts, n, k, type); }

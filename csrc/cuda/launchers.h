@@ -24,7 +24,7 @@ void linear(const Machine&, const LinearArgs&);
 void grouped_gate_up(const Machine&, const GroupedGateUpArgs&);
 void grouped_linear(const Machine&, const GroupedLinearArgs&);
 void experts_down(const Machine&, const ExpertsDownArgs&);
-size_t product_scratch(const Machine&, const Workload&);
+size_t product_scratch(const Machine&, int64_t rounded);  // rounded: as Workload has it
 // experts/
 void route(const Machine&, const RouteArgs&);
 size_t route_scratch(const Workload&);

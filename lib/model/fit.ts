@@ -10,6 +10,7 @@ import { bestStepTokens } from './step-tokens'
 /** The engine's options that decide how much memory a model takes; undefined is what fits. */
 export interface MemoryOptions {
   kvDtype: KvDtype
+  activationDtype?: 'auto' | 'fp8'
   pageSize: number
   kvMemory: number | string | undefined
   maxContext: number | undefined
@@ -80,7 +81,9 @@ export function fitRequest(config: ModelConfig, placement: Placement, options: M
     maxSequences: rows,
     stepTokens,
     kvMemory,
-    workspace: placement.dedicated ? workspaceBytes(config, { stepTokens, rows, maxContext }) : 0,
+    workspace: placement.dedicated
+      ? workspaceBytes(config, { stepTokens, rows, maxContext, fp8Rows: options.activationDtype === 'fp8' })
+      : 0,
   }
 }
 

@@ -1,10 +1,12 @@
 /** As what a model's matrices are held in the memory of a device. */
 import { M2Error } from '../errors'
 import { type ModelGeometry, type TensorKind, WEIGHT_FORMATS, type WeightFormat } from '../native'
-import { BF16, type WeightType, weightBytes } from './parameters'
+import { BF16, type WeightType, weightBytes, weightShapes } from './parameters'
 
 /** What other weights are quantised to. */
 const INT4: WeightType = { format: 'int4', group: 128, zeros: false }
+/** Numbers of a row that share a scale where rows are rounded to FP8. */
+const ROW_BLOCK = 128
 
 export interface HeldWeights {
   /** The one with the fewest bits that any of the matrices has: of most of them, where it is not bf16. */
@@ -25,6 +27,12 @@ export function weightIndex({ kind, layer }: { kind: TensorKind; layer: number }
   return i < 0 ? -1 : 1 + layer * LAYER_WEIGHTS.length + i
 }
 
+/** The engine's options of these names. */
+export interface WantedTypes {
+  weightDtype: 'auto' | WeightFormat
+  activationDtype?: 'auto' | 'fp8'
+}
+
 export interface HeldPlan extends HeldWeights {
   /** As the core's plan has it. */
   held: Int32Array
@@ -34,14 +42,15 @@ export interface HeldPlan extends HeldWeights {
 
 /**
  * @param stored as what the weights can be held without a change of their numbers, which is how they are by default
- * @param wanted "bf16" and "fp8": no fewer bits; "int4": experts too that are stored otherwise
+ * @param wanted weightDtype "bf16" and "fp8": no fewer bits; "int4": experts too that are stored otherwise. activationDtype "fp8": products with what is not
+ *   bf16 then round their rows, but for lm_head
  * @throws {M2Error} BAD_OPTION where FP8 is wanted and cannot be had.
  */
 export function holdWeights(
   config: ModelGeometry,
   stored: readonly WeightType[],
   device: string,
-  wanted: 'auto' | WeightFormat,
+  { weightDtype: wanted, activationDtype }: WantedTypes,
 ): HeldPlan {
   if (wanted === 'fp8' && !stored.some(({ format }) => format === 'fp8')) {
     const problem = 'needs a checkpoint whose matrices are FP8'
@@ -54,15 +63,30 @@ export function holdWeights(
   return {
     format: (['int4', 'fp8'] as const).find((format) => types.some((type) => type.format === format)) ?? 'bf16',
     bytes: weightBytes(config, types, device === 'cpu' ? 'cpu' : 'gpu'),
-    held: heldColumns(types),
+    held: heldColumns(activationDtype === 'fp8' ? withFp8Rows(config, types) : types),
     quantised: types.includes(INT4),
   }
+}
+
+function withFp8Rows(config: ModelGeometry, types: readonly WeightType[]): WeightType[] {
+  const shapes = weightShapes(config)
+  const rounded = types.map((type, i) => {
+    const fp8Rows = i > 0 && type.format !== 'bf16' && shapes[i]![2] % ROW_BLOCK === 0
+    return { ...type, fp8Rows }
+  })
+  if (!rounded.some(({ fp8Rows }) => fp8Rows)) {
+    const problem = `needs matrices that are held as FP8 or int4, with rows of a multiple of ${ROW_BLOCK} numbers`
+    throw new M2Error('BAD_OPTION', `activationDtype: "fp8" ${problem}; expected "auto"`)
+  }
+  return rounded
 }
 
 /** As the core's plan has them. */
 export function heldColumns(types: readonly WeightType[]): Int32Array {
   return Int32Array.from(
-    types.flatMap(({ format, group, zeros }) => [WEIGHT_FORMATS.indexOf(format), group, Number(zeros)]),
+    types.flatMap(({ format, group, zeros, fp8Rows }) => {
+      return [WEIGHT_FORMATS.indexOf(format), group, Number(zeros), Number(fp8Rows ?? false)]
+    }),
   )
 }
 

@@ -21,6 +21,8 @@ export interface WeightType {
   group: number
   /** Of int4: its groups have zeros of their own. */
   zeros: boolean
+  /** Of FP8 and int4: products round their rows to FP8. */
+  fp8Rows?: boolean
 }
 
 export const BF16: WeightType = { format: 'bf16', group: 0, zeros: false }
@@ -83,15 +85,19 @@ export interface StepSizes {
   rows: number
   /** Tokens of a sequence. */
   maxContext: number
+  /** Products round their rows to FP8. */
+  fp8Rows?: boolean
 }
 
 /**
  * Bytes that the core works in beside weights and KV on a GPU: activations of the largest step, logits, scores and token histories of every row, the
  * rotary table, the states of attention over a split context, and staging. csrc/model/m2.cc carves the first, the backend's launchers the last.
  */
-export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxContext }: StepSizes): number {
+export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxContext, fp8Rows }: StepSizes): number {
   const { hiddenSize: C, heads, kvHeads, headDim: D, experts: E, expertsPerToken: A, expertHidden: F } = config
-  const perToken = 10 * C + 2 * (3 * heads + 2 * kvHeads) * D + A * (2 * F + 2 * C + 16) + 4 * E
+  // What is rounded lies where the router's scores did; at most bf16 and scales.
+  const scratch = Math.max(4 * E, fp8Rows ? 2.1 * Math.max(C, heads * D, A * F) : 0)
+  const perToken = 10 * C + 2 * (3 * heads + 2 * kvHeads) * D + A * (2 * F + 2 * C + 16) + scratch
   const chunks = contextChunks(maxContext)
   const perRow = 4 * 3 * config.vocabSize + 4 * heads * (D + 4) * chunks
   return Math.max(stepTokens, rows) * perToken + rows * perRow + 4 * config.rotaryDim * maxContext + STAGING_BYTES

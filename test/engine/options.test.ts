@@ -35,6 +35,7 @@ describe('engine options', () => {
       threads: 0,
       kvDtype: 'bf16',
       weightDtype: 'auto',
+      activationDtype: 'auto',
       pageSize: 64,
       kvMemory: undefined,
       maxContext: undefined,
@@ -47,7 +48,8 @@ describe('engine options', () => {
   })
 
   it('are taken as given', () => {
-    const given = { device: 'cuda:1', threads: 3, kvDtype: 'fp8', weightDtype: 'fp8', pageSize: 16, kvMemory: '2GiB' }
+    const types = { kvDtype: 'fp8', weightDtype: 'fp8', activationDtype: 'fp8' }
+    const given = { device: 'cuda:1', threads: 3, ...types, pageSize: 16, kvMemory: '2GiB' }
     const counts = {
       maxContext: 128,
       maxSequences: 2,
@@ -71,6 +73,7 @@ describe('engine options', () => {
     [{ device: 7 }, 'device: expected "auto", "cpu", "cuda", "cuda:0" or "emulated", found 7'],
     [{ kvDtype: 'f16' }, 'kvDtype: expected "auto", "f32", "bf16" or "fp8", found "f16"'],
     [{ weightDtype: 'int8' }, 'weightDtype: expected "auto", "bf16", "fp8" or "int4", found "int8"'],
+    [{ activationDtype: 'bf16' }, 'activationDtype: expected "auto" or "fp8", found "bf16"'],
     [{ prefixCache: 'yes' }, 'prefixCache: expected true or false, found "yes"'],
     [{ onProgress: true }, 'onProgress: expected a function, found true'],
     [null, 'Engine.load: options: expected an object, found null'],

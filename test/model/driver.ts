@@ -42,7 +42,10 @@ export const someScales =
 async function planOf(folder: string, device: string): Promise<Pick<ModelOptions, 'geometry' | 'weights'>> {
   const config = await loadConfig(folder)
   const { table, stored } = planWeights(config, await readCheckpoint(folder))
-  return { geometry: config, weights: { ...table, held: holdWeights(config, stored, device, 'auto').held } }
+  return {
+    geometry: config,
+    weights: { ...table, held: holdWeights(config, stored, device, { weightDtype: 'auto' }).held },
+  }
 }
 
 const NEUTRAL_FLOATS = [0, 1, 0, 1, 0, 0] // greedy, nothing truncated, no penalty

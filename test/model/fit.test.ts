@@ -55,7 +55,7 @@ describe('MiniMax-M2 on one H200', () => {
   const options = { pageSize: 64, kvMemory: undefined, maxContext: undefined, maxSequences: 16, maxStepTokens: 2048 }
   const stored = weightShapes(M2).map((_, i): WeightType => (i === 0 ? BF16 : { ...BF16, format: 'fp8' }))
   const fit = (weightDtype: 'auto' | 'int4', kvDtype: 'bf16' | 'fp8') => {
-    const weights = holdWeights(M2, stored, 'cuda:0', weightDtype).bytes
+    const weights = holdWeights(M2, stored, 'cuda:0', { weightDtype }).bytes
     return fitMemory(fitRequest(config, { available: 139 * GiB, dedicated: true, weights }, { ...options, kvDtype }))
   }
 

@@ -118,7 +118,7 @@ describe.each(MODELS.map(([name, model], i) => ({ name, model, i })))('a checkpo
       const config = await loadConfig(dir)
       const { stored, skipped } = planWeights(config, await readHeaders(dir))
       expect(skipped).toEqual([])
-      expect(held.bytes).toBe(holdWeights(config, stored, device, 'auto').bytes)
+      expect(held.bytes).toBe(holdWeights(config, stored, device, { weightDtype: 'auto' }).bytes)
       if (device === 'emulated') return // what follows is the host's work, and the emulator is slow
       const rounded = await answer(dir, { device, weightDtype: 'bf16' })
       expect(rounded.said).toEqual(whole.said)

@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest'
 import type { MatrixRows, PackedWeight, WeightShape } from '../../lib/ops'
-import { dequantizeFp8, fromE4m3Bits, quantizeFp8 } from '../reference/number-formats'
+import { dequantizeFp8, fromE4m3Bits } from '../reference/number-formats'
 import {
   activations,
   bf16,
@@ -21,58 +21,8 @@ import {
   toBf16,
   valuesOf,
 } from './helpers'
+import { FORMATS, fp8Rows, type Held, int4Rows, meaning, type Rows, rowsOf } from './stored-rows'
 
-type Held = Pick<WeightShape, 'format' | 'group' | 'zeros'>
-
-/** Rows as they are stored, and the bf16 that they mean. */
-interface Rows {
-  stored: MatrixRows
-  meant: MatrixRows & { values: { data: Uint16Array } }
-}
-
-const meaning = (rows: number, k: number, values: ArrayLike<number>) => ({ values: bf16([rows, k], toBf16(values)) })
-
-function fp8Rows(random: Random, rows: number, k: number): Rows {
-  const matrix = quantizeFp8(random.normals(rows * k, k ** -0.5), rows, k)
-  const scales = f32([Math.ceil(rows / 128), Math.ceil(k / 128)], matrix.scales)
-  return {
-    stored: { values: { data: matrix.bytes, shape: [rows, k] }, scales },
-    meant: meaning(rows, k, dequantizeFp8(matrix)),
-  }
-}
-
-function int4Rows(random: Random, rows: number, k: number, group: number, zeros: boolean): Rows {
-  const groups = Math.ceil(k / group)
-  const codes = Uint8Array.from({ length: rows * k }, () => random.integer(16))
-  const scales = toBf16(random.normals(rows * groups, k ** -0.5 / 4)) // of both signs
-  const points = Uint8Array.from({ length: rows * groups }, () => (zeros ? random.integer(17) : 8))
-  const values = Float64Array.from(codes, (code, i) => {
-    const at = Math.floor(i / k) * groups + Math.floor((i % k) / group)
-    return (code - points[at]!) * valuesOf(scales.subarray(at, at + 1))[0]!
-  })
-  const pairs = Uint8Array.from({ length: (rows * k) / 2 }, (_, i) => codes[2 * i]! | (codes[2 * i + 1]! << 4))
-  return {
-    stored: {
-      values: { data: pairs, shape: [rows, k / 2] },
-      scales: bf16([rows, groups], scales),
-      ...(zeros && { zeros: { data: points, shape: [rows, groups] } }),
-      group,
-    },
-    meant: meaning(rows, k, values),
-  }
-}
-
-function rowsOf(random: Random, held: Held, rows: number, k: number): Rows {
-  return held.format === 'fp8' ? fp8Rows(random, rows, k) : int4Rows(random, rows, k, held.group!, held.zeros!)
-}
-
-const FORMATS: [string, Held][] = [
-  ['FP8', { format: 'fp8' }],
-  ['int4 in groups of 32', { format: 'int4', group: 32, zeros: false }],
-  ['int4 in groups of 64 with zeros', { format: 'int4', group: 64, zeros: true }],
-  ['int4 in groups of 128', { format: 'int4', group: 128, zeros: false }],
-  ['int4 in groups of 128 with zeros', { format: 'int4', group: 128, zeros: true }],
-]
 type Shape = Pick<WeightShape, 'experts' | 'n' | 'k' | 'layout'>
 
 /** Random matrices of one weight, the rows of which come in parts. */
@@ -81,9 +31,15 @@ function matrices(random: Random, held: Held, { experts, k }: Shape, parts: read
 }
 
 /** The same weight three times: as the bf16 that it means, packed as bf16 from what is stored, and held so. */
-function weights(device: string, threads: number, shape: Shape, held: Held, all: readonly Rows[][]): PackedWeight[] {
+function weights(
+  device: string,
+  threads: number,
+  shape: Shape,
+  held: Held,
+  all: readonly Omit<Rows, 'exact'>[][],
+): PackedWeight[] {
   const ops = opsFor(device, threads)
-  const packed = (as: Held, kind: keyof Rows) => {
+  const packed = (as: Held, kind: 'stored' | 'meant') => {
     const weight = ops.allocateWeight({ ...shape, ...as })
     for (const [expert, parts] of all.entries()) {
       let row = 0

@@ -39,11 +39,11 @@ __global__ void __launch_bounds__(kThreads) round_rows_kernel(const __nv_bfloat1
 
 }  // namespace
 
-size_t product_scratch(const Machine& m, const Workload& w) { return w.rounded * (is_hopper(m.architecture()) ? 1 : sizeof(bf16)) + w.rounded / kRowBlock * sizeof(float); }
+size_t product_scratch(const Machine& m, int64_t rounded) { return rounded * (is_hopper(m.architecture()) ? 1 : sizeof(bf16)) + rounded / kRowBlock * sizeof(float); }
 
 void round_rows(const Machine& m, GemmTask& task) {
   const int64_t numbers = static_cast<int64_t>(task.rows / task.slots) * task.k, blocks = numbers / kRowBlock;
-  void* const to = m.scratch(product_scratch(m, {.rounded = numbers}));
+  void* const to = m.scratch(product_scratch(m, numbers));
   const Launch l{.grid = static_cast<unsigned>((blocks + kThreads / kWarp - 1) / (kThreads / kWarp)), .block = kThreads};
   const int32_t* const end = task.offsets && !task.source ? task.offsets + task.groups : nullptr;
   if (!is_hopper(m.architecture())) {
