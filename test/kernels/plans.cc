@@ -16,6 +16,7 @@ struct Device {
 };
 constexpr Device kDevices[] = {{"H200", 90, 132, 227 << 10}, {"A100", 80, 108, 163 << 10}};
 constexpr WeightType kBf16{}, kFp8{.format = WeightFormat::kFp8}, kInt4{.format = WeightFormat::kInt4, .group = 128};
+constexpr WeightType kFp8Rows{.format = WeightFormat::kFp8, .fp8_rows = true}, kInt4Fp8Rows{.format = WeightFormat::kInt4, .group = 128, .fp8_rows = true};
 constexpr int64_t kHidden = 3072, kExperts = 256, kActive = 8, kExpertHidden = 1536;
 
 struct Product {
@@ -26,10 +27,13 @@ struct Product {
 };
 constexpr Product kProducts[] = {{"qkv, FP8", false, false, 8192, kHidden, kFp8}, {"o, FP8", false, false, kHidden, 6144, kFp8}, {"head, bf16", false, false, 200064, kHidden, kBf16},
                                  {"gate and up, int4", true, true, 2 * kExpertHidden, kHidden, kInt4}, {"down, int4", true, false, kHidden, kExpertHidden, kInt4},
-                                 {"gate and up, bf16", true, true, 2 * kExpertHidden, kHidden, kBf16}};
+                                 {"gate and up, bf16", true, true, 2 * kExpertHidden, kHidden, kBf16},
+                                 {"qkv, FP8, rows too", false, false, 8192, kHidden, kFp8Rows}, {"o, FP8, rows too", false, false, kHidden, 6144, kFp8Rows},
+                                 {"gate and up, int4, rows FP8", true, true, 2 * kExpertHidden, kHidden, kInt4Fp8Rows}, {"down, int4, rows FP8", true, false, kHidden, kExpertHidden, kInt4Fp8Rows}};
 
 void print_products(std::ostream& out, const Device& d) {
   for (const Product& p : kProducts) {
+    if (p.type.fp8_rows && !is_hopper(d.architecture)) continue;  // as others, behind rounding
     for (int64_t tokens : {1, 4, 16, 64, 512, 4096}) {
       const GemmShape shape{.rows = p.grouped ? tokens * kActive : tokens, .groups = p.grouped ? kExperts : 1, .n = p.n, .k = p.k, .format = facts_of(p.type), .gathers = p.gathers};
       out << d.name << ", " << p.name << ", " << tokens << " tokens: " << plan_gemm(d.architecture, d.multiprocessors, d.shared_per_block, shape) << "\n";

@@ -7,9 +7,9 @@
 // Each block rounds the rows of its group for itself, a warp for 128 k at a time: of one row that is 24 blocks of 3,072 k, three for each of eight warps, a
 // few dozen instructions while the first weights are on their way; a launch in front would cost a microsecond. They stand in shared memory as operand B.
 //
-// Must move: the weights in use, x and out. Does move: the same from memory; x once more for each block out of L2. 64 k of a panel take a warp about 55 instructions
-// with int4 (two fragments of 17 each, 16 of the ring), 512 bytes, and 30 with FP8, 1 KiB: 2 / 3 and 1 / 4 of what small.cu takes. o's 48 blocks leave most
-// multiprocessors without work: each brings 393 KB, predicted 5 us at 45 bytes a cycle.
+// Must move: the weights in use, x and out. Does move: the same from memory; x once more for each block out of L2. 64 k of a panel take a warp about 90 instructions
+// with int4, 512 bytes, of which 68 make fragments: as many as in small.cu; and 35 with FP8, 1 KiB, where small.cu takes 125. o's 48 blocks leave most
+// multiprocessors without work: each brings 393 KB, predicted 5 us at 45 bytes a cycle, floor 4.4.
 #include "cuda/arrival.h"
 #include "cuda/gemm/fp8_operand.h"
 #include "cuda/gemm/fp8_rows.h"

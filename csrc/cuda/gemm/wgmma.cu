@@ -18,9 +18,14 @@
 //   making fragments, issue slots         272       384        16   of 1,024 on each scheduler: 17 (20 with zeros), 24 and 1 for each of 16 fragments
 //   shared memory, cycles                 784       908     1,152   64 KiB read as B, weights written and read, x written; 128 bytes a cycle
 //   L2, cycles                            853     1,101     1,638   25, 32 and 48 KiB at the 30 bytes a cycle that are a multiprocessor's share
+// Rows of e4m3 (fp8_operand.h) are the same with stages of 128 k at twice the rate, up to 96 rows, and sums of chains that the plain units add up. 256 x 96:
+//                                        int4       FP8
+//   matrix units, cycles                  768       768
+//   fragments, adding chains, slots       976       496   544 and 64; 432: 9 for a panel and 8 rows
+//   L2, cycles                          1,037     1,532   30 and 45 KiB
 // Parking takes 128 KiB of shared memory's time for a segment, twice that from the second on: 4 to 8 % of 24 stages, less what the other warpgroup hides.
 // Predicted, of the matrix units' rate at the clock that the power limit leaves: int4 about 90 % (their own bound), FP8 85 % (L2), bf16 55 % (L2, with a ring
-// of two stages), times how full the tiles are: 97 % with 256 rows a group.
+// of two stages); of FP8's rate int4 74 % and FP8 50 % (L2); times how full the tiles are: 97 % with 256 rows a group.
 #include <type_traits>
 
 #include "cuda/gemm/fp8_by_f16.h"
