@@ -66,10 +66,12 @@ Case qk_norm_rope_store(int64_t tokens, int64_t heads, int64_t kv_heads, int64_t
 
 constexpr WeightType kBf16Weights{}, kFp8Weights{.format = WeightFormat::kFp8}, kInt4Weights{.format = WeightFormat::kInt4, .group = 128};
 constexpr WeightType kInt4Zeros{.format = WeightFormat::kInt4, .group = 32, .zeros = true};
+constexpr WeightType kFp8Rows{.format = WeightFormat::kFp8, .fp8_rows = true}, kInt4Fp8Rows{.format = WeightFormat::kInt4, .group = 128, .fp8_rows = true};
 
 std::string name_of(const WeightType& type) {
   if (type.format == WeightFormat::kBf16) return "";
-  return type.format == WeightFormat::kFp8 ? ", FP8" : text(", int4 by ", type.group, type.zeros ? " with zeros" : "");
+  const std::string format = type.format == WeightFormat::kFp8 ? ", FP8" : text(", int4 by ", type.group, type.zeros ? " with zeros" : "");
+  return type.fp8_rows ? format + ", rows FP8" : format;
 }
 
 // Bytes of one weight with its share of the scales.
@@ -423,6 +425,10 @@ std::vector<Case> small_cases() {
       experts_down(5, 4, 2, 1568, 32, kFp8Weights, 3),
       experts_down(16, 12, 4, 160, 96),
       experts_down(100, 3, 2, 64, 64, kInt4Zeros),
+      experts_down(3, 9, 4, 1664, 96, kInt4Fp8Rows, 2),
+      experts_down(16, 12, 4, 128, 32, kFp8Rows),
+      experts_down(100, 3, 2, 128, 64, kInt4Fp8Rows),
+      linear(9, 24, 12416, true, false, kFp8Rows),
       attention({{1, 1}, {1, 63}, {1, 200}, {0, 0}}, 6, 1, 128, 64, kBf16),
       attention({{1, 1100}, {2, 66}}, 4, 2, 64, 16, kBf16),
       attention({{70, 70}, {40, 130}}, 6, 1, 128, 64, kBf16),
@@ -472,12 +478,12 @@ std::vector<Case> m2_cases() {
     cases.insert(cases.end(), {linear(tokens, 1024, C, false, true), linear(tokens, C, 2 * C, true, false), linear(tokens, 4096, C, false, false), gate_up(tokens, 8, A, C, F / 4),
                                grouped_linear(tokens, 8, A, F, C / 4)});
   }
-  for (const WeightType& type : {kFp8Weights, kInt4Weights}) {
+  for (const WeightType& type : {kFp8Weights, kInt4Weights, kFp8Rows, kInt4Fp8Rows}) {
     for (int64_t tokens : {1, 16}) {
       cases.insert(cases.end(), {linear(tokens, 1024, C, false, true, type), gate_up(tokens, 8, A, C, F / 4, type), grouped_linear(tokens, 8, A, F, C / 4, type), experts_down(tokens, 8, A, F, C / 4, type)});
     }
   }
-  for (const WeightType& type : {kBf16Weights, kFp8Weights, kInt4Weights}) {
+  for (const WeightType& type : {kBf16Weights, kFp8Weights, kInt4Weights, kFp8Rows, kInt4Fp8Rows}) {
     cases.insert(cases.end(), {linear(256, 512, C, false, true, type), gate_up(64, 16, A, C, 128, type), grouped_linear(64, 16, A, F, 256, type)});
   }
   cases.insert(cases.end(), {attention({{1, 1024}}, Hq, Hk, D, S, DType::kBf16), attention({{1, 8192}}, 6, 1, D, S, DType::kBf16),

@@ -15,13 +15,16 @@ using Run = std::function<void(const std::function<void()>&)>;
 
 constexpr WeightType kTypes[] = {{}, {.format = WeightFormat::kFp8}, {.format = WeightFormat::kInt4, .group = 64}, {.format = WeightFormat::kInt4, .group = 128},
                                  {.format = WeightFormat::kInt4, .group = 32, .zeros = true}};
+constexpr const char* kNames[] = {"bf16", "FP8", "int4 by 64", "int4 by 128", "int4 by 32 with zeros"};
 constexpr WeightType kFp8Rows[] = {{.format = WeightFormat::kFp8, .fp8_rows = true},
                                    {.format = WeightFormat::kInt4, .group = 32, .fp8_rows = true},
-                                   {.format = WeightFormat::kInt4, .group = 64, .zeros = true, .fp8_rows = true},
+                                   {.format = WeightFormat::kInt4, .group = 64, .fp8_rows = true},
                                    {.format = WeightFormat::kInt4, .group = 128, .fp8_rows = true},
+                                   {.format = WeightFormat::kInt4, .group = 32, .zeros = true, .fp8_rows = true},
+                                   {.format = WeightFormat::kInt4, .group = 64, .zeros = true, .fp8_rows = true},
                                    {.format = WeightFormat::kInt4, .group = 128, .zeros = true, .fp8_rows = true}};
-constexpr const char* kFp8RowsNames[] = {"FP8, rows too", "int4 by 32, rows FP8", "int4 by 64 with zeros, rows FP8", "int4 by 128, rows FP8", "int4 by 128 with zeros, rows FP8"};
-constexpr const char* kNames[] = {"bf16", "FP8", "int4 by 64", "int4 by 128", "int4 by 32 with zeros"};
+constexpr const char* kFp8RowsNames[] = {"FP8, rows FP8", "int4 by 32, rows FP8", "int4 by 64, rows FP8", "int4 by 128, rows FP8", "int4 by 32 with zeros, rows FP8", "int4 by 64 with zeros, rows FP8",
+                                         "int4 by 128 with zeros, rows FP8"};
 
 enum class Op { kLinear, kAdded, kGateUp, kGrouped };
 
