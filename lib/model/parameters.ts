@@ -91,7 +91,8 @@ export interface StepSizes {
  */
 export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxContext }: StepSizes): number {
   const { hiddenSize: C, heads, kvHeads, headDim: D, experts: E, expertsPerToken: A, expertHidden: F } = config
-  const perToken = 10 * C + 2 * (3 * heads + 2 * kvHeads) * D + A * (2 * F + 2 * C + 16) + 4 * E
+  const perToken =
+    10 * C + 2 * (3 * heads + 2 * kvHeads) * D + A * (2 * F + 2 * C + 16) + 4 * E * Math.ceil(C / ROUTER_SEGMENT)
   const chunks = contextChunks(maxContext)
   const perRow = 4 * 3 * config.vocabSize + 4 * heads * (D + 4) * chunks
   return Math.max(stepTokens, rows) * perToken + rows * perRow + 4 * config.rotaryDim * maxContext + STAGING_BYTES
@@ -99,6 +100,9 @@ export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxCon
 
 /** Two buffers of weights on their way, the CUDA context's own growth, recorded steps, the small cache that scales of an FP8 cache are found with. */
 const STAGING_BYTES = 256 * 2 ** 20
+
+/** Inputs of the router whose products a GPU sums up at a time: csrc/cuda/experts/scores.h. */
+const ROUTER_SEGMENT = 768
 
 /** Parts that attention on a GPU splits a context into: csrc/cuda/attention. */
 function contextChunks(tokens: number): number {
