@@ -10,7 +10,6 @@ export const H200 = {
   multiprocessors: 132,
   bandwidth: 4.3e12,
   tensor: 790e12,
-  f32: 60e12,
   latency: 0.7,
   clock: 1.755e9,
 }
@@ -94,24 +93,37 @@ function expected(spec: Spec): Expected | undefined {
   }
 }
 
+/** Of k in a segment, and of experts and tokens in the tiles of a block: csrc/cuda/experts. */
+const ROUTE = { segment: 768, experts: 16, tokens: 8, largeExperts: 256, largeTokens: 64 }
+
 function expectedOfRoute(rows: number, { hiddenSize: C, experts: E, expertsPerToken: A }: Sizes): Expected {
   const choice = 0.1 * A // of a warp, for a token
-  if (rows <= 16) {
-    const groups = rows === 1 ? 1 : Math.ceil(rows / 4)
+  const segments = Math.ceil(C / ROUTE.segment)
+  if (rows <= 64) {
+    const groups = Math.ceil(rows / ROUTE.tokens)
+    const blocks = groups * segments * Math.ceil(E / ROUTE.experts)
     const arrivals = groups === 1 ? 1 : 2
+    const normed = rows === 1 ? 1 : rows <= 4 ? 4 : rows <= 16 ? 8 : 0
+    const inSteps = normed === 0 ? WAIT.kernel + WAIT.sum : 0 // rms_norm
+    const more = Math.ceil(blocks / H200.multiprocessors) - 1 // blocks of a multiprocessor: each reads and splits its gate
+    const products = 0.25 + 0.9 * more // 72 mma of each scheduler; L2
     return {
-      kernels: rows === 1 ? 'route_kernel<1, 1, 24, true>' : 'route_kernel<4, 1, 24, true>',
-      waits: WAIT.kernel + 2 * WAIT.sum + WAIT.cache + arrivals * WAIT.arrival + choice + 0.4,
-      ...{ read: 4 * groups * E * C, ...inFlight((groups * E) / 4, 4 * 4 * C, 2), rate: 0 },
-      because: 'the gate is under way before x is there; then norm, sums, the last block, the choice, the sort',
+      kernels: `${normed === 0 ? 'rms_norm_kernel, ' : ''}route_kernel<${normed}>`,
+      waits: inSteps + WAIT.kernel + 3 * WAIT.sum + WAIT.cache + products + arrivals * WAIT.arrival + choice + 0.4,
+      ...{ read: 4 * groups * E * C, ...inFlight(blocks, 4 * ROUTE.experts * ROUTE.segment, 2), rate: 0 },
+      because: 'the gate is under way before x is there; then norm, products, the last block, the choice, the sort',
     }
   }
+  const large = segments * Math.ceil(E / ROUTE.largeExperts) * Math.ceil(rows / ROUTE.largeTokens)
+  const isLarge = large >= H200.multiprocessors
+  const blocks = isLarge ? large : 4 * large // half as many experts, half as many tokens
+  const norm = (1e6 * 10 * rows * C) / H200.bandwidth
   return {
-    kernels: 'rms_norm_kernel, route_scores_kernel<8, 8>, route_choose_kernel, route_sort_kernel',
-    waits: 4 * WAIT.kernel + 8 * choice + 2,
-    ...{ read: 4 * rows * C, ...inFlight((rows / 8) * (E / 32), 4 * 16 * 512, 3) }, // the gate stays in L2
-    rate: 0.4 * H200.f32,
-    because: 'float32 on the plain units, where 256 products of a lane need 16 loads of 16 bytes',
+    kernels: `rms_norm_kernel, route_sums_kernel<${isLarge ? '2, 8' : '1, 4'}>, route_choose_kernel, route_sort_kernel`,
+    waits: 4 * WAIT.kernel + norm + 8 * (choice + 2 * WAIT.cache) + 2,
+    ...{ read: 4 * rows * C, ...inFlight(blocks, 32 << 10, isLarge ? 1 : 2) }, // the gate stays in L2
+    rate: (isLarge ? 0.62 : 0.45) * Math.min(1, blocks / H200.multiprocessors) * H200.tensor,
+    because: 'six products of bf16 for one of float32, by mma.sync; the norm before them moves its bytes',
   }
 }
 
@@ -201,14 +213,10 @@ export interface Prediction extends Expected {
   us: number
 }
 
-/** Operations of an op that the matrix units do not do, beside those that its floor counts. */
-const plainOperations = (spec: Spec): number =>
-  spec.op === 'route' ? 2 * spec.rows * spec.sizes.experts * spec.sizes.hiddenSize : 0
-
 /** Microseconds of bytes and operations at the rates that are known. */
 export function floorOnH200(spec: Spec): number {
   const { bytes, operations } = floor(spec)
-  return 1e6 * Math.max(bytes / H200.bandwidth, operations / H200.tensor, plainOperations(spec) / H200.f32)
+  return 1e6 * Math.max(bytes / H200.bandwidth, operations / H200.tensor)
 }
 
 export function predict(spec: Spec): Prediction | undefined {
@@ -216,7 +224,7 @@ export function predict(spec: Spec): Prediction | undefined {
   if (!known) return undefined
   const { bytes, operations } = floor(spec)
   const asked = (known.read / (known.inFlight * known.multiprocessors)) * 1e-6 * H200.latency
-  const work = known.rate > 0 ? Math.max(operations, plainOperations(spec)) / known.rate : 0
+  const work = known.rate > 0 ? operations / known.rate : 0
   return {
     ...known,
     us: known.waits + 1e6 * Math.max(bytes / (H200.bandwidth * (known.shareOfMemory ?? 1)), asked, work),

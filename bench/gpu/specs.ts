@@ -156,7 +156,7 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
         operations: 0,
       }
     case 'route':
-      return { bytes: 6 * rows * C + 4 * E * C, operations: 0 }
+      return { bytes: 6 * rows * C + 4 * E * C, operations: 6 * 2 * rows * E * C } // a product of float32 is six of bf16
     case 'unpermute':
       return { bytes: 2 * pairs * C + 8 * rows * C, operations: 0 }
     case 'sample':

@@ -203,7 +203,7 @@ struct SampleArgs {
 
 // The largest calls that a model makes.
 struct Workload {
-  int64_t tokens, sequences, samples, max_context, heads, kv_heads, head_dim, experts, experts_per_token, vocab;
+  int64_t tokens, sequences, samples, max_context, width, heads, kv_heads, head_dim, experts, experts_per_token, vocab;
   int64_t rounded;  // numbers of the largest x that products round to FP8, or 0
 };
 

@@ -16,54 +16,27 @@ __device__ __forceinline__ float4 normed(const float4& v, float inverse, const f
   return {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
 }
 
-__device__ __forceinline__ uint2 pack_bf16(const float4& y) { return {pack_bf16(y.x, y.y), pack_bf16(y.z, y.w)}; }
-
-// Norms kRows rows into shared memory, with a block of kThreads: each has several of the chains. What a thread writes it alone has read; all is there behind
-// the next barrier. Rows of h [rows][width] that are null are not written.
-template <int kThreads, int kRows>
-__device__ __forceinline__ void norm_rows(const float4* const (&rows)[kRows], const float4* weight, int width, float eps, float4* to, uint2* const (&h)[kRows]) {
-  constexpr int kChains = kNormChains / kThreads, kWarps = kThreads / kWarp;
-  M2_SHARED(float, partial, [kRows][kNormChains / kWarp]);
-  const int vectors = width / 4;
-  float squares[kRows][kChains] = {};
-  for (int first = threadIdx.x; first < vectors; first += kNormChains) {
+// 1 / sqrt(mean(x^2) + eps) of the row'th of kRows rows, by a block of 256 threads, which may each ask for another row.
+template <int kRows>
+__device__ __forceinline__ float inverse_root(const float4* const (&rows)[kRows], int width, float eps, int row) {
+  constexpr int kWarps = kNormChains / kWarp;
+  M2_SHARED(float, partial, [kRows][kWarps]);
+  float squares[kRows] = {};
+#pragma unroll(kRows == 1 ? 3 : 1)
+  for (int at = threadIdx.x; at < width / 4; at += kNormChains) {
 #pragma unroll
-    for (int c = 0; c < kChains; c++) {
-      const int at = first + c * kThreads;
-      if (at >= vectors) break;
-#pragma unroll
-      for (int r = 0; r < kRows; r++) {
-        const float4 v = rows[r][at];
-        to[r * vectors + at] = v;
-        add_squares(v, squares[r][c]);
-      }
-    }
+    for (int r = 0; r < kRows; r++) add_squares(rows[r][at], squares[r]);
   }
 #pragma unroll
   for (int r = 0; r < kRows; r++) {
-#pragma unroll
-    for (int c = 0; c < kChains; c++) {
-      const float sum = warp_sum(squares[r][c]);
-      if (threadIdx.x % kWarp == 0) partial[r][c * kWarps + threadIdx.x / kWarp] = sum;
-    }
+    const float sum = warp_sum(squares[r]);
+    if (threadIdx.x % kWarp == 0) partial[r][threadIdx.x / kWarp] = sum;
   }
   __syncthreads();
-  float inverses[kRows] = {};
+  float sum = 0;
 #pragma unroll
-  for (int r = 0; r < kRows; r++) {
-#pragma unroll
-    for (int i = 0; i < kNormChains / kWarp; i++) inverses[r] += partial[r][i];
-    inverses[r] = inverse_root(inverses[r], width, eps);
-  }
-  for (int at = threadIdx.x; at < vectors; at += kThreads) {
-    const float4 w = weight[at];
-#pragma unroll
-    for (int r = 0; r < kRows; r++) {
-      const float4 y = normed(to[r * vectors + at], inverses[r], w);
-      to[r * vectors + at] = y;
-      if (h[r]) h[r][at] = pack_bf16(y);
-    }
-  }
+  for (int warp = 0; warp < kWarps; warp++) sum += partial[row][warp];
+  return inverse_root(sum, width, eps);
 }
 
 }  // namespace m2::cuda

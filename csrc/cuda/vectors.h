@@ -21,6 +21,8 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   return bits;
 }
 
+__device__ __forceinline__ uint2 pack_bf16(const float4& v) { return {pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)}; }
+
 __device__ __forceinline__ void load_bf16x8(const __nv_bfloat16* from, float (&values)[8]) {
   const uint4 raw = *reinterpret_cast<const uint4*>(from);
   const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};

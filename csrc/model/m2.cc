@@ -54,7 +54,7 @@ void Model::carve_workspace() {
   w_ = {.x = f32(T * C), .h_f32 = f32(T * C), .h_bf16 = half(T * C), .qkv = act(T * g_.qkv_size()), .q = act(T * g_.q_size()), .attended = act(T * g_.q_size()),
         .expert_ids = i32(g_.layers * T * A), .expert_weights = f32(T * A), .offsets = i32(g_.experts + 1), .source = i32(T * A), .target = i32(T * A),
         .swiglu = half(T * A * g_.expert_hidden), .y = act(T * A * C), .logits = f32(N * g_.vocab)};
-  ops_->reserve({.tokens = T, .sequences = N, .samples = N, .max_context = c_.max_context, .heads = g_.heads, .kv_heads = g_.kv_heads, .head_dim = g_.head_dim,
+  ops_->reserve({.tokens = T, .sequences = N, .samples = N, .max_context = c_.max_context, .width = C, .heads = g_.heads, .kv_heads = g_.kv_heads, .head_dim = g_.head_dim,
                  .experts = g_.experts, .experts_per_token = A, .vocab = g_.vocab, .rounded = weights_.rounds_rows() ? T * std::max({C, g_.q_size(), A * g_.expert_hidden}) : 0});
 }
 

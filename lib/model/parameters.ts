@@ -95,8 +95,8 @@ export interface StepSizes {
  */
 export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxContext, fp8Rows }: StepSizes): number {
   const { hiddenSize: C, heads, kvHeads, headDim: D, experts: E, expertsPerToken: A, expertHidden: F } = config
-  // What is rounded lies where the router's scores did; at most bf16 and scales.
-  const scratch = Math.max(4 * E, fp8Rows ? 2.1 * Math.max(C, heads * D, A * F) : 0)
+  // The router's sums, or rows rounded to FP8: at most a bf16 for each number, and scales.
+  const scratch = Math.max(4 * E * Math.ceil(C / ROUTER_SEGMENT), fp8Rows ? 2.1 * Math.max(C, heads * D, A * F) : 0)
   const perToken = 10 * C + 2 * (3 * heads + 2 * kvHeads) * D + A * (2 * F + 2 * C + 16) + scratch
   const chunks = contextChunks(maxContext)
   const perRow = 4 * 3 * config.vocabSize + 4 * heads * (D + 4) * chunks
@@ -105,6 +105,9 @@ export function workspaceBytes(config: ModelGeometry, { stepTokens, rows, maxCon
 
 /** Two buffers of weights on their way, the CUDA context's own growth, recorded steps, the small cache that scales of an FP8 cache are found with. */
 const STAGING_BYTES = 256 * 2 ** 20
+
+/** Inputs of the router whose products a GPU sums up at a time: csrc/cuda/experts/scores.h. */
+const ROUTER_SEGMENT = 768
 
 /** Parts that attention on a GPU splits a context into: csrc/cuda/attention. */
 function contextChunks(tokens: number): number {

@@ -18,8 +18,8 @@ describe('predict', () => {
     expect(predict(norm(1))!.us).toBeCloseTo(predict(norm(1))!.waits + H200.latency, 3)
     expect(predict(norm(8192))!.us).toBeCloseTo(floorOnH200(norm(8192)) + predict(norm(1))!.waits, 3)
   })
-  it('counts a router in float32', () => {
+  it('counts each product of the router as six of bf16', () => {
     const route: Spec = { op: 'route', rows: 8192, sizes: M2 }
-    expect(floorOnH200(route)).toBeCloseTo((1e6 * 2 * 8192 * 256 * 3072) / 60e12, 3)
+    expect(floorOnH200(route)).toBeCloseTo((6 * 1e6 * 2 * 8192 * 256 * 3072) / 790e12, 3)
   })
 })

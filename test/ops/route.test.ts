@@ -86,6 +86,8 @@ describe.each(DEVICES)('route on %s', (device) => {
     [70, 33, 3, 96],
     [17, 16, 2, 64],
     [5, 256, 8, 3072],
+    [65, 20, 3, 1600],
+    [300, 24, 3, 832],
     [512, 8, 2, 64],
   ])('agrees with float64: %i tokens, %i experts, %i active, C %i', (tokens, experts, active, width) => {
     const p = problem(tokens, experts, active, width)
@@ -169,18 +171,57 @@ describe.each(DEVICES)('route on %s', (device) => {
     expect([...got.source.subarray(0, live * 4)]).toEqual([...(some?.source ?? [])])
   })
 
-  it('gives a token the same bytes alone, in any batch and with any number of threads', () => {
-    const p = problem(70, 61, 6, 1056)
+  it.each([736, 1056])(
+    'gives a token the same bytes alone, in any batch and with any number of threads: C %i',
+    (width) => {
+      const p = problem(70, 61, 6, width)
+      const together = run(device, p)
+      for (const threads of threadsOf(device)) {
+        const again = run(device, p, { threads })
+        expect(again).toEqual(together)
+      }
+      for (const tokens of [1, 3, 4, 5, 15, 16, 17, 63, 64, 65]) {
+        for (const first of [0, 70 - tokens]) {
+          const some = run(device, { ...p, tokens, x: p.x.slice(first * p.width, (first + tokens) * p.width) })
+          expectSameBytes(some.ids, together.ids.slice(first * 6, (first + tokens) * 6))
+          expectSameBytes(some.weights, together.weights.slice(first * 6, (first + tokens) * 6))
+          expectSameBytes(some.h, together.h.slice(first * p.width, (first + tokens) * p.width))
+        }
+      }
+    },
+  )
+
+  it('gives a token of a long prompt the bytes that it has alone', () => {
+    const p = problem(4224, 20, 2, 800) // so many that a GPU's blocks take the largest tiles
     const together = run(device, p)
-    for (const threads of threadsOf(device)) {
-      const again = run(device, p, { threads })
-      expect(again).toEqual(together)
+    for (const token of [0, 7, 63, 64, 4095, 4220, 4223]) {
+      const alone = run(device, { ...p, tokens: 1, x: p.x.slice(token * p.width, (token + 1) * p.width) })
+      expectSameBytes(alone.ids, together.ids.slice(token * 2, (token + 1) * 2))
+      expectSameBytes(alone.weights, together.weights.slice(token * 2, (token + 1) * 2))
     }
-    for (const t of [0, 1, 33, 69]) {
-      const alone = run(device, { ...p, tokens: 1, x: p.x.slice(t * p.width, (t + 1) * p.width) })
-      expectSameBytes(alone.ids, together.ids.slice(t * 6, (t + 1) * 6))
-      expectSameBytes(alone.weights, together.weights.slice(t * 6, (t + 1) * 6))
-      expectSameBytes(alone.h, together.h.slice(t * p.width, (t + 1) * p.width))
+  })
+
+  it('chooses experts of tokens and by scores that are not numbers', () => {
+    const p = problem(70, 20, 3, 96)
+    p.x[5 * p.width] = Number.NaN
+    p.x[6 * p.width] = Number.POSITIVE_INFINITY
+    p.gate[2 * p.width] = Number.NaN
+    p.gate[3 * p.width + 40] = Number.POSITIVE_INFINITY
+    p.gate[4 * p.width + 95] = 3.4e38
+    for (const tokens of [1, 7, 20, 70]) {
+      const first = Math.max(0, 7 - tokens)
+      const some = { ...p, tokens, x: p.x.slice(first * p.width, (first + tokens) * p.width) }
+      const { ids, offsets, source, target } = run(device, some)
+      for (let t = 0; t < tokens; t++) {
+        const chosen = [...ids.subarray(t * 3, (t + 1) * 3)]
+        expect(new Set(chosen).size).toBe(3)
+        expect(Math.min(...chosen)).toBeGreaterThanOrEqual(0)
+        expect(Math.max(...chosen)).toBeLessThan(20)
+        if (first + t !== 5 && first + t !== 6)
+          expect(chosen).not.toContain(2) // a NaN ranks last
+        else expect(chosen).toEqual([0, 1, 2])
+      }
+      expect({ offsets, source, target }).toEqual(permutation({ ...some, expertIds: ids }))
     }
   })
 })

@@ -1,16 +1,23 @@
-// The router: the norm of x, scores = sigmoid(h gate^T) in float32, the A best of score + bias, and the counting sort of the (token, slot) pairs by expert.
-//   scores   a warp for some tokens and some experts; a lane sums the products of every 32nd group of four k in order, then the lanes are added in a tree: the
-//            order hangs on C alone. Moves x once per tile of experts and the gate once per tile of tokens, out of the L2 cache. Nothing before it writes the
-//            gate, so the first of it is asked for before the kernel in front has ended: of one token that is all of it.
-//   choose   a warp per token: A times the largest of what is left. A block has 64 tokens, and counts how many of its pairs go to each expert.
+// The router: the norm of x, scores = sigmoid(h gate^T), the A best of score + bias, and the counting sort of the (token, slot) pairs by expert.
+//   sums     products on the matrix units, by parts (scores.h), of experts and tokens over a segment of C.
+//            Up to 64 tokens a block has 16 experts, 8 tokens and a segment: 64 blocks for M2's one token. Must move: the gate, 3.1 MB, out of memory, 0.7 us; it
+//            does so once for each 8 tokens, and is split in registers, so no byte more is read than of float32 products on the plain units. Nothing before it
+//            writes the gate: it is asked for and split before the kernel in front has ended. What is left is waiting: x and its norm, 72 mma of each scheduler
+//            (0.25 us), the chains' sums, the last block, the choice, the sort. Predicted 4.8 us for one token; products on the plain units, bound by 384 cycles
+//            of shared memory and their tree of shuffles, come to the same by the same count.
+//            More tokens: a warp has 16 or 32 experts, its gate split in registers, and all of the block's 32 or 64 tokens, whose parts the block makes once in
+//            shared memory: the large tiles once they fill the chip. 32 x 64 by 32 k are 192 mma, 1,100 cycles of a matrix unit, beside some 420 other
+//            instructions of the warp and 12 KiB out of shared memory. Predicted for 8,192 tokens: 158 us at 490 TFLOP/s, 80 % of the 610 that mma.sync is taken to
+//            reach on Hopper; the gate moves 128 times out of L2, 14 bytes a cycle of each multiprocessor. Products on the plain units would take 537 us.
+//   choose   adds up the segments, then a warp per token: A times the largest of what is left. A block has 64 tokens, and counts how many of its pairs go to each
+//            expert.
 //   sort     a block for the same 64 tokens: the pairs of an expert stand behind those of the experts and of the blocks before; within a block in order.
-// Up to 16 tokens each block norms its own four, which it has from L2 as it would have them behind a norm of their own: a launch less. More are normed by
-// rms_norm.
-// Up to 64 tokens all else is one launch: the block that is last to score some tokens chooses for them, and the last that has chosen sorts. Bound there by what
-// waits for what: x, sums, two counters, A rounds of choice.
+// Up to 16 tokens each block norms its own, which it has from L2 as it would have them behind a norm of their own: a launch less. More are normed by rms_norm.
+// Up to 64 tokens all else is one launch: the block that is last to sum some tokens chooses for them, and the last that has chosen sorts.
 #include <algorithm>
 
 #include "cuda/arrival.h"
+#include "cuda/experts/scores.h"
 #include "cuda/experts/sort.h"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
@@ -20,87 +27,101 @@
 namespace m2::cuda {
 namespace {
 
-constexpr int kScoreThreads = 128, kChooseThreads = 256;
+static_assert(kRouteThreads == kNormChains);
 
-// The tokens of a block, behind the norm, in shared memory. The first block of those that have them writes them for the experts.
-template <int kTokens>
-__device__ __forceinline__ void norm_tokens(const RouteTask& task, int first, float4* to) {
-  const float4* rows[kTokens];
-  uint2* h[kTokens];
+constexpr int kQuads = kChain / 4;  // fours of k of a chain
+
+// What a lane has of the rows of a chain's experts, from `first` on: rows behind the last are the last once more, which are read and not written.
+__device__ __forceinline__ void load_experts(const RouteTask& task, int first, int chain, float4 (&rows)[kChainSteps][2]) {
+  const int lane = threadIdx.x % kWarp;
 #pragma unroll
-  for (int t = 0; t < kTokens; t++) {
-    const int token = min(first + t, task.tokens - 1);
-    rows[t] = reinterpret_cast<const float4*>(task.x + static_cast<int64_t>(token) * task.width);
-    h[t] = blockIdx.x == 0 && first + t < task.tokens ? reinterpret_cast<uint2*>(task.h + static_cast<int64_t>(token) * task.width) : nullptr;
+  for (int row = 0; row < 2; row++) {
+    const int from = min(first + lane / 4 + 8 * row, task.experts - 1) * task.width + chain * kChain + lane % 4 * 4;
+#pragma unroll
+    for (int step = 0; step < kChainSteps; step++) rows[step][row] = *reinterpret_cast<const float4*>(task.gate + from + step * kStep);
   }
-  norm_rows<kScoreThreads>(rows, reinterpret_cast<const float4*>(task.norm), task.width, task.eps, to, h);
-  __syncthreads();
 }
 
-// kTokens x kExperts scores of each warp; blocks (experts, tokens). kAhead: loads of each row of the gate that are under way before x is there. Where there is
-// room for the tokens, they are normed into it first.
-template <int kTokens, int kExperts, int kAhead>
-__device__ __forceinline__ void score(const RouteTask& task, float4* room) {
-  const int lane = threadIdx.x % kWarp, first_token = blockIdx.y * kTokens, first_expert = (blockIdx.x * (kScoreThreads / kWarp) + threadIdx.x / kWarp) * kExperts;
-  const int vectors = task.width / 4;
-  // Rows behind the last are the last once more: they are read and not written.
-  const float4 *token_rows[kTokens], *expert_rows[kExperts];
+// A block's shared memory for a segment: what the chains come to, and behind it the parts of the tokens, [chains][parts][rows][4 lanes].
+struct SegmentShared {
+  float sums[kSegmentChains][kTile][kPanel + 4];  // 4: no two lanes write to one bank
+  static size_t bytes(int64_t rows) { return sizeof(SegmentShared) + kSegmentChains * kParts * rows * sizeof(uint4) * 4; }
+};
+
+// The sums of 16 experts and 8 tokens over a segment. First a thread makes parts of four k of each token; then a warp multiplies every 8th chain; then a thread
+// adds up the chains of an expert and a token. kNormed: tokens at most, that the block norms itself; 0: they are normed.
+template <int kNormed>
+__device__ __forceinline__ void sum_segment(const RouteTask& task, int segment, int first_expert, int first_token, SegmentShared& shared) {
+  constexpr int kChains = kSegmentChains / kRouteWarps, kRows = kNormed > 0 ? kNormed : kTile;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, rows = min(task.tokens - first_token, kRows);
+  const int first_chain = segment * kSegmentChains, chains = min(task.width / kChain - first_chain, kSegmentChains);
+  int chain[kChains];  // those behind the last are the last once more, and are not added
+  ExpertParts experts[kChains];
 #pragma unroll
-  for (int e = 0; e < kExperts; e++) expert_rows[e] = reinterpret_cast<const float4*>(task.gate + static_cast<int64_t>(min(first_expert + e, task.experts - 1)) * task.width);
-  float4 ahead[kAhead][kExperts];
-#pragma unroll
-  for (int i = 0; i < kAhead; i++) {
-#pragma unroll
-    for (int e = 0; e < kExperts; e++) ahead[i][e] = expert_rows[e][min(lane + i * kWarp, vectors - 1)];
+  for (int i = 0; i < kChains; i++) {
+    chain[i] = min(warp + i * kRouteWarps, chains - 1);
+    float4 of_experts[kChainSteps][2];
+    load_experts(task, first_expert, first_chain + chain[i], of_experts);
+    experts[i].set(of_experts);
   }
+  const int quads = chains * kQuads, quad = first_chain * kQuads + min(static_cast<int>(threadIdx.x), quads - 1);
+  float4 gain = {};
+  if constexpr (kNormed > 0) gain = reinterpret_cast<const float4*>(task.norm)[quad];
   ptx::wait_for_previous_kernel();
-  if (room) norm_tokens<kTokens>(task, first_token, room);
+  const float4* x[kRows];
 #pragma unroll
-  for (int t = 0; t < kTokens; t++) {
-    token_rows[t] = room ? room + t * vectors : reinterpret_cast<const float4*>(task.x + static_cast<int64_t>(min(first_token + t, task.tokens - 1)) * task.width);
-  }
-  float sums[kTokens][kExperts] = {};
-  const auto add = [&](int at, const float4 (&gates)[kExperts]) {
+  for (int t = 0; t < kRows; t++) x[t] = reinterpret_cast<const float4*>(task.x + static_cast<int64_t>(first_token + min(t, rows - 1)) * task.width);
+  float inverse = 1;  // of the token of the lane's number
+  if constexpr (kNormed > 0) inverse = inverse_root(x, task.width, task.eps, min(lane, kNormed - 1));
+  uint4* parts = reinterpret_cast<uint4*>(&shared + 1);
+  constexpr int kAtOnce = kRows < 4 ? kRows : 4;
 #pragma unroll
-    for (int t = 0; t < kTokens; t++) {
-      const float4 v = token_rows[t][at];
+  for (int first = 0; first < kRows; first += kAtOnce) {
+    float4 values[kAtOnce];
 #pragma unroll
-      for (int e = 0; e < kExperts; e++) sums[t][e] = fmaf(v.w, gates[e].w, fmaf(v.z, gates[e].z, fmaf(v.y, gates[e].y, fmaf(v.x, gates[e].x, sums[t][e]))));
-    }
-  };
+    for (int i = 0; i < kAtOnce; i++) values[i] = x[first + i][quad];
 #pragma unroll
-  for (int i = 0; i < kAhead; i++) {
-    if (lane + i * kWarp < vectors) add(lane + i * kWarp, ahead[i]);
-  }
-  for (int at = lane + kAhead * kWarp; at < vectors; at += kWarp) {
-    float4 gates[kExperts];
-#pragma unroll
-    for (int e = 0; e < kExperts; e++) gates[e] = expert_rows[e][at];
-    add(at, gates);
-  }
-#pragma unroll
-  for (int t = 0; t < kTokens; t++) {
-#pragma unroll
-    for (int e = 0; e < kExperts; e++) {
-      const float logit = warp_sum(sums[t][e]);
-      if (lane == 0 && first_token + t < task.tokens && first_expert + e < task.experts) {
-        task.scores[static_cast<int64_t>(first_token + t) * task.experts + first_expert + e] = 1 / (1 + expf(-logit));
-      }
+    for (int i = 0; i < kAtOnce; i++) {
+      const int t = first + i;
+      if constexpr (kNormed > 0) values[i] = normed(values[i], __shfl_sync(kFullMask, inverse, t), gain);
+      if (static_cast<int>(threadIdx.x) >= quads || t >= rows) continue;
+      if (kNormed > 0 && first_expert == 0) reinterpret_cast<uint2*>(task.h)[static_cast<int64_t>(first_token + t) * (task.width / 4) + quad] = pack_bf16(values[i]);
+      store_parts(values[i], parts + (threadIdx.x / kQuads * kParts * rows + t) * 4, rows * 4, threadIdx.x % kQuads);
     }
   }
+  __syncthreads();
+  TokenParts tokens[kChains];
+#pragma unroll
+  for (int i = 0; i < kChains; i++) tokens[i].load(parts + (chain[i] * kParts * rows + min(lane / 4, rows - 1)) * 4, rows * 4);
+  float sums[kChains][4] = {};
+  multiply_parts([&](int of_expert, int of_token, int step) {
+#pragma unroll
+    for (int i = 0; i < kChains; i++) ptx::mma_bf16(sums[i], experts[i].of[of_expert][step], tokens[i].of[of_token][step]);
+  });
+#pragma unroll
+  for (int i = 0; i < kChains; i++) {
+#pragma unroll
+    for (int r = 0; r < 4; r++) shared.sums[warp + i * kRouteWarps][lane % 4 * 2 + (r & 1)][lane / 4 + 8 * (r >> 1)] = sums[i][r];
+  }
+  __syncthreads();
+  const int t = threadIdx.x / kPanel, e = threadIdx.x % kPanel;
+  if (t >= rows || first_expert + e >= task.experts) return;
+  float sum = 0;
+#pragma unroll 8
+  for (int c = 0; c < chains; c++) sum += shared.sums[c][t][e];
+  task.sums[(static_cast<int64_t>(segment) * task.tokens + first_token + t) * task.experts + first_expert + e] = sum;
 }
 
-// All of up to 64 tokens; kNorms: behind the norm too. counters: one for the blocks of each kTokens tokens, and one for those that have chosen.
-template <int kTokens, int kExperts, int kAhead, bool kNorms>
-__global__ void __launch_bounds__(kScoreThreads, 2) route_kernel(const RouteTask task, uint32_t* counters) {
-  M2_DYNAMIC_SHARED(shared);  // the tokens, then what RouteShared has
+// All of up to 64 tokens; blocks (segments of 16 experts, 8 tokens). counters: one for the blocks of each 8 tokens, and one for those that have chosen.
+template <int kNormed>
+__global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteTask task, uint32_t* counters) {
+  M2_DYNAMIC_SHARED(shared);  // what SegmentShared has, then what RouteShared has
   ptx::let_next_kernel_start();
-  if constexpr (kNorms) prefetch_l2(task.norm, task.width);
-  score<kTokens, kExperts, kAhead>(task, kNorms ? reinterpret_cast<float4*>(shared) : nullptr);
+  sum_segment<kNormed>(task, blockIdx.x % task.segments, blockIdx.x / task.segments * kPanel, blockIdx.y * kTile, *reinterpret_cast<SegmentShared*>(shared));
   if (!is_last_block(counters + blockIdx.y, gridDim.x)) return;
   const RouteShared s(shared, task);
   const Pairs pairs(task, 0);
-  choose_experts(task, s, blockIdx.y * kTokens, kTokens);
+  choose_experts(task, s, blockIdx.y * kTile, kTile);
   if (gridDim.y > 1) {
     if (!is_last_block(counters + gridDim.y, gridDim.y)) return;
     read_pairs(task, s, pairs);
@@ -109,23 +130,101 @@ __global__ void __launch_bounds__(kScoreThreads, 2) route_kernel(const RouteTask
   sort_pairs(task, s, pairs, nullptr, 1);
 }
 
-template <int kTokens, int kExperts>
-__global__ void __launch_bounds__(kScoreThreads, 3) route_scores_kernel(const RouteTask task) {
+// The sums of kPanels x 16 experts of each warp and kTiles x 8 tokens of the block over a segment; blocks (segments of experts, tokens).
+template <int kPanels, int kTiles>
+__global__ void __launch_bounds__(kRouteThreads, 2 / kPanels) route_sums_kernel(const RouteTask task) {
+  constexpr int kTokens = kTiles * kTile, kExperts = kPanels * kPanel;
+  constexpr int kLoads = kTokens * kQuads / kRouteThreads;  // of a thread, for a chain
+  constexpr int kAtOnce = 4 / kPanels;                      // tiles: four chains take turns
+  M2_SHARED(uint4, parts, [2][kParts][kTokens][4]);  // of two chains in turn; the fours of a lane in both steps
   ptx::let_next_kernel_start();
-  score<kTokens, kExperts, 1>(task, nullptr);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, segment = blockIdx.x % task.segments;
+  const int first_token = blockIdx.y * kTokens, first_expert = (blockIdx.x / task.segments * kRouteWarps + warp) * kExperts;
+  const int first_chain = segment * kSegmentChains, end = min(first_chain + kSegmentChains, task.width / kChain);
+  float4 gate[kPanels][kChainSteps][2], x[kLoads];
+  const auto load_gate = [&](int chain) {
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) load_experts(task, first_expert + p * kPanel, chain, gate[p]);
+  };
+  const auto load_tokens = [&](int chain) {
+#pragma unroll
+    for (int i = 0; i < kLoads; i++) {
+      const int at = threadIdx.x + i * kRouteThreads, token = min(first_token + at / kQuads, task.tokens - 1);
+      x[i] = *reinterpret_cast<const float4*>(task.x + static_cast<int64_t>(token) * task.width + chain * kChain + at % kQuads * 4);
+    }
+  };
+  load_gate(first_chain);
+  ptx::wait_for_previous_kernel();
+  load_tokens(first_chain);
+  float sums[kPanels][kTiles][4] = {};
+  for (int chain = first_chain; chain < end; chain++) {
+    auto& room = parts[chain % 2];
+    ExpertParts experts[kPanels];
+#pragma unroll
+    for (int p = 0; p < kPanels; p++) experts[p].set(gate[p]);
+#pragma unroll
+    for (int i = 0; i < kLoads; i++) {
+      const int at = threadIdx.x + i * kRouteThreads;
+      store_parts(x[i], room[0][at / kQuads], kTokens * 4, at % kQuads);
+    }
+    __syncthreads();  // the parts are there; those of the chain before are read
+#pragma unroll
+    for (int first = 0; first < kTiles; first += kAtOnce) {
+      if (first == kTiles / kAtOnce / 2 * kAtOnce && chain + 1 < end) {  // not before: registers
+        load_gate(chain + 1);
+        load_tokens(chain + 1);
+      }
+      TokenParts tokens[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; i++) tokens[i].load(room[0][(first + i) * kTile + lane / 4], kTokens * 4);
+      float of_chain[kPanels][kAtOnce][4] = {};
+      multiply_parts([&](int of_expert, int of_token, int step) {
+#pragma unroll
+        for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+          for (int i = 0; i < kAtOnce; i++) ptx::mma_bf16(of_chain[p][i], experts[p].of[of_expert][step], tokens[i].of[of_token][step]);
+        }
+      });
+#pragma unroll
+      for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++) {
+#pragma unroll
+          for (int r = 0; r < 4; r++) sums[p][first + i][r] += of_chain[p][i][r];
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int tile = 0; tile < kTiles; tile++) {
+#pragma unroll
+    for (int column = 0; column < 2; column++) {
+      const int token = first_token + tile * kTile + lane % 4 * 2 + column;
+      if (token >= task.tokens) continue;
+      float* to = task.sums + (static_cast<int64_t>(segment) * task.tokens + token) * task.experts;
+#pragma unroll
+      for (int p = 0; p < kPanels; p++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const int expert = first_expert + p * kPanel + half * 8 + lane / 4;
+          if (expert < task.experts) to[expert] = sums[p][tile][2 * half + column];
+        }
+      }
+    }
+  }
 }
 
-__global__ void __launch_bounds__(kChooseThreads) route_choose_kernel(const RouteTask task, int* block_counts) {
+__global__ void __launch_bounds__(kRouteThreads) route_choose_kernel(const RouteTask task, int* block_counts) {
   M2_DYNAMIC_SHARED(shared);
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
   const RouteShared s(shared, task);
   choose_experts(task, s, blockIdx.x * kRouteTokens, kRouteTokens);
   count_pairs(task, s, Pairs(task, blockIdx.x));
-  for (int e = threadIdx.x; e < task.experts; e += kChooseThreads) block_counts[static_cast<int64_t>(blockIdx.x) * task.experts + e] = s.counts[e];
+  for (int e = threadIdx.x; e < task.experts; e += kRouteThreads) block_counts[static_cast<int64_t>(blockIdx.x) * task.experts + e] = s.counts[e];
 }
 
-__global__ void __launch_bounds__(kChooseThreads) route_sort_kernel(const RouteTask task, const int* block_counts, int blocks) {
+__global__ void __launch_bounds__(kRouteThreads) route_sort_kernel(const RouteTask task, const int* block_counts, int blocks) {
   M2_DYNAMIC_SHARED(shared);
   ptx::let_next_kernel_start();
   ptx::wait_for_previous_kernel();
@@ -136,49 +235,58 @@ __global__ void __launch_bounds__(kChooseThreads) route_sort_kernel(const RouteT
 }
 
 int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
+int64_t segments_of(int64_t width) { return parts(width, kChain * kSegmentChains); }
 
-template <int kTokens, int kExperts>
-Launch score_launch(const RouteTask& task, size_t shared) {
-  return {.grid = dim3(static_cast<unsigned>(parts(task.experts, kScoreThreads / kWarp * kExperts)), static_cast<unsigned>(parts(task.tokens, kTokens))),
-          .block = kScoreThreads, .shared = shared};
+// Blocks that take so many experts and tokens each.
+dim3 blocks_of(const RouteTask& task, int experts, int tokens) {
+  return dim3(static_cast<unsigned>(task.segments * parts(task.experts, experts)), static_cast<unsigned>(parts(task.tokens, tokens)));
 }
 
-// Bytes of shared memory, of a block that norms so many tokens or none.
-size_t shared_bytes(const RouteTask& task, int tokens) {
-  return std::max(sizeof(float) * tokens * task.width, RouteShared::bytes(task.experts, task.active, kScoreThreads));
-}
-
-template <int kTokens, int kExperts, int kAhead, bool kNorms>
+template <int kNormed>
 void route_at_once(const Machine& m, const RouteTask& task) {
-  const Launch l = score_launch<kTokens, kExperts>(task, shared_bytes(task, kNorms ? kTokens : 0));
-  launch<route_kernel<kTokens, kExperts, kAhead, kNorms>>(m, l, task, m.counters(l.grid.y + 1));
+  const dim3 grid = blocks_of(task, kPanel, kTile);
+  const size_t shared = std::max(SegmentShared::bytes(std::min<int64_t>(task.tokens, kTile)), RouteShared::bytes(task));
+  launch<route_kernel<kNormed>>(m, {.grid = grid, .block = kRouteThreads, .shared = shared}, task, m.counters(grid.y + 1));
+}
+
+template <int kPanels, int kTiles>
+dim3 sums_blocks(const RouteTask& task) {
+  return blocks_of(task, kRouteWarps * kPanels * kPanel, kTiles * kTile);
 }
 
 void route_in_steps(const Machine& m, const RouteTask& task, int* block_counts) {
   const unsigned blocks = static_cast<unsigned>(parts(task.tokens, kRouteTokens));
-  const Launch l{.grid = blocks, .block = kChooseThreads, .shared = RouteShared::bytes(task.experts, task.active, kChooseThreads)};
-  launch<route_scores_kernel<8, 8>>(m, score_launch<8, 8>(task, 0), task);
+  const Launch l{.grid = blocks, .block = kRouteThreads, .shared = RouteShared::bytes(task)};
+  const dim3 large = sums_blocks<2, 8>(task);
+  if (static_cast<int>(large.x * large.y) >= m.multiprocessors()) launch<route_sums_kernel<2, 8>>(m, {.grid = large, .block = kRouteThreads}, task);
+  else launch<route_sums_kernel<1, 4>>(m, {.grid = sums_blocks<1, 4>(task), .block = kRouteThreads}, task);
   launch<route_choose_kernel>(m, l, task, block_counts);
   launch<route_sort_kernel>(m, l, task, block_counts, static_cast<int>(blocks));
 }
 
+// What route_in_steps needs: sums and, of each block, how many of its pairs go to each expert.
+size_t sums_bytes(int64_t tokens, int64_t width, int64_t experts) { return segments_of(width) * tokens * experts * sizeof(float); }
+size_t counts_bytes(int64_t tokens, int64_t experts) { return parts(tokens, kRouteTokens) * experts * sizeof(int); }
+
 }  // namespace
 
-size_t route_scratch(const Workload& w) { return w.tokens * w.experts * sizeof(float) + parts(w.tokens, kRouteTokens) * w.experts * sizeof(int); }
+size_t route_scratch(const Workload& w) { return sums_bytes(w.tokens, w.width, w.experts) + counts_bytes(w.tokens, w.experts); }
 
 void route(const Machine& m, const RouteArgs& a) {
-  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), blocks = parts(tokens, kRouteTokens);
-  float* scores = static_cast<float*>(m.scratch(tokens * experts * sizeof(float) + blocks * experts * sizeof(int)));
-  RouteTask task{a.x.as<float>(), a.norm.as<float>(), a.gate.as<float>(), bf16_data(a.h.data), static_cast<int>(a.x.size(1)), a.eps, scores, a.bias.as<float>(),
-                 a.live ? a.live.as<int32_t>() : nullptr, static_cast<int>(tokens), static_cast<int>(experts), static_cast<int>(a.expert_ids.size(1)), a.expert_ids.as<int32_t>(),
-                 a.weights.as<float>(), a.offsets.as<int32_t>(), a.source.as<int32_t>(), a.target.as<int32_t>()};
-  if (tokens <= 16 && 2 * shared_bytes(task, 4) <= m.shared_per_block()) {  // a multiprocessor has two blocks
-    return tokens == 1 ? route_at_once<1, 1, 24, true>(m, task) : route_at_once<4, 1, 24, true>(m, task);
-  }
+  const int64_t tokens = a.x.size(0), experts = a.gate.size(0), width = a.x.size(1);
+  const size_t sums = sums_bytes(tokens, width, experts);
+  uint8_t* scratch = static_cast<uint8_t*>(m.scratch(sums + counts_bytes(tokens, experts)));
+  RouteTask task{a.x.as<float>(), a.norm.as<float>(), a.gate.as<float>(), bf16_data(a.h.data), static_cast<int>(width), a.eps, static_cast<int>(segments_of(width)),
+                 reinterpret_cast<float*>(scratch), a.bias.as<float>(), a.live ? a.live.as<int32_t>() : nullptr, static_cast<int>(tokens), static_cast<int>(experts),
+                 static_cast<int>(a.expert_ids.size(1)), a.expert_ids.as<int32_t>(), a.weights.as<float>(), a.offsets.as<int32_t>(), a.source.as<int32_t>(),
+                 a.target.as<int32_t>()};
+  if (tokens == 1) return route_at_once<1>(m, task);
+  if (tokens <= 4) return route_at_once<4>(m, task);
+  if (tokens <= 16) return route_at_once<8>(m, task);
   rms_norm(m, {a.x, {}, a.norm, a.eps, a.room, a.h});
   task.x = a.room.as<float>();
-  if (tokens <= kRouteTokens) route_at_once<8, 8, 1, false>(m, task);
-  else route_in_steps(m, task, reinterpret_cast<int*>(scores + tokens * experts));
+  if (tokens <= kRouteTokens) route_at_once<0>(m, task);
+  else route_in_steps(m, task, reinterpret_cast<int*>(scratch + sums));
 }
 
 }  // namespace m2::cuda

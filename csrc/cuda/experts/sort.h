@@ -1,10 +1,10 @@
-// The parts of the router that a block does for some tokens: choosing experts, and the counting sort of the pairs by expert.
+// The parts of the router that a block does for some tokens: their scores, choosing experts, and the counting sort of the pairs by expert.
 #pragma once
 #include "cuda/device.h"
 
 namespace m2::cuda {
 
-constexpr int kMostRouteThreads = 256;
+constexpr int kRouteThreads = 256, kRouteWarps = kRouteThreads / kWarp;
 constexpr int kRouteTokens = 64;  // that a block sorts
 
 struct RouteTask {
@@ -12,7 +12,8 @@ struct RouteTask {
   __nv_bfloat16* h;            // [T, C]
   int width;                   // C
   float eps;
-  float* scores;               // [T, E]
+  int segments;                // of C: scores.h
+  float* sums;                 // [segments, T, E]
   const float* bias;           // [E]
   const int32_t* live;         // [1] or null
   int tokens, experts, active;
@@ -21,19 +22,43 @@ struct RouteTask {
   int32_t *offsets, *source, *target;  // [E + 1], [T A], [T, A]
 };
 
-// A block's shared memory: how often each expert was chosen, where its rows begin, what is left to choose from for each warp, the experts of the pairs.
+// A block's shared memory: how often each expert was chosen, where its rows begin, the experts of the pairs; of a token of each warp that has one, its scores and
+// what is left to choose from.
 struct RouteShared {
   int *counts, *starts;  // [E], [E]
   int* pairs;            // [64 A], -1: none
+  float* scores;         // [warps, E]
   uint32_t* ranks;       // [warps, E]
 
   __device__ __forceinline__ RouteShared(uint8_t* memory, const RouteTask& task)
       : counts(reinterpret_cast<int*>(memory)), starts(counts + task.experts), pairs(starts + task.experts),
-        ranks(reinterpret_cast<uint32_t*>(pairs + kRouteTokens * task.active)) {}
-  static size_t bytes(int experts, int active, int threads) { return (static_cast<size_t>(2 + threads / kWarp) * experts + kRouteTokens * active) * sizeof(int); }
+        scores(reinterpret_cast<float*>(pairs + kRouteTokens * task.active)), ranks(reinterpret_cast<uint32_t*>(scores + warps(task) * task.experts)) {}
+  __host__ __device__ static int warps(const RouteTask& task) { return task.tokens < kRouteWarps ? task.tokens : kRouteWarps; }
+  static size_t bytes(const RouteTask& task) { return (static_cast<size_t>(2 + 2 * warps(task)) * task.experts + kRouteTokens * task.active) * sizeof(int); }
 };
 
 __device__ __forceinline__ int live_tokens(const RouteTask& task) { return task.live ? min(*task.live, task.tokens) : task.tokens; }
+
+// The scores of `tokens` tokens from `first_token` on, [tokens, E]: segments added in order, then the sigmoid.
+__device__ __forceinline__ void sum_scores(const RouteTask& task, int first_token, int tokens, float* scores) {
+  constexpr int kAtOnce = 4;
+  const float* sums = task.sums + static_cast<int64_t>(first_token) * task.experts;
+  const int64_t segment = static_cast<int64_t>(task.tokens) * task.experts;
+  for (int first = threadIdx.x; first < tokens * task.experts; first += kAtOnce * kRouteThreads) {
+    float logits[kAtOnce] = {};
+#pragma unroll 4
+    for (int s = 0; s < task.segments; s++) {
+#pragma unroll
+      for (int i = 0; i < kAtOnce; i++) {
+        if (first + i * kRouteThreads < tokens * task.experts) logits[i] += sums[s * segment + first + i * kRouteThreads];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; i++) {
+      if (first + i * kRouteThreads < tokens * task.experts) scores[first + i * kRouteThreads] = 1 / (1 + expf(-logits[i]));
+    }
+  }
+}
 
 // Ranks as integers of the same order. A NaN ranks last, so that ids are ids whatever the numbers are; what is taken ranks below it.
 constexpr uint32_t kTaken = 0;
@@ -72,16 +97,18 @@ __device__ __forceinline__ void choose_of_one(const RouteTask& task, const float
   }
 }
 
-// The experts and their weights of `count` tokens from `first` on, which are the first of the block's pairs too.
+// The experts and their weights of `count` tokens from `first` on, which are the first of the block's pairs too: as many at a time as there are warps.
 __device__ __forceinline__ void choose_experts(const RouteTask& task, const RouteShared& s, int first, int count) {
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, live = live_tokens(task);
-  uint32_t* ranks = s.ranks + warp * task.experts;
-  for (int i = warp; i < count; i += blockDim.x / kWarp) {
-    const int token = first + i;
-    if (token >= task.tokens) break;
-    const float* scores = task.scores + static_cast<int64_t>(token) * task.experts;
-    int* chosen = s.pairs + i * task.active;
-    if (token < live) choose_of_one(task, scores, ranks, chosen);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, live = live_tokens(task), end = min(first + count, task.tokens);
+  const float* scores = s.scores + warp * task.experts;
+  for (int begin = first; begin < end; begin += kRouteWarps) {
+    if (begin > first) __syncthreads();  // nobody looks at the scores any more
+    sum_scores(task, begin, min(kRouteWarps, end - begin), s.scores);
+    __syncthreads();
+    const int token = begin + warp;
+    if (token >= end) continue;
+    int* chosen = s.pairs + (token - first) * task.active;
+    if (token < live) choose_of_one(task, scores, s.ranks + warp * task.experts, chosen);
     else for (int a = lane; a < task.active; a += kWarp) chosen[a] = -1;
     __syncwarp();
     float total = 0;
@@ -106,13 +133,13 @@ struct Pairs {
 
 // What another block or launch chose.
 __device__ __forceinline__ void read_pairs(const RouteTask& task, const RouteShared& s, const Pairs& pairs) {
-  for (int i = threadIdx.x; i < pairs.count; i += blockDim.x) s.pairs[i] = task.expert_ids[pairs.first + i];
+  for (int i = threadIdx.x; i < pairs.count; i += kRouteThreads) s.pairs[i] = task.expert_ids[pairs.first + i];
 }
 
 __device__ __forceinline__ void count_pairs(const RouteTask& task, const RouteShared& s, const Pairs& pairs) {
-  for (int e = threadIdx.x; e < task.experts; e += blockDim.x) s.counts[e] = 0;
+  for (int e = threadIdx.x; e < task.experts; e += kRouteThreads) s.counts[e] = 0;
   __syncthreads();  // all pairs are there too
-  for (int i = threadIdx.x; i < pairs.count; i += blockDim.x) {
+  for (int i = threadIdx.x; i < pairs.count; i += kRouteThreads) {
     if (s.pairs[i] >= 0) atomicAdd(&s.counts[s.pairs[i]], 1);
   }
   __syncthreads();
@@ -121,7 +148,7 @@ __device__ __forceinline__ void count_pairs(const RouteTask& task, const RouteSh
 // Where the rows of each expert begin: `starts` for the block's own pairs; `offsets`, of all, is written by the first block. One block alone has its
 // counts in shared memory, several have them in block_counts [blocks, E].
 __device__ __forceinline__ void find_starts(const RouteTask& task, const RouteShared& s, int block, const int* block_counts, int blocks) {
-  for (int e = threadIdx.x; e < task.experts; e += blockDim.x) {
+  for (int e = threadIdx.x; e < task.experts; e += kRouteThreads) {
     int total = 0, before = 0;
     if (!block_counts) total = s.counts[e];
     for (int b = 0; block_counts && b < blocks; b++) {
@@ -132,10 +159,10 @@ __device__ __forceinline__ void find_starts(const RouteTask& task, const RouteSh
     s.counts[e] = total;
     s.starts[e] = before;
   }
-  M2_SHARED(int, warp_sums, [kMostRouteThreads / kWarp]);
+  M2_SHARED(int, warp_sums, [kRouteWarps]);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   int begin = 0;  // of the experts of this round
-  for (int first = 0; first < task.experts; first += blockDim.x) {
+  for (int first = 0; first < task.experts; first += kRouteThreads) {
     const int e = first + threadIdx.x, count = e < task.experts ? s.counts[e] : 0;  // its own: no other thread writes it
     int sum = count;
 #pragma unroll
@@ -146,7 +173,7 @@ __device__ __forceinline__ void find_starts(const RouteTask& task, const RouteSh
     if (lane == kWarp - 1) warp_sums[warp] = sum;
     __syncthreads();
     int end = begin;
-    for (int w = 0; w < static_cast<int>(blockDim.x) / kWarp; w++) {
+    for (int w = 0; w < kRouteWarps; w++) {
       if (w == warp) begin = end;
       end += warp_sums[w];
     }
