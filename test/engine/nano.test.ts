@@ -294,5 +294,11 @@ describe('errors', () => {
     expect(await errorOf(long.result())).toMatch(
       /^CONTEXT_LENGTH_EXCEEDED prompt: expected at most 1023 tokens.*found \d+$/,
     )
+    const endless = 'word '.repeat(1_000_000) // is not counted to its end: that would hold up what else runs
+    for (const thinking of [true, false]) {
+      const longer = engine.chat([{ role: 'user', content: endless }], { thinking })
+      expect(await errorOf(longer.result())).toMatch(/^CONTEXT_LENGTH_EXCEEDED .* found more than 33792$/)
+    }
+    expect(await errorOf(engine.generate(endless).result())).toMatch(/^CONTEXT_LENGTH_EXCEEDED .*more than 33792$/)
   })
 })

@@ -249,6 +249,8 @@ it('text becomes ids and text again, also that of a chat', async () => {
   const { promptTokenIds } = await engine.chat(SUM).result()
   expect(await ask('/tokenize', { messages: SUM })).toMatchObject({ tokens: promptTokenIds })
   expect(await ask('/tokenize', {})).toMatchObject({ error: { param: 'text' } })
+  const message = 'text: expected at most 524288 tokens, found more'
+  expect(await ask('/tokenize', { text: 'a b '.repeat(2 ** 18) })).toMatchObject({ error: { param: 'text', message } })
   expect(await ask('/detokenize', { tokens: [-1] })).toMatchObject({ error: { type: 'invalid_request_error' } })
 })
 
