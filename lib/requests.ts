@@ -10,7 +10,6 @@ import {
   type GenerateSettings,
   type ModelFacts,
 } from './generation-settings'
-import type { CompiledGrammar } from './grammar'
 import { badOption } from './option-values'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'
@@ -108,7 +107,7 @@ export function prepareAnswer(
         : settings,
     newText: () => new OutputText(tokenizer, settings.stop, { tools, reasoning, startsIn }),
     prefill: written,
-    forced: forcedIds(tokenizer, settings, forced, constraint === undefined),
+    forced: forcedIds(tokenizer, settings, forced, constraint === undefined, most),
     ...(constraint && { newConstraint: constraint }),
   }
 }
@@ -127,24 +126,27 @@ function constraintOf(
   if (startsIn === 'reasoning' && after === undefined) {
     throw new M2Error('BAD_OPTION', `responseFormat, toolChoice: expected a model with the token ${tag}, found none`)
   }
-  checkPrefill(grammar, tokenizer, before, settings.prefill)
+  const prefill = plainIds(tokenizer, before + settings.prefill, mostCounted(facts.context)) // what is behind is never reached
+  if (settings.prefill !== '' && acceptedIds(grammar, prefill) < prefill.length) {
+    throw badOption('prefill', 'the beginning of an answer that responseFormat and toolChoice allow', settings.prefill)
+  }
   const mask = maskWithout([...facts.eosTokenIds, ...idsOf(tokenizer, CALLS)], facts.vocabSize)
   return () => {
     const constraint = new GrammarConstraint({ grammar, after, before: mask })
-    if (startsIn === 'text') for (const id of plainIds(tokenizer, settings.prefill)) constraint.accept(id)
+    if (startsIn === 'text') for (const id of prefill) constraint.accept(id)
     return constraint
   }
 }
 
-function checkPrefill(grammar: CompiledGrammar, tokenizer: Tokenizer, before: string, prefill: string): void {
-  const ids = plainIds(tokenizer, before + prefill)
-  if (prefill === '' || acceptedIds(grammar, ids) === ids.length) return
-  throw badOption('prefill', 'the beginning of an answer that responseFormat and toolChoice allow', prefill)
-}
-
-function forcedIds(tokenizer: Tokenizer, settings: ChatSettings, answer: string, isFree: boolean): ForcedIds {
+function forcedIds(
+  tokenizer: Tokenizer,
+  settings: ChatSettings,
+  answer: string,
+  isFree: boolean,
+  most: number,
+): ForcedIds {
   const tag = THINKING_CLOSE.indexOf(THINK_END)
-  const encode = (text: string) => encodeWithAnswer(tokenizer, [markup(text)], answer)
+  const encode = (text: string) => encodeWithAnswer(tokenizer, [markup(text)], answer, most)
   const closeCalls = tokenizer.encode(`\n${CALLS_END}`)
   return {
     endOfThinking: tokenizer.idOf(THINK_END),
@@ -161,15 +163,16 @@ function encodeWithAnswer(
   tokenizer: Tokenizer,
   segments: readonly Segment[],
   answer: string,
-  most?: number,
+  most: number,
 ): Int32Array {
   if (answer !== '') return tokenizer.encodeSegments([...segments, plain(answer)], most)
   // A tokenizer cuts newlines differently before text than at the end, and the model knows those before text. A letter is never of one piece
   // with a newline, and one byte is always one token.
-  return tokenizer.encodeSegments([...segments, plain('x')], most && most + 1).subarray(0, -1)
+  return tokenizer.encodeSegments([...segments, plain('x')], most + 1).subarray(0, -1)
 }
 
-const plainIds = (tokenizer: Tokenizer, text: string): Int32Array => tokenizer.encode(text, { special: false })
+const plainIds = (tokenizer: Tokenizer, text: string, most: number): Int32Array =>
+  tokenizer.encodeSegments([plain(text)], most)
 
 function idsOf(tokenizer: Tokenizer, token: string): number[] {
   const id = tokenizer.idOf(token)

@@ -1,7 +1,7 @@
 /** The whole way on the embedded model: real tokenizer, template, native core. */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Engine } from '../../lib/engine'
 import type { Chunk, Generation } from '../../lib/generation'
 import type { ToolDefinition } from '../../lib/text/tools'
@@ -206,6 +206,16 @@ describe('thinking', () => {
     expect(result.reasoning).toContain('7+8=15')
     expect(chunks.map((chunk) => chunk.text).join('')).toBe(result.text)
     expect(chunks.flatMap((chunk) => chunk.tokenIds)).toEqual(result.tokenIds)
+  })
+
+  it('encodes no more of a beginning than can be reached', async () => {
+    const encode = vi.spyOn(engine.tokenizer!, 'encodeSegments')
+    const pattern = { type: 'regex', pattern: '(word )*' } as const
+    for (const more of [{}, { responseFormat: pattern }, { thinking: false }]) {
+      engine.chat(SUM, { prefill: 'word '.repeat(100_000), ...more }).abort()
+    }
+    for (const { value } of encode.mock.results) expect(value.length).toBeLessThan(35_000)
+    encode.mockRestore()
   })
 
   it('leaves that beginning to the prompt when there is none', async () => {
