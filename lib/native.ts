@@ -214,8 +214,11 @@ export interface NativeEncoder {
   /** [V+1] where each token's bytes begin in `bytes`. */
   readonly offsets: Int32Array
   readonly bytes: Uint8Array
-  /** `special`: ascending (begin, end) pairs, in UTF-16 units, of the text within which added tokens are recognised. */
-  encode(text: string, special: Int32Array): Int32Array
+  /**
+   * `special`: ascending (begin, end) pairs, in UTF-16 units, of the text within which added tokens are recognised. Of more than `most` ids, an unsigned
+   * 32-bit integer, the first `most` + 1: the rest of the text is not looked at.
+   */
+  encode(text: string, special: Int32Array, most: number): Int32Array
 }
 
 /** What this build and this machine have of CUDA. */

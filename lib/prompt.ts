@@ -7,7 +7,7 @@ import type { Tokenizer } from './text/tokenizer'
 
 /** @throws {M2Error} BAD_INPUT naming the prompt or the id that is not sound; CONTEXT_LENGTH_EXCEEDED. */
 export function promptIds(prompt: unknown, tokenizer: Tokenizer | null, model: ModelFacts): Int32Array {
-  if (typeof prompt === 'string') return checkLength(encode(prompt, tokenizer), model.context)
+  if (typeof prompt === 'string') return checkLength(encode(prompt, tokenizer, model.context), model.context)
   if (!isArrayLike(prompt)) throw badPrompt('a string or an array of token ids', shown(prompt))
   return checkedIds('prompt', checkLength(prompt, model.context), model.vocabSize)
 }
@@ -41,12 +41,17 @@ function checkedIds(name: string, given: ArrayLike<unknown>, vocabSize: number):
 export function checkLength<T extends ArrayLike<unknown>>(prompt: T, context: number): T {
   if (prompt.length === 0) throw badPrompt('at least one token', 'none')
   if (prompt.length < context) return prompt
+  const most = mostCounted(context)
   const expected = `expected at most ${context - 1} tokens, one less than the context`
-  throw new M2Error('CONTEXT_LENGTH_EXCEEDED', `prompt: ${expected}, found ${prompt.length}`)
+  const found = prompt.length > most ? `more than ${most}` : prompt.length
+  throw new M2Error('CONTEXT_LENGTH_EXCEEDED', `prompt: ${expected}, found ${found}`)
 }
 
-function encode(text: string, tokenizer: Tokenizer | null): Int32Array {
-  if (tokenizer) return tokenizer.encode(text, { special: true })
+/** Up to how many tokens a prompt that is too long is counted. Encoding leaves the rest, as it holds up everything else that runs. */
+export const mostCounted = (context: number) => context + 2 ** 15
+
+function encode(text: string, tokenizer: Tokenizer | null, context: number): Int32Array {
+  if (tokenizer) return tokenizer.encodeSegments([{ text, special: true }], mostCounted(context))
   throw badPrompt('token ids, as this model has no tokenizer.json', 'a string')
 }
 

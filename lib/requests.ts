@@ -10,14 +10,13 @@ import {
   type GenerateSettings,
   type ModelFacts,
 } from './generation-settings'
-import type { CompiledGrammar } from './grammar'
 import { badOption } from './option-values'
 import type { ChatOptions, GenerateOptions } from './options'
 import { OutputText } from './output-text'
-import { checkLength, promptIds } from './prompt'
+import { checkLength, mostCounted, promptIds } from './prompt'
 import type { ForcedIds } from './sample'
 import type { Sampling } from './sequence'
-import { CALLS, CALLS_END, joinSegments, type Segment, THINK_END, THINKING_CLOSE, THINKING_OPEN } from './text/markup'
+import { CALLS, CALLS_END, type Segment, THINK_END, THINKING_CLOSE, THINKING_OPEN } from './text/markup'
 import type { ChatMessage } from './text/messages'
 import type { ChatTemplate } from './text/template'
 import type { Tokenizer } from './text/tokenizer'
@@ -88,23 +87,27 @@ export function prepareAnswer(
   const { tokenizer, facts } = model
   const { tools, reasoning, thinking, prefill } = settings
   const segments = [...rendered]
-  const opensThinking = joinSegments(segments).endsWith(THINKING_OPEN)
+  const opensThinking = endOf(segments, THINKING_OPEN.length) === THINKING_OPEN
   const startsIn = opensThinking && thinking ? 'reasoning' : 'text'
   if (!thinking) segments.push(markup(opensThinking ? THINKING_CLOSE : THINKING_OPEN + THINKING_CLOSE))
   // The beginning of the answer stands in the prompt, or is forced after the thinking.
   const [written, forced] = startsIn === 'text' ? [prefill, ''] : ['', prefill]
+  const most = mostCounted(facts.context)
   const added =
-    startsIn === 'text' ? encodeWithAnswer(tokenizer, segments, written) : tokenizer.encodeSegments(segments)
+    startsIn === 'text'
+      ? encodeWithAnswer(tokenizer, segments, written, most)
+      : tokenizer.encodeSegments(segments, most)
+  const prompt = checkLength(joinIds(ids, added), facts.context)
   const constraint = constraintOf(model, settings, startsIn)
   return {
-    prompt: checkLength(joinIds(ids, added), facts.context),
+    prompt,
     settings:
       settings.toolChoice === 'none'
         ? { ...settings, sampling: withoutToken(settings.sampling, tokenizer, CALLS) }
         : settings,
     newText: () => new OutputText(tokenizer, settings.stop, { tools, reasoning, startsIn }),
     prefill: written,
-    forced: forcedIds(tokenizer, settings, forced, constraint === undefined),
+    forced: forcedIds(tokenizer, settings, forced, constraint === undefined, most),
     ...(constraint && { newConstraint: constraint }),
   }
 }
@@ -123,24 +126,27 @@ function constraintOf(
   if (startsIn === 'reasoning' && after === undefined) {
     throw new M2Error('BAD_OPTION', `responseFormat, toolChoice: expected a model with the token ${tag}, found none`)
   }
-  checkPrefill(grammar, tokenizer, before, settings.prefill)
+  const prefill = plainIds(tokenizer, before + settings.prefill, mostCounted(facts.context)) // what is behind is never reached
+  if (settings.prefill !== '' && acceptedIds(grammar, prefill) < prefill.length) {
+    throw badOption('prefill', 'the beginning of an answer that responseFormat and toolChoice allow', settings.prefill)
+  }
   const mask = maskWithout([...facts.eosTokenIds, ...idsOf(tokenizer, CALLS)], facts.vocabSize)
   return () => {
     const constraint = new GrammarConstraint({ grammar, after, before: mask })
-    if (startsIn === 'text') for (const id of plainIds(tokenizer, settings.prefill)) constraint.accept(id)
+    if (startsIn === 'text') for (const id of prefill) constraint.accept(id)
     return constraint
   }
 }
 
-function checkPrefill(grammar: CompiledGrammar, tokenizer: Tokenizer, before: string, prefill: string): void {
-  const ids = plainIds(tokenizer, before + prefill)
-  if (prefill === '' || acceptedIds(grammar, ids) === ids.length) return
-  throw badOption('prefill', 'the beginning of an answer that responseFormat and toolChoice allow', prefill)
-}
-
-function forcedIds(tokenizer: Tokenizer, settings: ChatSettings, answer: string, isFree: boolean): ForcedIds {
+function forcedIds(
+  tokenizer: Tokenizer,
+  settings: ChatSettings,
+  answer: string,
+  isFree: boolean,
+  most: number,
+): ForcedIds {
   const tag = THINKING_CLOSE.indexOf(THINK_END)
-  const encode = (text: string) => encodeWithAnswer(tokenizer, [markup(text)], answer)
+  const encode = (text: string) => encodeWithAnswer(tokenizer, [markup(text)], answer, most)
   const closeCalls = tokenizer.encode(`\n${CALLS_END}`)
   return {
     endOfThinking: tokenizer.idOf(THINK_END),
@@ -152,15 +158,21 @@ function forcedIds(tokenizer: Tokenizer, settings: ChatSettings, answer: string,
   }
 }
 
-/** Ids of markup and of the answer's beginning behind it. */
-function encodeWithAnswer(tokenizer: Tokenizer, segments: readonly Segment[], answer: string): Int32Array {
-  if (answer !== '') return tokenizer.encodeSegments([...segments, plain(answer)])
+/** Ids of markup and of the answer's beginning behind it: all, or the first `most` + 1. */
+function encodeWithAnswer(
+  tokenizer: Tokenizer,
+  segments: readonly Segment[],
+  answer: string,
+  most: number,
+): Int32Array {
+  if (answer !== '') return tokenizer.encodeSegments([...segments, plain(answer)], most)
   // A tokenizer cuts newlines differently before text than at the end, and the model knows those before text. A letter is never of one piece
   // with a newline, and one byte is always one token.
-  return tokenizer.encodeSegments([...segments, plain('x')]).subarray(0, -1)
+  return tokenizer.encodeSegments([...segments, plain('x')], most + 1).subarray(0, -1)
 }
 
-const plainIds = (tokenizer: Tokenizer, text: string): Int32Array => tokenizer.encode(text, { special: false })
+const plainIds = (tokenizer: Tokenizer, text: string, most: number): Int32Array =>
+  tokenizer.encodeSegments([plain(text)], most)
 
 function idsOf(tokenizer: Tokenizer, token: string): number[] {
   const id = tokenizer.idOf(token)
@@ -179,6 +191,14 @@ function withoutToken(sampling: Sampling, tokenizer: Tokenizer, token: string): 
     biasValues: Float32Array.from([...sampling.biasValues, NEVER]),
   }
 }
+
+/** The last characters. No segment is empty, and a long one is not copied. */
+const endOf = (segments: readonly Segment[], length: number): string =>
+  segments
+    .slice(-length)
+    .map(({ text }) => text.slice(-length))
+    .join('')
+    .slice(-length)
 
 const markup = (text: string): Segment => ({ text, special: true })
 const plain = (text: string): Segment => ({ text, special: false })

@@ -106,12 +106,9 @@ function predictions(): Table {
     const { work, shape } = describeSpec(spec)
     const { bytes, operations } = floor(spec)
     const floorUs = floorOnH200(spec)
-    const known = predict(spec)
-    const facts = known
-      ? [known.kernels, digits(known.inFlight / 1024), digits(known.us), percent(floorUs / known.us), known.because]
-      : ['-', '-', 'none yet', '-', '-']
-    const [kernels, ...rest] = facts
-    return [work, shape, kernels!, digits(bytes / 1e6), digits(operations / 1e9), digits(floorUs), ...rest]
+    const { kernels, inFlight, us, because } = predict(spec)
+    const amounts = [bytes / 1e6, operations / 1e9, floorUs, inFlight / 1024, us].map(digits)
+    return [work, shape, kernels, ...amounts, percent(floorUs / us), because]
   })
   return {
     title: 'Predictions',

@@ -54,12 +54,11 @@ async function measure(spec: Spec, times: Times, ours: Ours, torch: Torch | unde
 }
 
 function question(spec: Spec, { activations, device }: Ops): Question {
-  const isOfExperts = spec.op === 'gateUp' || spec.op === 'down'
-  const prediction = device.startsWith('cuda') ? predict(spec) : undefined
+  const isOfExperts = spec.op === 'gateUp' || spec.op === 'expertsDown'
   return {
     ...{ group: GROUP, ...describe(spec), ...floor(spec) },
     unit: activations === 'f32' && !isOfExperts ? 'f32' : 'bf16', // experts take bf16 everywhere
-    ...(prediction ? { predictedUs: prediction.us } : {}),
+    ...(device.startsWith('cuda') ? { predictedUs: predict(spec).us } : {}),
   }
 }
 

@@ -47,16 +47,19 @@ export class Ours {
         }))
         return ops.time('groupedGateUp', sets, repeats)
       }
-      case 'down': {
-        const { hiddenSize: hidden, expertHidden, experts } = spec.sizes
+      case 'expertsDown': {
+        const { hiddenSize: hidden, expertHidden, experts, expertsPerToken } = spec.sizes
         const weight = this.#kept(spec, { experts, n: hidden, k: expertHidden, layout: 'rows' })
-        const sets = routings(spec.rows, spec.sizes, repeats).map(({ source, offsets }) => ({
-          x: bf16(source.data.length, expertHidden),
+        const sets = routings(spec.rows, spec.sizes, repeats).map(({ offsets, target }) => ({
+          x: bf16(target.data.length, expertHidden),
           offsets,
           weight,
-          out: this.#act(source.data.length, hidden),
+          y: this.#act(target.data.length, hidden),
+          target,
+          weights: f32(spec.rows, expertsPerToken, () => 1 / expertsPerToken),
+          out: f32(spec.rows, hidden),
         }))
-        return ops.time('groupedLinear', sets, repeats)
+        return ops.time('expertsDown', sets, repeats)
       }
       case 'attention':
         return ops.time('attention', this.#attention(spec), repeats)
@@ -90,16 +93,6 @@ export class Ours {
           target: i32([spec.rows, A]),
         })
         return ops.time('route', turns(4 * (spec.rows + E) * C, repeats, set), repeats)
-      }
-      case 'unpermute': {
-        const { hiddenSize: C, expertsPerToken: A } = spec.sizes
-        const set = () => ({
-          y: this.#act(spec.rows * A, C),
-          target: i32([spec.rows, A], (i) => (i * 7919) % (spec.rows * A)),
-          weights: f32(spec.rows, A, () => 1 / A),
-          out: f32(spec.rows, C),
-        })
-        return ops.time('unpermute', turns(2 * spec.rows * A * C, repeats, set), repeats)
       }
       case 'sample': {
         const V = spec.sizes.vocabSize
@@ -195,7 +188,7 @@ function routings(
   tokens: number,
   { experts: E, expertsPerToken: A }: Sizes,
   most: number,
-): { source: I32; offsets: I32 }[] {
+): { source: I32; offsets: I32; target: I32 }[] {
   return Array.from({ length: Math.min(most, tokens > 64 ? 2 : 8) }, () => {
     const pairs = Array.from({ length: tokens }, (_, t) => {
       const chosen = new Set<number>()
@@ -206,6 +199,12 @@ function routings(
     const offsets = new Int32Array(E + 1)
     for (const { expert } of pairs) offsets[expert + 1]!++
     for (let e = 0; e < E; e++) offsets[e + 1]! += offsets[e]!
-    return { source: i32([pairs.length], (i) => pairs[i]!.pair), offsets: { data: offsets, shape: [E + 1] } }
+    const target = new Int32Array(pairs.length)
+    for (const [row, { pair }] of pairs.entries()) target[pair] = row
+    return {
+      source: i32([pairs.length], (i) => pairs[i]!.pair),
+      offsets: { data: offsets, shape: [E + 1] },
+      target: { data: target, shape: [tokens, A] },
+    }
   })
 }

@@ -1,6 +1,6 @@
 /**
  * What is expected of each op on an H200, for a run to confirm or refute: first what waits for what, then the bytes at the rate of the memory or that those
- * under way allow, or the operations at a share of their unit's rate. Data and one formula; an op without data has no prediction yet.
+ * under way allow, or the operations at a share of their unit's rate. Data and one formula.
  */
 import { FORMATS, type Format } from '../tensors'
 import { floor, type Sizes, type Spec, usedExperts } from './specs'
@@ -51,7 +51,7 @@ function inFlight(blocks: number, bytes: number, most: number): Bytes {
   return { multiprocessors, inFlight: bytes * Math.min(most, Math.ceil(blocks / multiprocessors)) }
 }
 
-function expected(spec: Spec): Expected | undefined {
+function expected(spec: Spec): Expected {
   switch (spec.op) {
     case 'rmsNorm':
       return {
@@ -73,10 +73,11 @@ function expected(spec: Spec): Expected | undefined {
     case 'linear':
       return expectedOfProduct({ groups: 1, ...spec }, spec)
     case 'gateUp':
-    case 'down': {
+    case 'expertsDown': {
       const { hiddenSize: C, expertHidden: F } = spec.sizes
       const [n, k] = spec.op === 'gateUp' ? [2 * F, C] : [C, F]
-      return expectedOfProduct({ groups: usedExperts(spec.sizes, spec.rows), n, k, ...spec }, spec)
+      const product = expectedOfProduct({ groups: usedExperts(spec.sizes, spec.rows), n, k, ...spec }, spec)
+      return spec.op === 'gateUp' ? product : withSum(product, spec.rows, spec.sizes)
     }
     case 'attention':
       return spec.queries === 1 ? expectedOfDecode(spec) : expectedOfPrompt(spec)
@@ -88,8 +89,6 @@ function expected(spec: Spec): Expected | undefined {
         ...inFlight(98 * spec.rows, 8 * 2 * 512, 8),
         because: 'two kernels; the second is one block a row, and reads keys, then groups, then draws',
       }
-    default:
-      return undefined
   }
 }
 
@@ -164,12 +163,7 @@ function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec
   const seconds = issued / (H200.multiprocessors * 4 * H200.clock * ISSUE)
   return {
     kernels: 'gemm_small_kernel',
-    waits:
-      WAIT.kernel +
-      WAIT.cache +
-      WAIT.sum +
-      (groups > 1 ? 2 * WAIT.cache + WAIT.memory : 0) +
-      (spec.op === 'down' ? WAIT.arrival : 0),
+    waits: WAIT.kernel + WAIT.cache + WAIT.sum + (groups > 1 ? 2 * WAIT.cache + WAIT.memory : 0),
     ...{
       read: groups * n * k * FORMATS[format].bytes,
       inFlight: resident * ofWarp,
@@ -180,6 +174,18 @@ function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec
       seconds * H200.bandwidth > bytes
         ? 'the schedulers: making fragments'
         : 'memory: a segment of each warp is under way',
+  }
+}
+
+/** Few rows are summed by the last block at a panel of outputs, out of L2; of many all that the product has written is read again, by a kernel of its own. */
+function withSum(product: Expected, rows: number, { hiddenSize: C, expertsPerToken: A }: Sizes): Expected {
+  if (rows <= 16) return { ...product, waits: product.waits + WAIT.arrival + WAIT.cache }
+  const bytes = 2 * rows * A * C + 8 * rows * C
+  return {
+    ...product,
+    kernels: `${product.kernels}, unpermute_kernel`,
+    waits: product.waits + WAIT.kernel + (1e6 * bytes) / H200.bandwidth,
+    because: `${product.because}; then ${Math.round(bytes / 1e6)} MB for the sum`,
   }
 }
 
@@ -219,9 +225,8 @@ export function floorOnH200(spec: Spec): number {
   return 1e6 * Math.max(bytes / H200.bandwidth, operations / H200.tensor)
 }
 
-export function predict(spec: Spec): Prediction | undefined {
+export function predict(spec: Spec): Prediction {
   const known = expected(spec)
-  if (!known) return undefined
   const { bytes, operations } = floor(spec)
   const asked = (known.read / (known.inFlight * known.multiprocessors)) * 1e-6 * H200.latency
   const work = known.rate > 0 ? operations / known.rate : 0

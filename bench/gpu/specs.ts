@@ -47,10 +47,10 @@ const CACHES: KvDtype[] = ['bf16', 'fp8']
 
 export type Spec =
   | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean; format: Format }
-  | { op: 'gateUp' | 'down'; rows: number; sizes: Sizes; format: Format }
+  | { op: 'gateUp' | 'expertsDown'; rows: number; sizes: Sizes; format: Format }
   | { op: 'attention'; sequences: number; queries: number; context: number; kvDtype: KvDtype; sizes: Sizes }
   | { op: 'qkNormRopeStore'; rows: number; kvDtype: KvDtype; sizes: Sizes }
-  | { op: 'rmsNorm' | 'route' | 'unpermute'; rows: number; sizes: Sizes }
+  | { op: 'rmsNorm' | 'route'; rows: number; sizes: Sizes }
   | { op: 'sample'; rows: number; sizes: Sizes }
 
 export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefills: number[]): Spec[] {
@@ -59,14 +59,13 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
     { op: 'linear', name: 'qkv', rows, n: (heads + 2 * kvHeads) * D, k: C, accumulate: false, format },
     { op: 'linear', name: 'o', rows, n: C, k: heads * D, accumulate: true, format },
     { op: 'gateUp', rows, sizes, format },
-    { op: 'down', rows, sizes, format },
+    { op: 'expertsDown', rows, sizes, format },
   ]
   const formats = Object.keys(FORMATS) as Format[]
   const layer = (rows: number): Spec[] => [
     { op: 'rmsNorm', rows, sizes },
     ...CACHES.map((kvDtype): Spec => ({ op: 'qkNormRopeStore', rows, kvDtype, sizes })),
     { op: 'route', rows, sizes },
-    { op: 'unpermute', rows, sizes },
     ...formats.flatMap((format) => products(rows, format)),
   ]
   const attention = (sequences: number, queries: number, context: number) =>
@@ -92,7 +91,7 @@ export function describe(spec: Spec): { work: string; shape: string } {
         shape: `${spec.rows} x ${spec.k} to ${spec.n}`,
       }
     case 'gateUp':
-    case 'down':
+    case 'expertsDown':
       return { work: `${spec.op}${FORMATS[spec.format].name}`, shape: `${spec.rows} rows` }
     case 'attention':
       return {
@@ -143,9 +142,9 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
         bytes: 2 * FORMATS[spec.format].bytes * experts * F * C + 2 * rows * C + 2 * pairs * F,
         operations: 4 * pairs * F * C,
       }
-    case 'down':
+    case 'expertsDown': // what the experts say of a token is summed before it need be written
       return {
-        bytes: FORMATS[spec.format].bytes * experts * F * C + 2 * pairs * (F + C),
+        bytes: FORMATS[spec.format].bytes * experts * F * C + 2 * pairs * F + 8 * rows * C,
         operations: 2 * pairs * F * C,
       }
     case 'rmsNorm':
@@ -157,8 +156,6 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
       }
     case 'route':
       return { bytes: 6 * rows * C + 4 * E * C, operations: 6 * 2 * rows * E * C } // a product of float32 is six of bf16
-    case 'unpermute':
-      return { bytes: 2 * pairs * C + 8 * rows * C, operations: 0 }
     case 'sample':
       return { bytes: 4 * rows * V, operations: 0 }
   }

@@ -49,7 +49,7 @@ def linear(spec):
     return {"cuBLAS": microseconds(sets, F.linear)}
 
 
-def grouped(spec, n, k):
+def routed_sets(spec, n, k):
     sizes, rows = spec["sizes"], spec["rows"]
     experts, active = sizes["experts"], sizes["expertsPerToken"]
     weight = (torch.randn(experts, n, k, **BF16) / k**0.5).transpose(1, 2)
@@ -57,18 +57,26 @@ def grouped(spec, n, k):
     def routed():
         chosen = torch.rand(rows, experts, device="cuda").topk(active).indices.flatten()
         ends = torch.bincount(chosen, minlength=experts).cumsum(0).to(torch.int32)
-        return torch.randn(rows * active, k, **BF16), weight, ends
+        target = torch.argsort(torch.argsort(chosen, stable=True)).view(rows, active)
+        return torch.randn(rows * active, k, **BF16), weight, ends, target
 
-    sets = [routed() for _ in range(8 if rows <= 64 else 2)]
-    return {"_grouped_mm": microseconds(sets, lambda x, w, ends: torch._grouped_mm(x, w, offs=ends))}
+    return [routed() for _ in range(8 if rows <= 64 else 2)]
 
 
 def gate_up(spec):
-    return grouped(spec, 2 * spec["sizes"]["expertHidden"], spec["sizes"]["hiddenSize"])
+    sets = routed_sets(spec, 2 * spec["sizes"]["expertHidden"], spec["sizes"]["hiddenSize"])
+    return {"_grouped_mm": microseconds(sets, lambda x, w, ends, _: torch._grouped_mm(x, w, offs=ends))}
 
 
-def down(spec):
-    return grouped(spec, spec["sizes"]["hiddenSize"], spec["sizes"]["expertHidden"])
+def experts_down(spec):
+    rows, width, active = spec["rows"], spec["sizes"]["hiddenSize"], spec["sizes"]["expertsPerToken"]
+    weights, out = torch.full((rows, 1, active), 1 / active, **BF16), torch.randn(rows, width, **F32)
+
+    def run(x, w, ends, target):
+        y = torch._grouped_mm(x, w, offs=ends)
+        out.add_(torch.bmm(weights, y[target]).squeeze(1))
+
+    return {"_grouped_mm, bmm": microseconds(routed_sets(spec, width, spec["sizes"]["expertHidden"]), run)}
 
 
 def attention(spec):
@@ -140,7 +148,7 @@ def matmul(spec):
     return {"matmul": microseconds([(torch.randn(n, n, **BF16), torch.randn(n, n, **BF16))], torch.matmul)}
 
 
-OPS = {"linear": linear, "gateUp": gate_up, "down": down, "attention": attention, "rmsNorm": rms_norm, "route": route, "sample": sample, "copy": copy, "matmul": matmul}
+OPS = {"linear": linear, "gateUp": gate_up, "expertsDown": experts_down, "attention": attention, "rmsNorm": rms_norm, "route": route, "sample": sample, "copy": copy, "matmul": matmul}
 
 
 def main():

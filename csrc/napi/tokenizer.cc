@@ -56,7 +56,7 @@ class Held {
   int64_t bytes_;
 };
 
-// encode(text, special): special holds (begin, end) pairs.
+// encode(text, special, most): special holds (begin, end) pairs; of more than `most` ids the first most + 1.
 Napi::Value encode(const Napi::CallbackInfo& info, text::Encoder& encoder) {
   const std::u16string text = utf16_of(info[0], "text");
   const std::span<int32_t> bounds = span_of<int32_t>(info[1], "special");
@@ -64,10 +64,8 @@ Napi::Value encode(const Napi::CallbackInfo& info, text::Encoder& encoder) {
          "special must hold ascending pairs of positions within the text");
   std::vector<text::Encoder::Range> special;
   for (size_t i = 0; i < bounds.size(); i += 2) special.push_back({bounds[i], bounds[i + 1]});
-  std::vector<int32_t> ids;
-  ids.reserve(text.size() / 3);
-  encoder.encode(text, special, ids);
-  return typed_array<int32_t>(info.Env(), ids);
+  expect(info[2].IsNumber(), "most must be a number");
+  return typed_array<int32_t>(info.Env(), encoder.encode(text, special, info[2].As<Napi::Number>().Uint32Value()));
 }
 
 Napi::Value create_encoder(const Napi::CallbackInfo& info) {

@@ -12,6 +12,8 @@ namespace m2::text {
 namespace {
 
 constexpr size_t kShortPiece = 64;  // up to here a scan for the lowest rank beats a heap
+constexpr size_t kWindow = 1 << 16;  // bytes of a long piece that are merged at once
+constexpr size_t kOverlap = 16;      // ids at the end of a window that the next one merges anew
 
 }  // namespace
 
@@ -61,13 +63,43 @@ Bpe::Bpe(const Vocabulary& vocabulary, std::string_view merges, bool whole_first
   }
 }
 
-void Bpe::encode(std::string_view piece, std::vector<int32_t>& ids) const {
+// A long piece is merged window by window: that bounds memory, and a piece far too long is left early. Ids are those of their joined bytes exactly when
+// each two neighbours are: the first merge across a border would be the first within the two as well. So one look at each seam makes the windows exact, and
+// where a seam does not hold, more is merged anew, in the end all of the piece.
+void Bpe::encode(std::string_view piece, size_t most, std::vector<int32_t>& ids) const {
   if (whole_first_) {
     if (const int32_t id = vocabulary_.find(piece); id >= 0 && !vocabulary_.is_added(id)) {
       ids.push_back(id);
       return;
     }
   }
+  if (piece.size() <= kWindow) return merge(piece, ids);
+  const size_t first = ids.size();
+  std::vector<int32_t> next;
+  for (size_t at = 0, window = kWindow, overlap = kOverlap; at < piece.size() && ids.size() <= most;) {
+    const size_t begin = at;
+    next.clear();
+    merge(piece.substr(begin, window), next);
+    if (ids.size() == first || are_neighbours(ids.back(), next.front())) {
+      ids.insert(ids.end(), next.begin(), next.end());
+      at = std::min(begin + window, piece.size());
+      if (at == piece.size()) return;
+    }
+    for (size_t i = 0; i < overlap && ids.size() > first; i++) {
+      at -= vocabulary_.bytes(ids.back()).size();
+      ids.pop_back();
+    }
+    if (at <= begin) window *= 2, overlap *= 2;
+  }
+}
+
+bool Bpe::are_neighbours(int32_t left, int32_t right) const {
+  std::vector<int32_t> ids;
+  merge(std::string(vocabulary_.bytes(left)) + std::string(vocabulary_.bytes(right)), ids);
+  return ids == std::vector{left, right};
+}
+
+void Bpe::merge(std::string_view piece, std::vector<int32_t>& ids) const {
   const size_t first = ids.size();
   for (const char byte : piece) {
     const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];

@@ -47,12 +47,14 @@ class Bpe {
   // `merges`: in order of rank, each "left right" with NUL after it. With `whole_first` a piece that is a token is not merged (ignore_merges).
   Bpe(const Vocabulary& vocabulary, std::string_view merges, bool whole_first);
 
-  // Appends the ids of a piece of UTF-8. Throws BAD_INPUT for a byte that the vocabulary has no token for.
-  void encode(std::string_view piece, std::vector<int32_t>& ids) const;
+  // Appends the ids of a piece of UTF-8; may stop once there are more than `most`. Throws BAD_INPUT for a byte that the vocabulary has no token for.
+  void encode(std::string_view piece, size_t most, std::vector<int32_t>& ids) const;
 
   size_t bytes() const { return merges_.bytes(); }
 
  private:
+  bool are_neighbours(int32_t left, int32_t right) const;
+  void merge(std::string_view bytes, std::vector<int32_t>& ids) const;
   void merge_short(std::vector<int32_t>& ids, size_t first) const;
   void merge_long(std::vector<int32_t>& ids, size_t first) const;
 

@@ -32,16 +32,17 @@ class Encoder {
   struct Range {
     int32_t begin, end;
   };
-  // Appends the ids of `text` to `ids`. `special` is in order and without overlap.
-  void encode(std::u16string_view text, std::span<const Range> special, std::vector<int32_t>& ids);
+  // The ids of `text`, or the first most + 1 of them: the rest of a text that is too long is not looked at. `special` is in order and without overlap.
+  std::vector<int32_t> encode(std::u16string_view text, std::span<const Range> special, size_t most);
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   // The memory of all large tables.
   size_t bytes() const { return words_.kBytes + phrases_.kBytes + bpe_.bytes() + splitter_.bytes(); }
 
  private:
-  void encode_plain(std::u16string_view text, size_t begin, size_t end, std::vector<int32_t>& ids);
-  void encode_piece(std::u16string_view piece, std::vector<int32_t>& ids);
+  // Both append, and may stop once there are more than `most` ids.
+  void encode_plain(std::u16string_view text, size_t begin, size_t end, size_t most, std::vector<int32_t>& ids);
+  void encode_piece(std::u16string_view piece, size_t most, std::vector<int32_t>& ids);
 
   Vocabulary vocabulary_;
   AddedTokens added_;

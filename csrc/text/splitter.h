@@ -18,7 +18,7 @@ class Splitter {
 
   size_t bytes() const { return classes_.size(); }
 
-  // Calls piece(from, to) for each piece of text[begin, end), in order. Positions are UTF-16 units.
+  // Calls piece(from, to) for each piece of text[begin, end), in order, until it returns false. Positions are UTF-16 units.
   template <class Piece>
   void split(const char16_t* text, size_t begin, size_t end, Piece&& piece) const {
     size_t unmatched = begin;
@@ -28,8 +28,8 @@ class Splitter {
         at += code_point_at(text, at, end).units;
         continue;
       }
-      if (unmatched < at && keep_unmatched_) piece(unmatched, at);
-      piece(at, stop);
+      if (unmatched < at && keep_unmatched_ && !piece(unmatched, at)) return;
+      if (!piece(at, stop)) return;
       unmatched = at = stop;
     }
     if (unmatched < end && keep_unmatched_) piece(unmatched, end);

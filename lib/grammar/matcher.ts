@@ -1,9 +1,9 @@
+import { inPieces } from '../pieces'
 import { automatonOf } from './automaton'
 import type { Grammar } from './grammar'
 import { sizeOf } from './id-set'
 import { Lru } from './lru'
 import { MaskMaker } from './masks'
-import { inPieces } from './pieces'
 import { type State, States } from './states'
 import type { Allowed, Vocabulary } from './vocabulary'
 

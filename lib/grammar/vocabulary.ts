@@ -1,6 +1,6 @@
+import { atOnce, inPieces } from '../pieces'
 import type { Tokenizer } from '../text/tokenizer'
 import { Lru } from './lru'
-import { atOnce, inPieces } from './pieces'
 import { type Trie, TrieWriter } from './trie'
 
 /** What of a tokenizer grammars need. */

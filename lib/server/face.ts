@@ -33,7 +33,7 @@ export interface Exchange {
   /** The client wants events. */
   readonly stream: boolean
   /** Errors of arguments come out of the generation, as everywhere. */
-  start(engine: Engine, signal: AbortSignal): Generation
+  start(engine: Engine, signal: AbortSignal): Generation | Promise<Generation>
   /** The body of a whole answer. */
   body(result: Result): JsonObject
   /** The events of a streamed one. */

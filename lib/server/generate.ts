@@ -11,7 +11,7 @@ import type { EventStream, Reply } from './reply'
  * @throws what the generation throws before a first word was said.
  */
 export async function answer(exchange: Exchange, engine: Engine, reply: Reply, pingMs: number): Promise<Outcome> {
-  const generation = exchange.start(engine, reply.signal)
+  const generation = await exchange.start(engine, reply.signal)
   const isRefused = generation.promptTokens === 0 // known from the call on, so a stream need not begin to hear of it
   if (exchange.stream && !isRefused) return stream(exchange, generation, reply.events(pingMs))
   const result = await generation.result()

@@ -7,6 +7,9 @@ import type { Tokenizer } from '../text/tokenizer'
 import type { ToolDefinition } from '../text/tools'
 import { Fields } from './fields'
 
+/** More would hold up what else runs: encoding them, and writing them as JSON. */
+const MOST_TOKENS = 2 ** 19
+
 /** Ids of `prompt` (or `text`), or of the prompt that `messages` and `tools` become. Nothing is put in front: `add_special_tokens` changes nothing. */
 export function tokenize(engine: Engine, body: JsonObject): JsonObject {
   const tokens = Array.from(encode(new Fields(body), engine))
@@ -28,7 +31,9 @@ function encode(fields: Fields, engine: Engine): Int32Array {
   }
   const text = fields.string('text') ?? fields.string('prompt')
   if (text === undefined) throw badInput('text', 'a string, or messages in its place', undefined)
-  return tokenizerOf(engine).encode(text)
+  const ids = tokenizerOf(engine).encodeSegments([{ text, special: true }], MOST_TOKENS)
+  if (ids.length <= MOST_TOKENS) return ids
+  throw new M2Error('BAD_INPUT', `text: expected at most ${MOST_TOKENS} tokens, found more`)
 }
 
 function tokenizerOf({ tokenizer }: Engine): Tokenizer {

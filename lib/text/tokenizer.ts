@@ -14,6 +14,13 @@ const UNUSED = 0
 const PLAIN = 1
 const CONTROL = 2
 
+/** More ids than any text has. */
+const ALL = 2 ** 31
+/** Characters; in most texts tokens have less, on average. */
+const LONG_TOKEN = 8
+/** So many ids before a cut may be others than those of the whole text: far more than are seen. */
+const NEAR_CUT = 64
+
 export class Tokenizer {
   /** One more than the highest id. */
   readonly vocabSize: number
@@ -64,25 +71,19 @@ export class Tokenizer {
   /**
    * The token ids of the joined text of all parts, where added tokens are recognised only within the parts that are `special`. Parts are
    * no borders otherwise: a word may begin in one and end in the next.
+   * @param most where there are more ids, only the first `most` + 1 are made: a text that is too long is left early. Default: all.
    * @throws M2Error BAD_INPUT when a part's text is not a string.
    */
-  encodeSegments(parts: readonly TextSegment[]): Int32Array {
-    let joined = ''
-    const ranges: number[] = []
-    for (const { text, special } of parts) {
+  encodeSegments(parts: readonly TextSegment[], most: number = ALL): Int32Array {
+    let length = 0
+    for (const { text } of parts) {
       if (typeof text !== 'string') throw new M2Error('BAD_INPUT', `text is ${typeName(text)}, expected a string`)
-      const begin = joined.length
-      joined += text
-      if (!special) continue
-      if (ranges.at(-1) === begin) ranges.pop()
-      else ranges.push(begin)
-      ranges.push(joined.length)
+      length += text.length
     }
-    try {
-      return this.#encoder.encode(joined, Int32Array.from(ranges))
-    } catch (error) {
-      throw asM2Error(error)
-    }
+    // In most texts the beginning is enough to tell, without a copy of all that there is.
+    const [enough, beginning] = [most + NEAR_CUT, (most + NEAR_CUT) * LONG_TOKEN]
+    const ids = length > beginning ? this.#encode(parts, beginning, enough) : undefined
+    return ids && ids.length > enough ? ids.slice(0, most + 1) : this.#encode(parts, length, most)
   }
 
   /**
@@ -136,6 +137,25 @@ export class Tokenizer {
   /** Whether the token is a control token, which decoding hides with `special: false`. */
   isSpecial(id: number): boolean {
     return this.#kinds[id] === CONTROL
+  }
+
+  /** Of the first `length` characters of the parts. */
+  #encode(parts: readonly TextSegment[], length: number, most: number): Int32Array {
+    let joined = ''
+    const ranges: number[] = []
+    for (const { text, special } of parts) {
+      const begin = joined.length
+      joined += text.slice(0, length - begin)
+      if (!special) continue
+      if (ranges.at(-1) === begin) ranges.pop()
+      else ranges.push(begin)
+      ranges.push(joined.length)
+    }
+    try {
+      return this.#encoder.encode(joined, Int32Array.from(ranges), most)
+    } catch (error) {
+      throw asM2Error(error)
+    }
   }
 
   #noToken(found: unknown): M2Error {

@@ -1,7 +1,7 @@
 /** The whole way on the embedded model: real tokenizer, template, native core. */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { Engine } from '../../lib/engine'
 import type { Chunk, Generation } from '../../lib/generation'
 import type { ToolDefinition } from '../../lib/text/tools'
@@ -208,6 +208,16 @@ describe('thinking', () => {
     expect(chunks.flatMap((chunk) => chunk.tokenIds)).toEqual(result.tokenIds)
   })
 
+  it('encodes no more of a beginning than can be reached', async () => {
+    const encode = vi.spyOn(engine.tokenizer!, 'encodeSegments')
+    const pattern = { type: 'regex', pattern: '(word )*' } as const
+    for (const more of [{}, { responseFormat: pattern }, { thinking: false }]) {
+      engine.chat(SUM, { prefill: 'word '.repeat(100_000), ...more }).abort()
+    }
+    for (const { value } of encode.mock.results) expect(value.length).toBeLessThan(35_000)
+    encode.mockRestore()
+  })
+
   it('leaves that beginning to the prompt when there is none', async () => {
     const options = { prefill: 'Hello! How', thinking: false, maxTokens: 20 }
     const generation = engine.chat([{ role: 'user', content: 'Hello!' }], options)
@@ -294,5 +304,11 @@ describe('errors', () => {
     expect(await errorOf(long.result())).toMatch(
       /^CONTEXT_LENGTH_EXCEEDED prompt: expected at most 1023 tokens.*found \d+$/,
     )
+    const endless = 'word '.repeat(1_000_000) // is not counted to its end: that would hold up what else runs
+    for (const thinking of [true, false]) {
+      const longer = engine.chat([{ role: 'user', content: endless }], { thinking })
+      expect(await errorOf(longer.result())).toMatch(/^CONTEXT_LENGTH_EXCEEDED .* found more than 33792$/)
+    }
+    expect(await errorOf(engine.generate(endless).result())).toMatch(/^CONTEXT_LENGTH_EXCEEDED .*more than 33792$/)
   })
 })

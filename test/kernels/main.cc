@@ -9,8 +9,10 @@
 // One line a case, and at the end "N passed, N failed". Built over the emulator (plain, sanitized or traced), and by nvcc for a GPU.
 #include <cstdio>
 #include <iostream>
+#include <set>
 #include <thread>
 
+#include "core/error.h"
 #include "kernels/plans.h"
 #include "kernels/runs.h"
 
@@ -44,6 +46,14 @@ bool parse(int argc, char** argv, Options& o) {
   return !o.device.empty() || o.list;
 }
 
+// The CPU's results are kept by name: of two cases with one name the second would be held against those of the first.
+void check_names(const std::vector<Case>& cases) {
+  std::set<std::string> names;
+  for (const Case& one : cases) {
+    if (!names.insert(one.name()).second) fail("BAD_INPUT", "two cases have the name \"", one.name(), "\"");
+  }
+}
+
 std::vector<Case> cases_of(const Options& o) {
   std::vector<Case> cases = o.m2 ? m2_cases() : small_cases();
   const auto add = [&cases](std::vector<Case> more) { cases.insert(cases.end(), more.begin(), more.end()); };
@@ -53,6 +63,7 @@ std::vector<Case> cases_of(const Options& o) {
     add(order_cases());
     add(product_cases());
   }
+  check_names(cases);
   std::erase_if(cases, [&](const Case& one) { return one.name().find(o.only) == std::string::npos; });
   return cases;
 }
@@ -81,12 +92,12 @@ int main(int argc, char** argv) {
     print_plans(std::cout);
     return 0;
   }
-  const std::vector<Case> cases = cases_of(o);
-  if (o.list) {
-    for (const Case& one : cases) std::printf("%s\n", one.name().c_str());
-    return 0;
-  }
   try {
+    const std::vector<Case> cases = cases_of(o);
+    if (o.list) {
+      for (const Case& one : cases) std::printf("%s\n", one.name().c_str());
+      return 0;
+    }
     Runs runs(o.device);
     if (o.mutate) return mutate(runs, cases, {o.site, o.seeds, o.jobs, o.only.empty() && !o.m2});
     if (o.traffic) return print_traffic(runs, cases);

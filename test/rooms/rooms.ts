@@ -49,6 +49,7 @@ const LIB_ROOMS: Record<string, LibRoom> = {
   'lib/native': { own: ['errors', '/build/emulated/addon.node'], packages: ['node-gyp-build'] },
   'lib/errors': { own: [] },
   'lib/known-keys': { own: ['errors'] },
+  'lib/pieces': { own: [] },
   'lib/scheduler': { own: ['errors', 'ranked-list', 'sequence', 'step-cost', 'cache/*'] },
   'lib/step-cost': { own: [] },
   'lib/ranked-list': { own: ['sequence'] },
@@ -61,7 +62,16 @@ const LIB_ROOMS: Record<string, LibRoom> = {
   },
   // Pure: it knows tokens as bytes and tools as schemas, and nothing of the engine.
   'lib/grammar/': {
-    own: ['errors', 'text/input', 'text/markup', 'text/schema-types', 'text/tokenizer', 'text/tools', 'grammar/*'],
+    own: [
+      'errors',
+      'pieces',
+      'text/input',
+      'text/markup',
+      'text/schema-types',
+      'text/tokenizer',
+      'text/tools',
+      'grammar/*',
+    ],
   },
   'lib/model/': {
     own: ['errors', 'model/*'],
@@ -100,6 +110,7 @@ const LIB_ROOMS: Record<string, LibRoom> = {
       'generation',
       'option-values',
       'options',
+      'pieces',
       'text/input',
       'text/messages',
       'text/output-parser',

@@ -2,6 +2,7 @@
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Engine } from '../../lib/engine'
+import { completions } from '../../lib/server/openai/completions'
 import { idle, serve, until } from './http'
 
 const SUM = [{ role: 'user' as const, content: 'What is 47 + 38?' }]
@@ -236,6 +237,32 @@ describe('completions', () => {
     await expect(asked).rejects.toMatchObject({ status: 400, param: 'prompt[0]' })
     await idle(engine)
   })
+
+  it('refuse more prompts than may be in one request, times n, before any is started', async () => {
+    const { steps } = engine.stats()
+    for (const more of [{ prompt: new Array(2049).fill('x') }, { prompt: new Array(1025).fill('x'), n: 2 }]) {
+      const message = /prompt: expected at most 2048 prompts, times n, found \d+ with n \d$/
+      const error = await client.completions.create({ model: 'm', ...more }).catch((error) => error)
+      expect(error).toMatchObject({ status: 400, param: 'prompt', message: expect.stringMatching(message) })
+    }
+    expect(engine.stats()).toMatchObject({ steps, sequences: { running: 0, waiting: 0 } })
+  })
+
+  it('of many prompts begin while other things go on', async () => {
+    let turns = 0
+    const turn = () => {
+      turns++
+      wheel = setImmediate(turn)
+    }
+    let wheel = setImmediate(turn)
+    const context = { id: 'one', created: 1, model: 'm', tokenizer: engine.tokenizer }
+    const exchange = completions.read({ prompt: new Array(2048).fill('x'), max_tokens: 1 }, context)
+    const generation = await exchange.start(engine, new AbortController().signal)
+    clearImmediate(wheel)
+    expect(turns).toBeGreaterThan(2)
+    expect(generation.promptTokens).toBe(2048)
+    expect((await generation.result()).samples).toHaveLength(2048)
+  })
 })
 
 it('text becomes ids and text again, also that of a chat', async () => {
@@ -249,6 +276,8 @@ it('text becomes ids and text again, also that of a chat', async () => {
   const { promptTokenIds } = await engine.chat(SUM).result()
   expect(await ask('/tokenize', { messages: SUM })).toMatchObject({ tokens: promptTokenIds })
   expect(await ask('/tokenize', {})).toMatchObject({ error: { param: 'text' } })
+  const message = 'text: expected at most 524288 tokens, found more'
+  expect(await ask('/tokenize', { text: 'a b '.repeat(2 ** 18) })).toMatchObject({ error: { param: 'text', message } })
   expect(await ask('/detokenize', { tokens: [-1] })).toMatchObject({ error: { type: 'invalid_request_error' } })
 })
 

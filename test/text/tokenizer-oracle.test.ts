@@ -20,6 +20,7 @@ const withSteps = (json: TokenizerJson, ...pretokenizers: object[]): TokenizerJs
 
 function variants(): [name: string, json: () => TokenizerJson][] {
   const o200k = () => trainTokenizer(PATTERNS.o200k, TRAINING, 3000)
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, use_regex: false }
   const gpt2 = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }
   return [
     ['the embedded model', () => JSON.parse(readFileSync(path.join(NANO, 'tokenizer.json'), 'utf8'))],
@@ -40,7 +41,6 @@ function variants(): [name: string, json: () => TokenizerJson][] {
       () => {
         const json = o200k()
         const pattern = { Regex: String.raw`\p{L}+|\p{N}{2,3}+|[!-/]` }
-        const byteLevel = { type: 'ByteLevel', add_prefix_space: false, use_regex: false }
         return withSteps(json, { type: 'Split', pattern, behavior: 'Removed', invert: true }, byteLevel)
       },
     ],
@@ -49,7 +49,6 @@ function variants(): [name: string, json: () => TokenizerJson][] {
       () => {
         const json = o200k()
         const pattern = { Regex: String.raw`(?:\p{Lu}|\p{P}){2,4}(?=\s)|[a-f\-]{,3}x|[^\P{Nd}5]+\.` }
-        const byteLevel = { type: 'ByteLevel', add_prefix_space: false, use_regex: false }
         return withSteps(json, { type: 'Split', pattern, behavior: 'Isolated', invert: false }, byteLevel)
       },
     ],
@@ -89,6 +88,27 @@ describe.each(variants())('%s: the ids of @huggingface/tokenizers', (_, makeJson
   it('for random texts again, now that pieces are remembered', () => {
     const random = new Random(20)
     for (let i = 0; i < 300; i++) check(randomText(random, 30))
+  })
+})
+
+describe('a piece longer than what is merged at once', () => {
+  const pattern = { Regex: '[\\s\\S]+' } // all of a text is one piece
+  const split = { type: 'Split', pattern, behavior: 'Isolated', invert: false }
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, use_regex: false }
+  const json = withSteps(trainTokenizer(PATTERNS.o200k, TRAINING, 3000), split, byteLevel)
+  const sparse = withModel(json, { merges: json.model.merges.filter((_: string[], i: number) => i % 3 > 0) })
+
+  it.each([
+    ['all merges', json],
+    ['two of three', sparse],
+  ])('has the ids of @huggingface/tokenizers, with %s', async (_, file) => {
+    const ours = await withTokenizerFile(file, (dir) => Tokenizer.load(dir))
+    const oracle = oracleOf(file)
+    const random = new Random(23)
+    const mixed = Array.from({ length: 6000 }, () => randomText(random, 30)).join('')
+    for (const text of [mixed, TRAINING.repeat(Math.ceil(150_000 / TRAINING.length)), 'a'.repeat(140_001)]) {
+      expect([...ours.encode(text)]).toEqual(oracle.encode(text))
+    }
   })
 })
 

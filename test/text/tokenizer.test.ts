@@ -131,6 +131,22 @@ describe('encodeSegments', () => {
     expect(nano.encodeSegments(split(false))).toEqual(nano.encode(']~b]', { special: false }))
   })
 
+  it('leaves a text that is too long as soon as that is known', () => {
+    const texts = ['word '.repeat(800), 'word'.repeat(4000), ' '.repeat(8000), ']~b]x'.repeat(800), '']
+    for (const text of texts) {
+      for (const tokenizer of [nano, o200k]) {
+        const parts = [
+          { text, special: true },
+          { text: text.slice(1), special: false },
+        ]
+        const all = tokenizer.encodeSegments(parts)
+        for (const most of [0, 1, 2, 100, 1000, all.length - 1, all.length, all.length + 1]) {
+          if (most >= 0) expect(tokenizer.encodeSegments(parts, most)).toEqual(all.slice(0, most + 1))
+        }
+      }
+    }
+  })
+
   it('gives nothing for no parts, or empty ones', () => {
     expect(nano.encodeSegments([])).toEqual(new Int32Array(0))
     expect(nano.encodeSegments([{ text: '', special: true }])).toEqual(new Int32Array(0))

@@ -1,6 +1,7 @@
 /** POST /v1/completions: raw text or ids, without the chat template. */
 import { M2Error } from '../../errors'
-import type { Chunk, Result } from '../../generation'
+import type { Chunk, Generation, Result } from '../../generation'
+import { inPieces } from '../../pieces'
 import { badInput, type JsonObject } from '../../text/input'
 import type { Tokenizer } from '../../text/tokenizer'
 import type { EventWriter, Face, RequestContext, ServerEvent } from '../face'
@@ -13,6 +14,9 @@ import { finishReason, samplesOf, saysNothing, usageOf } from './result'
 
 type Prompt = string | number[]
 
+/** Of one request; OpenAI's embeddings take as many inputs. */
+const MOST_CHOICES = 2048
+
 /** OpenAI's, and so that of clients that leave it out. */
 const DEFAULT_MAX_TOKENS = 16
 
@@ -21,6 +25,7 @@ export const completions: Face = {
     const fields = new Fields(body)
     const prompts = promptsOf(fields)
     const samples = fields.integer('n', { least: 1 }) ?? 1
+    checkChoices(prompts.length, samples)
     const asked = askedOf(fields, prompts, samples, context)
     const options = {
       maxTokens: DEFAULT_MAX_TOKENS,
@@ -30,8 +35,9 @@ export const completions: Face = {
     return {
       stream: fields.boolean('stream') ?? false,
       start: (engine, signal) => {
-        const parts = prompts.map((prompt) => engine.generate(prompt, { ...options, signal }))
-        return parts.length === 1 ? parts[0]! : new JoinedGeneration(parts, samples)
+        const generate = (prompt: Prompt) => engine.generate(prompt, { ...options, signal })
+        if (prompts.length === 1) return generate(prompts[0]!)
+        return inPieces(startAll(prompts, generate)).then((parts) => new JoinedGeneration(parts, samples))
       },
       body: (result) => completion(result, context, asked),
       events: () => new ChunkWriter(context, asked),
@@ -57,6 +63,24 @@ function promptsOf(fields: Fields): Prompt[] {
   if (isList && prompt.every((one) => typeof one === 'number')) return [prompt]
   if (isList && prompt.every((one) => typeof one === 'string' || Array.isArray(one))) return prompt
   throw badInput('prompt', 'a string, an array of token ids, or an array of either', prompt)
+}
+
+function checkChoices(prompts: number, samples: number): void {
+  if (prompts * samples <= MOST_CHOICES) return
+  const found = `${prompts} with n ${samples}`
+  throw new M2Error('BAD_INPUT', `prompt: expected at most ${MOST_CHOICES} prompts, times n, found ${found}`)
+}
+
+/** Up to the first that is refused, as that ends all. */
+function* startAll(prompts: Prompt[], generate: (prompt: Prompt) => Generation): Generator<void, Generation[]> {
+  const parts: Generation[] = []
+  for (const prompt of prompts) {
+    const part = generate(prompt)
+    parts.push(part)
+    if (part.promptTokens === 0) break
+    yield
+  }
+  return parts
 }
 
 function askedOf(fields: Fields, prompts: Prompt[], samples: number, { tokenizer }: RequestContext): Asked {
