@@ -1,7 +1,14 @@
 /** The models of the benchmark, what is asked of them, and whether that fits the memory of a device. */
-import { kvBytesPerToken, type WeightType, weightBytes, weightShapes, workspaceBytes } from '../../lib/model/parameters'
+import {
+  BF16,
+  kvBytesPerToken,
+  type WeightType,
+  weightBytes,
+  weightShapes,
+  workspaceBytes,
+} from '../../lib/model/parameters'
 import type { KvDtype, ModelGeometry, WeightPlan } from '../../lib/native'
-import type { Format } from '../tensors'
+import { FORMATS, type Format } from '../tensors'
 
 /** A model as it is held. */
 export interface Variant {
@@ -47,11 +54,13 @@ export function largestThatFits(cut: (layers: number) => Variant, most: number, 
 
 /** Bytes of weights and of what a step works in. */
 function bytesBeside(variant: Variant, { stepTokens, asks }: Steps): number {
-  const { geometry, maxContext } = variant
+  const { geometry, maxContext, formats } = variant
+  const fp8Rows = FORMATS[formats.experts].rate > 1
   const rows = Math.max(...asks.map(({ sequences }) => sequences))
   const longest = Math.min(maxContext, Math.max(...asks.map(({ context }) => context)))
   return (
-    weightBytes(geometry, typesOf(variant), 'gpu') + workspaceBytes(geometry, { stepTokens, rows, maxContext: longest })
+    weightBytes(geometry, typesOf(variant), 'gpu') +
+    workspaceBytes(geometry, { stepTokens, rows, maxContext: longest, fp8Rows })
   )
 }
 
@@ -61,4 +70,4 @@ export function typesOf({ geometry, formats: { head, attention, experts } }: Var
   return weightShapes(geometry).map((_, i) => typeOf(i === 0 ? head : layer[(i - 1) % layer.length]!))
 }
 
-const typeOf = (format: Format): WeightType => ({ format, group: format === 'int4' ? 128 : 0, zeros: false })
+const typeOf = (format: Format): WeightType => ({ ...BF16, ...FORMATS[format].held })

@@ -1,4 +1,4 @@
-/** Bytes and operations that a step of a whole model cannot do without. */
+/** Bytes and operations that a step of a whole model cannot do without; two products of FP8 count as one, as they take the time of one of bf16. */
 
 import { FORMATS } from '../tensors'
 import type { Ask, Variant } from './memory'
@@ -29,7 +29,9 @@ function stepWork({ geometry, formats, kvDtype }: Variant, { sequences, context,
   const kv = sequences * context * 2 * kvHeads * D * KV_BYTES[kvDtype]
   const experts = FORMATS[formats.experts].bytes * expert * usedExperts(geometry, tokens)
   const layerBytes = FORMATS[formats.attention].bytes * attention + 4 * E * C + experts + kv
-  const layerOperations = 2 * tokens * (attention + E * C + A * expert) + 4 * heads * D * pairs
+  const [attentionRate, expertRate] = [FORMATS[formats.attention].rate, FORMATS[formats.experts].rate]
+  const products = attention / attentionRate + E * C + (A * expert) / expertRate
+  const layerOperations = 2 * tokens * products + 4 * heads * D * pairs
   return {
     bytes: geometry.layers * layerBytes + FORMATS[formats.head].bytes * head,
     operations: geometry.layers * layerOperations + 2 * sequences * head,

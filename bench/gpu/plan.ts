@@ -57,6 +57,11 @@ export function planOfGpu(device: string, free: number): Plan {
     kvDtype: 'fp8',
     weights: 'random',
   }
+  const rounded: Variant = {
+    ...whole,
+    name: `M2, ${M2_LAYERS} layers: int4 experts, FP8 attention and KV, rows in FP8`,
+    formats: { head: 'bf16', attention: 'fp8Fp8', experts: 'int4Fp8' },
+  }
   const cut = (layers: number): Variant => ({
     ...whole,
     name: `M2, ${layers} of its ${M2_LAYERS} layers: all in bf16`,
@@ -68,7 +73,7 @@ export function planOfGpu(device: string, free: number): Plan {
   return {
     ...common,
     ops: { ...OPS, sizes: M2, maxContext: whole.maxContext, copyBytes: 2 ** 31 },
-    variants: [whole, cut(layers)],
+    variants: [whole, rounded, cut(layers)],
   }
 }
 

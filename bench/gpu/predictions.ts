@@ -126,11 +126,13 @@ function expectedOfRoute(rows: number, { hiddenSize: C, experts: E, expertsPerTo
   }
 }
 
-/** Instructions of a warp for 64 k of 16 outputs, and shares of the matrix units' rate: csrc/cuda/gemm/small.cu and wgmma.cu say where they come from. */
+/** Instructions of a warp for 64 k of 16 outputs, and shares of the matrix units' rate: csrc/cuda/gemm/small.cu, small_fp8.cu and wgmma.cu say where they come from. */
 const PRODUCTS: Record<Format, { instructions: number; share: number; bound: string }> = {
   bf16: { instructions: 25, share: 0.55, bound: 'L2' },
   fp8: { instructions: 125, share: 0.85, bound: 'L2' },
   int4: { instructions: 85, share: 0.9, bound: 'matrix units' },
+  fp8Fp8: { instructions: 35, share: 0.5, bound: 'L2' },
+  int4Fp8: { instructions: 90, share: 0.74, bound: 'L2, making fragments and adding chains close behind' },
 }
 const SEGMENT = 1536
 const RING_BYTES = 190 << 10 // of a multiprocessor
@@ -148,27 +150,33 @@ interface Product {
 function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec, { rows: number }>): Expected {
   const { instructions, share, bound } = PRODUCTS[format]
   const { bytes, operations } = floor(spec)
+  const roundsRows = FORMATS[format].rate > 1
   if (spec.rows > 16) {
     const fill = groups === 1 ? 1 : 0.97
+    const rounded = WAIT.kernel + (1e6 * 3 * roundedNumbers(spec, k)) / H200.bandwidth
     return {
-      ...{ kernels: 'gemm_wgmma_kernel', waits: WAIT.kernel + WAIT.memory + 2, rate: fill * share * H200.tensor },
+      kernels: `${roundsRows ? 'round_rows_kernel, ' : ''}gemm_wgmma_kernel`,
+      ...{ waits: WAIT.kernel + WAIT.memory + 2 + (roundsRows ? rounded : 0), rate: fill * share * H200.tensor },
       ...{ read: bytes, inFlight: RING_BYTES, multiprocessors: H200.multiprocessors },
-      because: `${bound}; tiles of 256 outputs and up to 128 rows`,
+      because: `${bound}; tiles of 256 outputs and up to ${roundsRows ? 96 : 128} rows`,
     }
   }
+  // FP8 rows: blocks of 64 outputs, each of which brings no more than 45 bytes a cycle.
+  const blocks = roundsRows ? (groups * n) / 64 : Number.POSITIVE_INFINITY
   const warps = (groups * n * Math.ceil(k / SEGMENT)) / 16
   const resident = Math.min(WARPS, Math.ceil(warps / H200.multiprocessors))
   const ofWarp = Math.min(RING_BYTES / resident, 16 * Math.min(k, SEGMENT) * FORMATS[format].bytes)
   const issued = ((groups * n * k) / 1024) * instructions // by all warps
   const seconds = issued / (H200.multiprocessors * 4 * H200.clock * ISSUE)
   return {
-    kernels: 'gemm_small_kernel',
+    kernels: roundsRows ? 'gemm_small_fp8_kernel' : 'gemm_small_kernel',
     waits: WAIT.kernel + WAIT.cache + WAIT.sum + (groups > 1 ? 2 * WAIT.cache + WAIT.memory : 0),
     ...{
       read: groups * n * k * FORMATS[format].bytes,
       inFlight: resident * ofWarp,
-      multiprocessors: H200.multiprocessors,
+      multiprocessors: Math.min(blocks, H200.multiprocessors),
     },
+    shareOfMemory: Math.min(1, (blocks * 45 * H200.clock) / H200.bandwidth),
     rate: operations / seconds,
     because:
       seconds * H200.bandwidth > bytes
@@ -176,6 +184,10 @@ function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec
         : 'memory: a segment of each warp is under way',
   }
 }
+
+/** Numbers of x that a product rounds: experts' first one those of the tokens, their second those of all pairs. */
+const roundedNumbers = (spec: Extract<Spec, { rows: number }>, k: number): number =>
+  spec.rows * k * (spec.op === 'expertsDown' ? spec.sizes.expertsPerToken : 1)
 
 /** Few rows are summed by the last block at a panel of outputs, out of L2; of many all that the product has written is read again, by a kernel of its own. */
 function withSum(product: Expected, rows: number, { hiddenSize: C, expertsPerToken: A }: Sizes): Expected {

@@ -37,13 +37,15 @@ export const SMALL: Sizes = {
   headDim: 64,
   experts: 16,
   expertsPerToken: 2,
-  expertHidden: 64,
+  expertHidden: 128,
   vocabSize: 2000,
 }
 
 /** Bytes of an element of a KV cache, and the caches that are measured. */
 export const KV_BYTES: Record<KvDtype, number> = { f32: 4, bf16: 2, fp8: 1 }
 const CACHES: KvDtype[] = ['bf16', 'fp8']
+/** What lm_head is measured as. */
+const HEADS: Format[] = ['bf16', 'fp8', 'int4']
 
 export type Spec =
   | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean; format: Format }
@@ -74,7 +76,7 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
     ...decodes.flatMap((rows) => [
       ...layer(rows),
       ...contexts.flatMap((context) => attention(rows, 1, context)),
-      ...formats.map((format): Spec => ({ op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false, format })),
+      ...HEADS.map((format): Spec => ({ op: 'linear', name: 'head', rows, n: V, k: C, accumulate: false, format })),
       { op: 'sample', rows, sizes } as Spec,
     ]),
     ...prefills.flatMap((rows) => [...layer(rows), ...attention(1, rows, rows)]),
@@ -111,12 +113,15 @@ type ExpertCounts = Pick<Sizes, 'experts' | 'expertsPerToken'>
 export const usedExperts = ({ experts: E, expertsPerToken: A }: ExpertCounts, tokens: number): number =>
   E * (1 - (1 - A / E) ** tokens)
 
-/** Bytes that must move, each input that is needed read once and each output written once, and products of bf16 numbers, two operations each. */
+/** Bytes that must move, each input that is needed read once and each output written once, and products of bf16 numbers, two operations each; two of FP8 count as one. */
 export function floor(spec: Spec): { bytes: number; operations: number } {
   if (spec.op === 'linear') {
     const { rows, n, k } = spec
     const weights = FORMATS[spec.format].bytes * n * k
-    return { bytes: weights + 2 * rows * k + (spec.accumulate ? 8 : 2) * rows * n, operations: 2 * rows * n * k }
+    return {
+      bytes: weights + 2 * rows * k + (spec.accumulate ? 8 : 2) * rows * n,
+      operations: (2 * rows * n * k) / FORMATS[spec.format].rate,
+    }
   }
   const {
     hiddenSize: C,
@@ -140,12 +145,12 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     case 'gateUp':
       return {
         bytes: 2 * FORMATS[spec.format].bytes * experts * F * C + 2 * rows * C + 2 * pairs * F,
-        operations: 4 * pairs * F * C,
+        operations: (4 * pairs * F * C) / FORMATS[spec.format].rate,
       }
     case 'expertsDown': // what the experts say of a token is summed before it need be written
       return {
         bytes: FORMATS[spec.format].bytes * experts * F * C + 2 * pairs * F + 8 * rows * C,
-        operations: 2 * pairs * F * C,
+        operations: (2 * pairs * F * C) / FORMATS[spec.format].rate,
       }
     case 'rmsNorm':
       return { bytes: 10 * rows * C, operations: 0 }

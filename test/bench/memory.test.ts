@@ -35,16 +35,17 @@ describe('what fits a device', () => {
 describe('the plan of a GPU', () => {
   it('asks the whole model what fits, and as many layers in bf16 as can be asked everything', () => {
     const { variants, asks, ...rest } = planOfGpu('cuda:0', H200)
-    const [whole, cut] = variants.map((variant) =>
+    const [whole, rounded, cut] = variants.map((variant) =>
       asks.filter((ask) => whyNot(variant, ask, { ...rest, asks }, H200) === undefined),
     )
     expect(cut).toEqual(asks)
+    expect(rounded).toEqual(whole)
     const missing = asks.filter((ask) => !whole!.includes(ask))
     expect(missing.map(({ sequences, context, computed }) => [sequences, context, computed])).toEqual([
       ...[8, 16].map((sequences) => [sequences, 32_768, 1]),
       ...[4, 8, 16].map((sequences) => [sequences, 131_072, 1]),
     ])
-    expect(variants.map(({ geometry }) => geometry.layers)).toEqual([62, expect.toSatisfy((n) => n > 4 && n < 20)])
+    expect(variants.map(({ geometry }) => geometry.layers)).toEqual([62, 62, expect.toSatisfy((n) => n > 4 && n < 20)])
   })
 })
 
