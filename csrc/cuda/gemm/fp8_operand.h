@@ -3,7 +3,7 @@
 // What is multiplied are the stored numbers themselves; scales meet the sums. A sum is one chain of wgmma from zero over a block of 128 k, or over a group of
 // codes where that is smaller: it is multiplied by the scales of both sides and added, in order, to the sum of the segment. So no sum in the matrix unit is longer
 // than 128 k: Hopper cuts them off at 13 bits behind the point of the largest product (MMA-Sim, arXiv 2511.10909), after which float32 takes over.
-// Formats: {numbers of a lane for a step of 32 k; what the sums of rows g and g + 8 are multiplied by}.
+// An operand is the codec that it is packed as with two functions: a lane's registers for half a stage, and what the sums of rows g and g + 8 are multiplied by.
 #pragma once
 #include <type_traits>
 
@@ -11,7 +11,6 @@
 
 namespace m2::cuda {
 
-// half: which 32 k of a stage.
 struct Fp8Operand : Fp8Codec {
   __device__ __forceinline__ static void fragment(uint32_t (&a)[4], const uint4 (&stored)[kVectors], const Scales&, int half) {
     constexpr uint32_t kLow = 0x5410, kHigh = 0x7632;

@@ -11,7 +11,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// end: where it is given, rows from *end on mean nothing. to: codes, then scales, as RoundedRows has them; or the numbers as bf16, where wgmma is not.
+// end: where it is given, rows from *end on mean nothing. to: e4m3 and behind them the scales, as a GemmTask has both; or the numbers as bf16, where there is no
+// wgmma.
 template <bool kCodes>
 __global__ void __launch_bounds__(kThreads) round_rows_kernel(const __nv_bfloat16* x, int64_t blocks, int row_blocks, const int32_t* end, void* to) {
   ptx::let_next_kernel_start();
