@@ -155,7 +155,7 @@ function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec
     const fill = groups === 1 ? 1 : 0.97
     const rounded = WAIT.kernel + (1e6 * 3 * roundedNumbers(spec, k)) / H200.bandwidth
     return {
-      kernels: `${roundsRows ? 'round_rows_kernel, ' : ''}gemm_wgmma_kernel`,
+      kernels: roundsRows ? 'round_rows_kernel, gemm_wgmma_fp8_kernel' : 'gemm_wgmma_kernel',
       ...{ waits: WAIT.kernel + WAIT.memory + 2 + (roundsRows ? rounded : 0), rate: fill * share * H200.tensor },
       ...{ read: bytes, inFlight: RING_BYTES, multiprocessors: H200.multiprocessors },
       because: `${bound}; tiles of 256 outputs and up to ${roundsRows ? 96 : 128} rows`,

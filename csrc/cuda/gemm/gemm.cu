@@ -24,6 +24,7 @@ bool run(const Machine& m, GemmTask task, const Combination& combination = {}) {
   if (task.type.fp8_rows && plan.columns == 0) round_rows(m, task);
   if (plan.columns > 0) gemm_small_fp8(m, task, plan, combination);
   else if (plan.tile_rows == 0) gemm_small(m, task, plan, combination);
+  else if (plan.consumers > 0 && task.codes) gemm_wgmma_fp8(m, task, plan);
   else if (plan.consumers > 0) gemm_wgmma(m, task, plan);
   else gemm_tiled(m, task, plan);
   return plan.tile_rows == 0;

@@ -18,100 +18,42 @@
 //   making fragments, issue slots         272       384        16   of 1,024 on each scheduler: 17 (20 with zeros), 24 and 1 for each of 16 fragments
 //   shared memory, cycles                 784       908     1,152   64 KiB read as B, weights written and read, x written; 128 bytes a cycle
 //   L2, cycles                            853     1,101     1,638   25, 32 and 48 KiB at the 30 bytes a cycle that are a multiprocessor's share
-// Rows of e4m3 (fp8_operand.h) are the same with stages of 128 k at twice the rate, up to 96 rows, and sums of chains that the plain units add up. 256 x 96:
-//                                        int4       FP8
-//   matrix units, cycles                  768       768
-//   fragments, adding chains, slots       976       496   544 and 64; 432: 9 for a panel and 8 rows
-//   L2, cycles                          1,037     1,532   30 and 45 KiB
 // Parking takes 128 KiB of shared memory's time for a segment, twice that from the second on: 4 to 8 % of 24 stages, less what the other warpgroup hides.
 // Predicted, of the matrix units' rate at the clock that the power limit leaves: int4 about 90 % (their own bound), FP8 85 % (L2), bf16 55 % (L2, with a ring
-// of two stages); of FP8's rate int4 74 % and FP8 50 % (L2); times how full the tiles are: 97 % with 256 rows a group.
-#include <type_traits>
-
+// of two stages), times how full the tiles are: 97 % with 256 rows a group.
 #include "cuda/gemm/fp8_by_f16.h"
 #include "cuda/gemm/kernels.h"
 #include "cuda/gemm/wgmma_consumer.h"
-#include "cuda/gemm/wgmma_fp8_consumer.h"
-#include "cuda/gemm/wgmma_producer.h"
-#include "cuda/gemm/wgmma_writer.h"
+#include "cuda/gemm/wgmma_roles.h"
 #include "cuda/launch.h"
 #include "cuda/tensor_map.h"
 
 namespace m2::cuda {
 namespace {
 
-constexpr int kUnit = WgmmaShape::kRowUnit;
-
-// use(the number as a constant)
-template <int kNumber, class Use>
-__device__ __forceinline__ void with_units(int number, const Use& use) {
-  if (number == kNumber) return use(std::integral_constant<int, kNumber>());
-  if constexpr (kNumber > 1) with_units<kNumber - 1>(number, use);
-}
-
-// All tiles of a block.
-template <int kMostRows, class Rings, class Consumer>
-__device__ __forceinline__ void multiply_all(const GemmTask& task, const Rings& rings, Consumer consumer) {
-  Tiles tiles(task, Rings::kPanels, rings.tile_rows, kUnit);
-  while (tiles.next()) {
-    with_units<kMostRows / kUnit>((tiles.end_row - tiles.first_row + kUnit - 1) / kUnit, [&](auto n) { consumer.template multiply<n * kUnit>(); });
-  }
-}
-
-// kSteps: of 32 k in a chain, where rows are e4m3; else 0.
-template <int kShape, class Codec, int kSteps>
+template <int kShape, class Codec>
 __global__ void __launch_bounds__(kWgmmaShapes[kShape].threads(), 1)
 gemm_wgmma_kernel([[maybe_unused]] const GemmTask task, [[maybe_unused]] const __grid_constant__ CUtensorMap rows_of_x, [[maybe_unused]] int stages, [[maybe_unused]] int tile_rows) {
 #if M2_HOPPER
-  constexpr WgmmaShape kForm = kWgmmaShapes[kShape];
-  M2_DYNAMIC_SHARED(shared);
-  const WgmmaRings<kShape, Codec> rings{shared, ptx::shared_address(shared), stages, tile_rows};
-  ptx::let_next_kernel_start();
-  if (threadIdx.x == 0) rings.init(kSteps > 0 || task.source ? 1 + 4 * kWarp : 1);
-  __syncthreads();
-  const int warpgroup = static_cast<int>(threadIdx.x) / (4 * kWarp);
-  if (warpgroup == kForm.consumers) {
-    ptx::give_registers<kForm.other_registers>();
-    WgmmaProducer<kShape, Codec> producer(task, &rows_of_x, rings);
-    if constexpr (kSteps > 0) producer.gather();
-    else if (task.source) producer.gather();
-    else if (threadIdx.x / kWarp % 4 == 0) producer.stream();
-  } else if (warpgroup > kForm.consumers) {
-    ptx::give_registers<kForm.other_registers>();
-    ptx::wait_for_previous_kernel();
-    WgmmaWriter<kShape, Codec>(task, rings).write_all();
-  } else {
-    ptx::take_registers<kForm.consumer_registers>();
-    ptx::wait_for_previous_kernel();
-    if constexpr (kSteps > 0) multiply_all<kMostFp8TileRows>(task, rings, WgmmaFp8Consumer<kShape, Codec, kSteps>(task, rings));
-    else multiply_all<kMostTileRows>(task, rings, WgmmaConsumer<kShape, Codec>(task, rings));
-  }
+  work_by_roles<kShape, Codec, WgmmaConsumer<kShape, Codec>>(task, &rows_of_x, stages, tile_rows);
 #endif
 }
 
 // Rows of x where they are not gathered, or the tokens that they are gathered from.
 CUtensorMap map_of(const GemmTask& task) {
   const cuuint64_t rows = task.rows / task.slots, k = task.k;
-  return tensor_map<2>(task.x, {CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, {k, rows}, {k * 2}, {kStage, kUnit}, CU_TENSOR_MAP_SWIZZLE_128B});
+  return tensor_map<2>(task.x, {CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, {k, rows}, {k * 2}, {kStage, WgmmaShape::kRowUnit}, CU_TENSOR_MAP_SWIZZLE_128B});
 }
 
 }  // namespace
 
 void gemm_wgmma(const Machine& m, const GemmTask& task, const GemmPlan& plan) {
   const Launch l{.grid = plan.grid_x, .block = plan.threads, .shared = plan.shared};
-  const auto run = [&]<class Codec, int kSteps>(const CUtensorMap& map) {
-    if (plan.consumers == kWgmmaShapes[0].consumers) return launch<gemm_wgmma_kernel<0, Codec, kSteps>>(m, l, task, map, plan.stages, plan.tile_rows);
-    return launch<gemm_wgmma_kernel<1, Codec, kSteps>>(m, l, task, map, plan.stages, plan.tile_rows);
-  };
-  if (!task.codes) return with_codec(task.type, [&](auto codec) { run.template operator()<HopperCodec<decltype(codec)>, 0>(map_of(task)); });
-  with_operand(task.type, [&](auto codec) {
-    using Codec = decltype(codec);
-    const int steps = chain_steps(task.type);
-    if constexpr (!std::is_same_v<Codec, Fp8Operand>) {
-      if (steps == 1) return run.template operator()<Codec, 1>({});
-      if (steps == 2) return run.template operator()<Codec, 2>({});
-    }
-    run.template operator()<Codec, 4>({});
+  const CUtensorMap map = map_of(task);
+  with_codec(task.type, [&](auto codec) {
+    using Codec = HopperCodec<decltype(codec)>;
+    if (plan.consumers == kWgmmaShapes[0].consumers) return launch<gemm_wgmma_kernel<0, Codec>>(m, l, task, map, plan.stages, plan.tile_rows);
+    return launch<gemm_wgmma_kernel<1, Codec>>(m, l, task, map, plan.stages, plan.tile_rows);
   });
 }
 

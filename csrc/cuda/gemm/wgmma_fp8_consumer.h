@@ -9,14 +9,14 @@
 
 namespace m2::cuda {
 
-// kSteps: of 32 k in a chain.
-template <int kShape, class Codec, int kSteps>
+// kIsWhole: a chain has all 128 k of a block; else 64 or 32.
+template <int kShape, class Codec, bool kIsWhole>
 class WgmmaFp8Consumer {
   using Rings = WgmmaRings<kShape, Codec>;
-  static constexpr int kPanels = WgmmaShape::kWarpPanels, kBlockSteps = kBlockK / 32, kBatch = kSteps < 2 ? kSteps : 2;  // steps of a stage, and those at once
+  static constexpr int kPanels = WgmmaShape::kWarpPanels, kHalves = kBlockK / kStage;
 
  public:
-  __device__ __forceinline__ WgmmaFp8Consumer(const GemmTask& task, const Rings& rings) : rings_(rings), stages_(static_cast<int>(stages_of(task.k)) / Rings::kStages) {}
+  __device__ __forceinline__ WgmmaFp8Consumer(const GemmTask& task, const Rings& rings) : rings_(rings), stages_(static_cast<int>(stages_of(task.k)) / Rings::kStages), second_record_(chain_steps(task.type) == 1 ? Codec::kRecordVectors : 0) {}
 
   // A tile of at most kColumns rows.
   template <int kColumns>
@@ -43,16 +43,23 @@ class WgmmaFp8Consumer {
     float products[kColumns / 2];
 #pragma unroll
     for (int p = 0; p < kPanels; p++) {
-#pragma unroll(kSteps / kBatch)
-      for (int first = 0; first < kBlockSteps; first += kBatch) {
-        uint32_t a[kBatch][4];
-        const typename Codec::Scales own = make(a, panel_ + p, first);
+#pragma unroll(kIsWhole ? kHalves : 1)
+      for (int half = 0; half < kHalves; half++) {
+        uint32_t a[2][4];
+        const typename Codec::Scales own = make(a, panel_ + p, half);
+        const uint64_t at = rows + half * (kStage / 16);
         ptx::wgmma_fence();
-#pragma unroll
-        for (int i = 0; i < kBatch; i++) ptx::wgmma_e4m3(products, a[i], rows + (first + i) * 2, i > 0 || (kSteps > kBatch && first % kSteps != 0));
+        ptx::wgmma_e4m3(products, a[0], at, kIsWhole && half > 0);
+        if (!kIsWhole && second_record_ > 0) {  // a chain of 32 k: each step is one
+          ptx::wgmma_commit();
+          ptx::wgmma_wait<0>();
+          add_chain<kColumns>(sums[p], products, Codec::factors(own, 0), scales);
+          ptx::wgmma_fence();
+        }
+        ptx::wgmma_e4m3(products, a[1], at + 2, kIsWhole || second_record_ == 0);
         ptx::wgmma_commit();
         ptx::wgmma_wait<0>();
-        if ((first + kBatch) % kSteps == 0) add_chain<kColumns>(sums[p], products, Codec::factors(own, 0), scales);
+        if (!kIsWhole || half + 1 == kHalves) add_chain<kColumns>(sums[p], products, Codec::factors(own, 1), scales);
       }
     }
     __syncwarp();
@@ -60,21 +67,22 @@ class WgmmaFp8Consumer {
     turn_.next(rings_.stages);
   }
 
-  // The fragments of some steps of the stage, and their scales.
-  __device__ __forceinline__ typename Codec::Scales make(uint32_t (&a)[kBatch][4], int panel, int first) const {
-    const uint4* weights = reinterpret_cast<const uint4*>(rings_.shared + rings_.weights(turn_.slot, panel)) + first / 2 * Codec::kVectors * kWarp + threadIdx.x % kWarp;
-    const uint4* record = reinterpret_cast<const uint4*>(rings_.shared + rings_.records(turn_.slot, panel)) + first / kSteps * Codec::kRecordVectors;
-    const typename Codec::Scales scales = Codec::scales(record, record);
+  // The fragments of 64 k of the stage, and their scales.
+  __device__ __forceinline__ typename Codec::Scales make(uint32_t (&a)[2][4], int panel, int half) const {
+    const uint4* weights = reinterpret_cast<const uint4*>(rings_.shared + rings_.weights(turn_.slot, panel)) + half * Codec::kVectors * kWarp + threadIdx.x % kWarp;
+    const uint4* record = reinterpret_cast<const uint4*>(rings_.shared + rings_.records(turn_.slot, panel));
+    if (!kIsWhole) record += half * (Codec::kRecordVectors + second_record_);
+    const typename Codec::Scales scales = Codec::scales(record, kIsWhole ? record : record + second_record_);
     uint4 stored[Codec::kVectors];
 #pragma unroll
     for (int v = 0; v < Codec::kVectors; v++) stored[v] = weights[v * kWarp];
 #pragma unroll
-    for (int i = 0; i < kBatch; i++) Codec::fragment(a[i], stored, scales, kBatch == 1 ? first % 2 : i);
+    for (int i = 0; i < 2; i++) Codec::fragment(a[i], stored, scales, i);
     return scales;
   }
 
   const Rings& rings_;
-  int stages_;
+  int stages_, second_record_;
   int panel_ = static_cast<int>(threadIdx.x) / kWarp * kPanels;  // of the tile
   float4* sums_ = rings_.sums() + threadIdx.x;  // of all segments up to here
   Turn turn_;
