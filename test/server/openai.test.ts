@@ -239,13 +239,13 @@ describe('completions', () => {
   })
 
   it('refuse more prompts than may be in one request, times n, before any is started', async () => {
-    const { steps } = engine.stats()
+    const { promptTokens } = engine.stats()
     for (const more of [{ prompt: new Array(2049).fill('x') }, { prompt: new Array(1025).fill('x'), n: 2 }]) {
       const message = /prompt: expected at most 2048 prompts, times n, found \d+ with n \d$/
       const error = await client.completions.create({ model: 'm', ...more }).catch((error) => error)
       expect(error).toMatchObject({ status: 400, param: 'prompt', message: expect.stringMatching(message) })
     }
-    expect(engine.stats()).toMatchObject({ steps, sequences: { running: 0, waiting: 0 } })
+    expect(engine.stats()).toMatchObject({ promptTokens, sequences: { running: 0, waiting: 0 } })
   })
 
   it('of many prompts begin while other things go on', async () => {
