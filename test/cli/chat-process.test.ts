@@ -58,7 +58,7 @@ describe('m2 chat', () => {
     const { child, ended } = startOpen(['chat'])
     child.stdout?.once('data', () => child.kill(signal))
     child.stdin?.write('What is 47 + 38?\n')
-    expect(await ended).toMatchObject({ status, stdout: expect.stringMatching(/^4/) // what came before the signal })
+    expect(await ended).toMatchObject({ status, stdout: expect.stringMatching(/^4/) }) // what came before the signal
   })
 
   it('leaves by /exit though its input is open', async () => {
