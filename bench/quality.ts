@@ -20,8 +20,10 @@ const FORMATS: Formats[] = [
     { weightDtype, activationDtype: 'auto', kvDtype: 'bf16' } as const,
     { weightDtype, activationDtype: 'auto', kvDtype: 'fp8' } as const,
   ]),
-  { weightDtype: 'fp8', activationDtype: 'fp8', kvDtype: 'bf16' },
-  { weightDtype: 'int4', activationDtype: 'fp8', kvDtype: 'bf16' },
+  ...(['fp8', 'int4'] as const).flatMap((weightDtype) => [
+    { weightDtype, activationDtype: 'fp8', kvDtype: 'bf16' } as const,
+    { weightDtype, activationDtype: 'fp8', kvDtype: 'fp8' } as const,
+  ]),
 ]
 
 interface Question {

@@ -98,6 +98,7 @@ export interface Ops {
     layer: number
     q: Act
   }): number
+  /** `rounds`: q and the weights of a cache in FP8, to FP8. */
   attention(args: {
     q: Act
     kv: KvCache
@@ -108,6 +109,7 @@ export interface Ops {
     contextLens: I32
     maxQueries: number
     scale: number
+    rounds?: boolean
     out: Act
   }): number
   /** `live` [1]: how many tokens take part; all without it. `room`: like x, to work in. */

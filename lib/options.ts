@@ -30,8 +30,8 @@ export interface EngineOptions {
   weightDtype?: 'auto' | 'bf16' | 'fp8' | 'int4'
   /**
    * Element type of what the layers' products take. Default "auto": bf16, and float32 for the dense ones on a CPU. "fp8": products with matrices that are
-   * held as FP8 or int4 round their rows to e4m3, with a scale for each 128 numbers, which doubles the rate of Hopper's matrix units for some quality. Other
-   * devices round too, to show what it costs, and are not faster. An error where there are no such matrices with rows of a multiple of 128 numbers.
+   * held as FP8 or int4 round their rows to e4m3, with a scale for each 128 numbers, which doubles the rate of Hopper's matrix units for some quality. With
+   * `kvDtype: "fp8"` attention does the same with its queries and weights. Other devices round too, to show what it costs, and are not faster. An error where there are no such matrices with rows of a multiple of 128 numbers.
    */
   activationDtype?: 'auto' | 'fp8'
   /** Tokens in a page of the KV cache. Default 64. */

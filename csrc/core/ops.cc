@@ -124,6 +124,7 @@ void Backend::attention(const AttentionArgs& a) {
   check.view(a.context_lens, "context_lens", DType::kI32, {sequences});
   if (check.reads_values()) check_contexts(check, a);
   check.that(std::isfinite(a.scale), "scale must be finite, found ", a.scale);
+  check.that(!a.rounds || a.kv.dtype == DType::kF8E4m3, "kv must be f8_e4m3 where q is rounded, found ", dtype_name(a.kv.dtype));
   check.in_range(a.max_queries, "max_queries", 0, tokens);
   check.view(a.out, "out", activations(), {tokens, heads * dim});
   if (tokens > 0) do_attention(a);

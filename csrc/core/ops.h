@@ -90,6 +90,7 @@ struct AttentionArgs {
   int64_t max_queries;  // of a sequence: no sequence has more
   float scale;
   View out;           // [T, Hq D] act
+  bool rounds = false;  // of an f8 cache: each head of q is rounded to e4m3 as rows are (core/fp8_rows.h), and so are the softmax's weights, times 256
 };
 
 // h = x / sqrt(mean(x^2) + eps) * norm, as rms_norm has it; scores = sigmoid(h gate^T); the A experts with the largest scores + bias (ties: the lower index),

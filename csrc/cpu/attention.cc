@@ -1,5 +1,6 @@
 // Attention: how it is cut into tasks. A task is up to 48 (query, head) rows of one sequence and KV head with their whole context, or, where that
 // would leave threads idle (decoding a few long sequences), one chunk of it; then the chunks' states are merged afterwards. Both do the same sums.
+#include "cpu/fp8_rows.h"
 #include "cpu/launchers.h"
 
 namespace m2::cpu {
@@ -25,7 +26,7 @@ std::vector<Piece> pieces_of(const AttentionArgs& a) {
       const int64_t seen = first_position + (last - 1) / group + 1;  // by the last row
       for (int64_t h = 0; h < a.kv.heads; h++) {
         pieces.push_back({{a.q.as<float>() + cu[b] * heads * dim, a.out.as<float>() + cu[b] * heads * dim, heads, group, h, a.kv, a.layer, pages,
-                           first_position, a.scale * a.kv.scale(a.layer, 0, h), a.kv.scale(a.layer, 1, h), first, last},
+                           first_position, a.scale * a.kv.scale(a.layer, 0, h), a.kv.scale(a.layer, 1, h), first, last, a.rounds},
                           (seen + kContextChunk - 1) / kContextChunk});
       }
     }
@@ -47,9 +48,8 @@ void attend_whole(const Kernels& kernels, const Piece& piece, float* scratch) {
   kernels.write_attention(piece.task, states);
 }
 
-void attend_split(Machine& m, std::vector<Piece>& pieces, int64_t states, int64_t work_ns) {
+void attend_split(Machine& m, std::vector<Piece>& pieces, float* memory, int64_t states, int64_t work_ns) {
   const int64_t dim = pieces.front().task.kv.head_dim, stride = state_floats(dim);
-  float* memory = m.shared(states * stride);
   std::vector<std::pair<const Piece*, int64_t>> parts;
   for (const Piece& piece : pieces) {
     for (int64_t chunk = 0; chunk < piece.chunks; chunk++) parts.emplace_back(&piece, chunk);
@@ -67,6 +67,13 @@ void attend_split(Machine& m, std::vector<Piece>& pieces, int64_t states, int64_
   });
 }
 
+void round_heads(Machine& m, const View& q, float* to) {
+  const int64_t tokens = q.size(0), heads = q.size(1), dim = q.size(2), parts = std::min<int64_t>(tokens, m.pool.threads() * 4);
+  m.pool.run(parts, tokens * heads * dim, [&](int64_t i, int) {
+    for (int64_t head = tokens * i / parts * heads; head < tokens * (i + 1) / parts * heads; head++) round_row(q.as<float>() + head * dim, dim, to + head * dim);
+  });
+}
+
 }  // namespace
 
 void attention(Machine& m, const AttentionArgs& a) {
@@ -79,10 +86,14 @@ void attention(Machine& m, const AttentionArgs& a) {
     work_ns += piece.chunks * kContextChunk * a.kv.head_dim * (6 + rows_of(piece)) / 16;
     longest = std::max(longest, piece.chunks);
   }
-  const bool few = static_cast<int>(pieces.size()) < 4 * m.pool.threads();
-  if (m.pool.useful_threads(work_ns) > 1 && longest > 1 && few && states * state_floats(a.kv.head_dim) <= kMostStates) {
-    return attend_split(m, pieces, states, work_ns);
+  const bool few = static_cast<int>(pieces.size()) < 4 * m.pool.threads(), splits = m.pool.useful_threads(work_ns) > 1 && longest > 1 && few && states * state_floats(a.kv.head_dim) <= kMostStates;
+  const int64_t floats = splits ? states * state_floats(a.kv.head_dim) : 0;
+  float* const memory = m.shared(floats + (a.rounds ? a.q.numel() : 0));
+  if (a.rounds) {
+    round_heads(m, a.q, memory + floats);
+    for (Piece& piece : pieces) piece.task.q = memory + floats + (piece.task.q - a.q.as<float>());
   }
+  if (splits) return attend_split(m, pieces, memory, states, work_ns);
   m.pool.run(static_cast<int64_t>(pieces.size()), work_ns, [&](int64_t i, int worker) { attend_whole(m.kernels, pieces[i], m.scratch(worker)); });
 }
 

@@ -66,6 +66,7 @@ struct AttentionTask {
   int64_t first_position; // of query 0
   float scale, value_scale;  // of scores, with that of K in it; of results
   int64_t first_row, last_row;
+  bool rounds;  // weights; q is rounded
 };
 
 // --- norms, embedding, experts

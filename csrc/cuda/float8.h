@@ -16,6 +16,12 @@ __device__ __forceinline__ float f8_to_f32(f8 x) {
   return __uint_as_float(__float_as_uint(value) | sign);
 }
 
+// The nearest e4m3 to a float of at most 448, as a float. Adding 3 2^19 times its power of 2 leaves room for three bits behind the first.
+__device__ __forceinline__ float round_to_f8(float x) {
+  const float above = fmaxf(__uint_as_float(__float_as_uint(x) & 0x7f800000), 0x1p-6f) * 0x1.8p20f;
+  return x + above - above;
+}
+
 // Two e4m3 in the upper bytes of the halves of a word.
 __device__ __forceinline__ uint32_t f8_pair_to_bf16(uint32_t pair) {
   const uint32_t bits = (pair >> 4 & 0x07f007f0) | (pair & 0x80008000), factor = 0x7b807b80;  // 2^120

@@ -63,6 +63,7 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
   constexpr DType kF32 = DType::kF32, kBf16 = DType::kBf16, kI32 = DType::kI32;
   const DType act = ops.activations();
   const int64_t T = s.tokens(), C = g_.hidden, E = g_.experts, A = g_.experts_per_token;
+  const bool rounds = weights_.rounds_rows() && kv.dtype == DType::kF8E4m3;
   const float eps = g_.rms_norm_eps, scale = static_cast<float>(1 / std::sqrt(static_cast<double>(g_.head_dim)));
   const auto f32 = [](const Buffer& b, std::initializer_list<int64_t> shape) { return b.view(DType::kF32, shape); };
 
@@ -79,7 +80,7 @@ void Model::run_layers(const Step& s, const KvCache& kv) {
     ops.rms_norm({x, {}, f32(w.input_norm, {C}), eps, h, {}});
     ops.linear({h, &w.qkv, qkv});
     ops.qk_norm_rope_store({qkv, f32(w.q_norm, {g_.q_size()}), f32(w.k_norm, {g_.kv_size()}), eps, s.positions, rope, s.slots, kv, l, q});
-    ops.attention({q, kv, l, rows_.page_tables(), s.rows, s.cu_seqlens_q, s.context_lens, s.max_queries, scale, attended});
+    ops.attention({q, kv, l, rows_.page_tables(), s.rows, s.cu_seqlens_q, s.context_lens, s.max_queries, scale, attended, rounds});
     ops.linear({attended, &w.o, x, /*accumulate=*/true});
 
     const View expert_ids = w_.expert_ids.view(kI32, {T, A}, l * T * A * sizeof(int32_t));

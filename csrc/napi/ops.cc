@@ -192,7 +192,8 @@ Op attention(Backend& backend, Call& call) {
                         .context_lens = call.input("contextLens"),
                         .max_queries = call.integer("maxQueries"),
                         .scale = call.number("scale"),
-                        .out = call.output("out")};
+                        .out = call.output("out"),
+                        .rounds = call.arguments().Get("rounds").ToBoolean().Value()};
   return [&backend, a] { backend.attention(a); };
 }
 

@@ -8,10 +8,13 @@
 
 namespace m2::kernels {
 
-// What an op gave: numbers to compare, ids and counts exactly.
+constexpr double kActivationError = 0x1p-6;  // what activations in bf16 may cost
+
+// What an op gave: numbers to compare, up to a relative error of all of them; ids and counts exactly.
 struct Result {
   std::vector<float> numbers;
   std::vector<float> exact;
+  double most_error = kActivationError;
 };
 
 struct Case {

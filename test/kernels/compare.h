@@ -19,8 +19,7 @@ inline std::string difference(const Result& got, const Result& want) {
     size += double{want.numbers[i]} * want.numbers[i];
   }
   const double relative = size > 0 ? std::sqrt(error / size) : std::sqrt(error);
-  constexpr double kMost = 0x1p-6;
-  return relative <= kMost ? "" : "relative error " + std::to_string(relative);
+  return relative <= want.most_error ? "" : "relative error " + std::to_string(relative);
 }
 
 }  // namespace m2::kernels

@@ -1,6 +1,8 @@
 // Which kernels the plans choose at MiniMax-M2's sizes, on an H200 and on an A100: kept as plans.txt, so that a change of a plan is seen.
 #include "kernels/plans.h"
 
+#include <tuple>
+
 #include "cuda/attention/plan.h"
 #include "cuda/gemm/plan.h"
 
@@ -42,10 +44,11 @@ void print_products(std::ostream& out, const Device& d) {
 }
 
 void print_attention(std::ostream& out, const Device& d) {
-  for (int64_t element_bytes : {2, 1}) {
+  for (const auto& [name, element_bytes, rounds] : {std::tuple("bf16", 2, false), std::tuple("e4m3", 1, false), std::tuple("e4m3, rounded", 1, true)}) {
+    if (rounds && !is_hopper(d.architecture)) continue;  // as others
     for (int64_t queries : {1, 4096}) {
-      const AttentionShape shape{.heads = 48, .kv_heads = 8, .dim = 128, .element_bytes = element_bytes, .page_size = 64, .cache_rows = 1 << 28, .max_queries = queries, .max_context = 196608};
-      out << d.name << ", attention, " << (element_bytes == 1 ? "e4m3" : "bf16") << ", up to " << queries << " queries: "
+      const AttentionShape shape{.heads = 48, .kv_heads = 8, .dim = 128, .element_bytes = element_bytes, .page_size = 64, .cache_rows = 1 << 28, .max_queries = queries, .max_context = 196608, .rounds = rounds};
+      out << d.name << ", attention, " << name << ", up to " << queries << " queries: "
           << plan_attention({d.architecture, d.multiprocessors, d.shared_per_block}, shape) << "\n";
     }
   }

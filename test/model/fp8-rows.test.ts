@@ -11,6 +11,8 @@ const GEOMETRY: ModelGeometry = {
 }
 const prompt = (length: number, from: number) => Array.from({ length }, (_, i) => (from + i * 37) % 290)
 const LENGTHS = [40, 3, 17, 29]
+/** With KV in FP8 attention rounds too. */
+const CACHES = ['bf16', 'fp8'] as const
 
 /** What is answered to the prompts, all at once. */
 async function answers(dir: string, options: EngineOptions, lengths: readonly number[]) {
@@ -25,18 +27,20 @@ describe.each(DEVICES)('rows in FP8 on %s', (name) => {
   const device = name as NonNullable<EngineOptions['device']>
   const model = () => modelFolder({ geometry: GEOMETRY, seed: 3, fp8: true })
 
-  it('give the same answer alone, batched and in chunks', async () => {
+  it.each(CACHES)('give the same answer alone, batched and in chunks, with KV in %s', async (kvDtype) => {
     const dir = model()
-    const together = await answers(dir, { device }, LENGTHS)
-    const [first] = await answers(dir, { device }, [LENGTHS[0]!])
+    const options: EngineOptions = { device, kvDtype }
+    const together = await answers(dir, options, LENGTHS)
+    const [first] = await answers(dir, options, [LENGTHS[0]!])
     expect(first).toEqual(together[0])
-    expect(await answers(dir, { device, maxStepTokens: 16 }, LENGTHS)).toEqual(together)
+    expect(await answers(dir, { ...options, maxStepTokens: 16 }, LENGTHS)).toEqual(together)
   })
 
-  it('change the probabilities somewhat', async () => {
+  it.each(CACHES)('change the probabilities somewhat, with KV in %s', async (kvDtype) => {
     const dir = model()
-    await using plain = await Engine.load(dir, { device, kvMemory: '4MiB' })
-    await using rounded = await Engine.load(dir, { device, kvMemory: '4MiB', activationDtype: 'fp8' })
+    const options: EngineOptions = { device, kvDtype, kvMemory: '4MiB' }
+    await using plain = await Engine.load(dir, options)
+    await using rounded = await Engine.load(dir, { ...options, activationDtype: 'fp8' })
     const ids = prompt(60, 5)
     const [a, b] = [await plain.score(ids), await rounded.score(ids)]
     const off = a.map((logprob, i) => Math.abs(logprob - b[i]!)).filter(Number.isFinite)

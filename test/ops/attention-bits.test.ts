@@ -1,8 +1,11 @@
 /** Whatever a step is put together of, a row of it comes out the same: long contexts, mixed steps, many sequences, values that are not finite. */
 import { describe, expect, it } from 'vitest'
-import type { Act } from '../../lib/ops'
 import {
   type AttentionShape,
+  cancelling,
+  copies,
+  expectRows,
+  NONE,
   type Part,
   type Problem,
   problem,
@@ -11,13 +14,10 @@ import {
   truth,
   whole,
 } from './attention.helpers'
-import { DEVICES, expectAccurate, expectSameBytes, once, Random, round, valuesOf } from './helpers'
+import { DEVICES, expectAccurate, expectSameBytes, once, round, valuesOf } from './helpers'
 
 /** Bits are compared of one device alone; errors with those of float64, in f32 with those that long sums may have. */
 const ACCURACY = 4e-6
-
-const NONE: Part = { b: 0, first: 0, count: 0 }
-const copies = (part: Part, count: number): Part[] => new Array(count).fill(part)
 
 const longShape = (sequence: Sequence): AttentionShape => ({
   heads: 2,
@@ -27,15 +27,6 @@ const longShape = (sequence: Sequence): AttentionShape => ({
   dtype: 'bf16',
   sequences: [sequence],
 })
-
-/** Runs parts in one call and compares those of the first sequence with the same queries in `want`, which has all of it. */
-function expectRows(run: (parts: Part[]) => Act[], parts: Part[], want: Act): void {
-  const width = want.shape[1]!
-  for (const [i, got] of run(parts).entries()) {
-    const { b, first, count } = parts[i]!
-    if (b === 0) expectSameBytes(got.data, want.data.subarray(first * width, (first + count) * width))
-  }
-}
 
 describe.each(DEVICES)('attention on %s', (device) => {
   const onLong = once(() => {
@@ -56,25 +47,6 @@ describe.each(DEVICES)('attention on %s', (device) => {
       expectAccurate(device, run([part])[0]!, truth(p, part), () => truth(p, part, round), ACCURACY)
     },
   )
-
-  /**
-   * Values that cancel, all with the same weight: what comes out is rounding alone, and so hangs on the order of every sum. The last 60 tokens are zeros,
-   * for all of the last queries to see the same.
-   */
-  function cancelling(p: Problem): Problem {
-    const random = new Random(7)
-    const half = Math.floor((p.sequences[0]!.context - 60) / 2)
-    const values = Array.from({ length: half }, () =>
-      Array.from({ length: p.dim }, () => random.normal() * 2 ** random.integer(20)),
-    )
-    for (const [i, other] of random.shuffled(half).entries())
-      for (let d = 0; d < p.dim; d++) {
-        p.put(0, 1, 0, i, d, values[i]![d]!)
-        p.put(0, 1, 0, half + i, d, -values[other]![d]!)
-      }
-    for (let at = 2 * half; at < p.sequences[0]!.context; at++) for (let d = 0; d < p.dim; d++) p.put(0, 1, 0, at, d, 0)
-    return { ...p, scale: 0 }
-  }
 
   it.each([
     [1030, 'with random values', (p: Problem) => p],

@@ -1,7 +1,22 @@
 /** Ragged paged attention problems, and their float64 truth. */
 import type { Act } from '../../lib/ops'
-import { bf16Bits, fromE4m3Bits } from '../reference/number-formats'
-import { activations, bf16, bytesOf, f8, f32, i32, opsFor, Random, round, taken, toBf16, toE4m3 } from './helpers'
+import { bf16Bits, e4m3Bits, fromE4m3Bits } from '../reference/number-formats'
+import {
+  activations,
+  bf16,
+  bytesOf,
+  expectSameBytes,
+  f8,
+  f32,
+  i32,
+  opsFor,
+  Random,
+  round,
+  taken,
+  toBf16,
+  toE4m3,
+} from './helpers'
+import { roundRows } from './stored-rows'
 
 export interface Sequence {
   queries: number // the last ones of the context
@@ -14,6 +29,8 @@ export interface AttentionShape {
   dim: number
   pageSize: number
   dtype: 'f32' | 'bf16' | 'fp8'
+  /** Of a cache in FP8: q and weights are rounded to it. */
+  rounds?: boolean
   sequences: Sequence[]
 }
 
@@ -86,11 +103,19 @@ export function problem(device: string, shape: AttentionShape) {
 }
 export type Problem = ReturnType<typeof problem>
 
-/** softmax(q K^T scale) V over everything up to each query's own position, for the queries of a part; `r` rounds what naive bf16 would. */
-export function truth(p: Problem, part: Part, r: (v: number) => number = (v) => v): Float64Array {
-  const { queries, context } = p.sequences[part.b]!
-  const { keys, values, q } = p.content[part.b]!
+/**
+ * softmax(q K^T scale) V over everything up to each query's own position, for the queries of a part, with q rounded where it is; `r` rounds what naive bf16
+ * would, and then weights are rounded too.
+ */
+export function truth(p: Problem, part: Part, r?: (v: number) => number): Float64Array {
   const { heads, kvHeads, dim } = p
+  const { queries, context } = p.sequences[part.b]!
+  const { keys, values } = p.content[part.b]!
+  const q = p.rounds ? roundHeads(p.content[part.b]!.q, dim) : p.content[part.b]!.q
+  const share = (weight: number, sum: number) => {
+    if (!r) return weight / sum
+    return p.rounds ? fromE4m3Bits(e4m3Bits(256 * weight)) / 256 / sum : r(weight / sum)
+  }
   const out = new Float64Array(part.count * heads * dim)
   for (let j = part.first; j < part.first + part.count; j++)
     for (let h = 0; h < heads; h++) {
@@ -100,15 +125,21 @@ export function truth(p: Problem, part: Part, r: (v: number) => number = (v) => 
       const scores = Array.from({ length: context - queries + j + 1 }, (_, i) => {
         let dot = 0
         for (let d = 0; d < dim; d++) dot += q[at + d]! * keys[(i * kvHeads + kvHead) * dim + d]!
-        return r(dot * p.scale)
+        return r ? r(dot * p.scale) : dot * p.scale
       })
       const max = Math.max(...scores)
       const weights = scores.map((s) => Math.exp(s - max))
       const sum = weights.reduce((a, w) => a + w, 0)
       for (const [i, weight] of weights.entries())
-        for (let d = 0; d < dim; d++) out[to + d]! += r(weight / sum) * values[(i * kvHeads + kvHead) * dim + d]!
+        for (let d = 0; d < dim; d++) out[to + d]! += share(weight, sum) * values[(i * kvHeads + kvHead) * dim + d]!
     }
-  return out.map(r)
+  return r ? out.map(r) : out
+}
+
+function roundHeads(q: Float32Array, dim: number): Float64Array {
+  const rounded = new Float64Array(q.length)
+  for (let at = 0; at < q.length; at += dim) rounded.set(roundRows(q.subarray(at, at + dim)), at)
+  return rounded
 }
 
 /** Queries first..first+count-1 of sequence b. */
@@ -157,6 +188,7 @@ export function runner(device: string, p: Problem, threads = 2): (parts: Part[])
       contextLens: i32([contexts.length], contexts),
       maxQueries: parts.reduce((most, part) => Math.max(most, part.count), 0),
       scale: p.scale,
+      rounds: p.rounds ?? false,
       out,
     })
     return parts.map(
@@ -168,3 +200,34 @@ export function runner(device: string, p: Problem, threads = 2): (parts: Part[])
 export const whole = (p: Problem): Part[] => p.sequences.map((s, b) => ({ b, first: 0, count: s.queries }))
 
 export const joined = (chunks: Act[]): Buffer => Buffer.concat(chunks.map((chunk) => bytesOf(chunk.data)))
+
+export const NONE: Part = { b: 0, first: 0, count: 0 }
+export const copies = (part: Part, count: number): Part[] => new Array(count).fill(part)
+
+/** Runs parts in one call and compares those of the first sequence with the same queries in `want`, which has all of it. */
+export function expectRows(run: (parts: Part[]) => Act[], parts: Part[], want: Act): void {
+  const width = want.shape[1]!
+  for (const [i, got] of run(parts).entries()) {
+    const { b, first, count } = parts[i]!
+    if (b === 0) expectSameBytes(got.data, want.data.subarray(first * width, (first + count) * width))
+  }
+}
+
+/**
+ * Values that cancel, all with the same weight: what comes out is rounding alone, and so hangs on the order of every sum. The last 60 tokens are zeros,
+ * for all of the last queries to see the same.
+ */
+export function cancelling(p: Problem): Problem {
+  const random = new Random(7)
+  const half = Math.floor((p.sequences[0]!.context - 60) / 2)
+  const values = Array.from({ length: half }, () =>
+    Array.from({ length: p.dim }, () => random.normal() * 2 ** random.integer(20)),
+  )
+  for (const [i, other] of random.shuffled(half).entries())
+    for (let d = 0; d < p.dim; d++) {
+      p.put(0, 1, 0, i, d, values[i]![d]!)
+      p.put(0, 1, 0, half + i, d, -values[other]![d]!)
+    }
+  for (let at = 2 * half; at < p.sequences[0]!.context; at++) for (let d = 0; d < p.dim; d++) p.put(0, 1, 0, at, d, 0)
+  return { ...p, scale: 0 }
+}

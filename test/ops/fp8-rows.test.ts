@@ -4,7 +4,6 @@
  */
 import { describe, expect, it } from 'vitest'
 import type { PackedWeight } from '../../lib/ops'
-import { e4m3Bits, fromE4m3Bits } from '../reference/number-formats'
 import {
   activations,
   bf16,
@@ -21,19 +20,7 @@ import {
   toBf16,
   valuesOf,
 } from './helpers'
-import { FORMATS, type Held, int4Rows, type Rows, rowsOf } from './stored-rows'
-
-/** Rows of k numbers, each 128 of which have the smallest power of 2 as their scale that brings them to at most 448. */
-function roundRows(x: ArrayLike<number>): Float64Array {
-  const rounded = Float64Array.from(x)
-  for (let first = 0; first < rounded.length; first += 128) {
-    const block = rounded.subarray(first, first + 128)
-    const largest = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
-    const scale = 2 ** Math.ceil(Math.log2((largest || 1) / 448))
-    for (const [i, value] of block.entries()) block[i] = fromE4m3Bits(e4m3Bits(value / scale)) * scale
-  }
-  return rounded
-}
+import { FORMATS, type Held, int4Rows, type Rows, roundRows, rowsOf } from './stored-rows'
 
 describe.each(DEVICES)('rows in FP8 on %s', (device) => {
   const ops = opsFor(device)

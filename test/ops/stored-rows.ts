@@ -1,6 +1,6 @@
-/** Matrices as checkpoints store them in FP8 and int4, for tests of what they give. */
+/** Matrices as checkpoints store them in FP8 and int4, and rows as products with them may round them, for tests of what they give. */
 import type { MatrixRows, WeightShape } from '../../lib/ops'
-import { dequantizeFp8, fromE4m3Bits, quantizeFp8 } from '../reference/number-formats'
+import { dequantizeFp8, e4m3Bits, fromE4m3Bits, quantizeFp8 } from '../reference/number-formats'
 import { bf16, f32, type Random, toBf16, valuesOf } from './helpers'
 
 export type Held = Pick<WeightShape, 'format' | 'group' | 'zeros'>
@@ -64,3 +64,15 @@ export const FORMATS: [string, Held][] = [
   ['int4 in groups of 128', { format: 'int4', group: 128, zeros: false }],
   ['int4 in groups of 128 with zeros', { format: 'int4', group: 128, zeros: true }],
 ]
+
+/** Rows of k numbers, each 128 of which have the smallest power of 2 as their scale that brings them to at most 448. */
+export function roundRows(x: ArrayLike<number>): Float64Array {
+  const rounded = Float64Array.from(x)
+  for (let first = 0; first < rounded.length; first += 128) {
+    const block = rounded.subarray(first, first + 128)
+    const largest = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+    const scale = 2 ** Math.ceil(Math.log2((largest || 1) / 448))
+    for (const [i, value] of block.entries()) block[i] = fromE4m3Bits(e4m3Bits(value / scale)) * scale
+  }
+  return rounded
+}

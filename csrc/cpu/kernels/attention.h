@@ -135,6 +135,15 @@ M2_INLINE void softmax_part(float* scores, int n, float scale, float* state) {
   state[1] = S::largest(largest);
 }
 
+// Weights of at most 1 as 2^-8 of the nearest e4m3: three bits behind the first, the last of them no less than 2^-17. Adding 3 2^19 times a number's power of 2
+// leaves no room for more.
+inline void round_weights(float* weights, int n) {
+  for (int i = 0; i < n; i++) {
+    const float power = __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, weights[i]) & 0x7f800000u), above = (power < 0x1p-14f ? 0x1p-14f : power) * 0x1.8p20f;
+    weights[i] = weights[i] + above - above;
+  }
+}
+
 template <class S, class T>
 void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* scratch) {
   const int64_t dim = task.kv.head_dim, page_size = task.kv.page_size, stride = state_floats(dim);
@@ -188,7 +197,10 @@ void attend_in(const AttentionTask& task, int64_t chunk, float* states, float* s
     }
   }
 
-  for (int64_t row = blind; row < rows; row++) softmax_part<S>(score_rows[row], visible[row], task.scale, states + row * stride);
+  for (int64_t row = blind; row < rows; row++) {
+    softmax_part<S>(score_rows[row], visible[row], task.scale, states + row * stride);
+    if (task.rounds) round_weights(score_rows[row], visible[row]);
+  }
 
   const auto add_values = [&](const auto& value_at) M2_INLINE_LAMBDA {
     for (int64_t tile = 0, row = blind; tile < tiles; tile++) {

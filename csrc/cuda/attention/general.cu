@@ -7,7 +7,9 @@
 //
 // The warps' states are joined in order, and the result takes the scale of V. Plain float32; K and V are read once for each query head, from L2 where heads
 // share them.
+#include "core/fp8_rows.h"
 #include "cuda/attention/kernels.h"
+#include "cuda/attention/rows.h"
 #include "cuda/float8.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/launch.h"
@@ -48,9 +50,27 @@ __device__ __forceinline__ int sequence_of(const AttentionTask& task, int token)
   return low;
 }
 
+// Rounds a head of q. By the whole block, which has as many threads as a block of k has numbers.
+__device__ __forceinline__ void round_head(float* q, int dim) {
+  static_assert(kWarps * kWarp == kRowBlock);
+  const int lane = threadIdx.x % kWarp;
+  for (int first = 0; first < dim; first += kRowBlock) {
+    uint32_t largest = 0;
+#pragma unroll
+    for (int i = 0; i < kRowBlock; i += kWarp) {
+      if (first + i < dim) largest = max(largest, __float_as_uint(q[first + i + lane]) & 0x7fffffff);
+    }
+    const float scale = __uint_as_float(row_scale_bits(__reduce_max_sync(kFullMask, largest)));
+    __syncthreads();
+    const int own = first + static_cast<int>(threadIdx.x);
+    if (own < dim) q[own] = round_to_f8(q[own] * __uint_as_float(inverse_scale_bits(__float_as_uint(scale)))) * scale;
+  }
+  __syncthreads();
+}
+
 // T: element type of the cache
 template <class T>
-__global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const AttentionTask task) {
+__global__ void __launch_bounds__(kWarps* kWarp, 1) general_attention_kernel(const AttentionTask task) {
   M2_SHARED(float, q, [kMostDim]);
   M2_SHARED(float, weights, [kWarps][2][kWarp]);  // two, in turn: nobody writes what others may still read
   M2_SHARED(float, parts, [kWarps][kMostDim + 2]);  // o, m, l
@@ -70,9 +90,12 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
   const int64_t values_from_keys = kv.heads * kv.page_size * dim;
   for (int d = threadIdx.x; d < dim; d += kWarps * kWarp) q[d] = __bfloat162float(task.q[place + d]);
   __syncthreads();
+  const bool rounds = sizeof(T) == 1 && task.rounds;
+  if (rounds) round_head(q, dim);
 
   const int kv_head = head / task.group;
   const float positive_scale = score_scale(task, kv_head), scale = task.flip_sign ? -positive_scale : positive_scale, value_scale = kv.scale(task.layer, 1, kv_head);
+  const float raise = rounds ? kRaise : 0;
   float o[kOwn] = {}, m = -kInfinity, l = 0;
   for (int first = warp * kWarp, turn = 0; first < tokens; first += kWarps * kWarp, turn ^= 1) {
     const int count = min(kWarp, tokens - first);
@@ -90,15 +113,15 @@ __global__ void __launch_bounds__(kWarps* kWarp) general_attention_kernel(const 
     for (int step = kWarp / 2; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, step));
     const float next = fmaxf(m, top), base = next == -kInfinity ? 0 : next, keep = ptx::exp2_approx(m - base);
     m = next;
-    weights[warp][turn][lane] = ptx::exp2_approx(score - base);
+    weights[warp][turn][lane] = ptx::exp2_approx(score - (base - raise));
     __syncwarp();
     l *= keep;
 #pragma unroll
     for (int i = 0; i < kOwn; i++) o[i] *= keep;
     for (int t = 0; t < count; t++) {
       const T* values = row_of(first + t) + values_from_keys;
-      const float weight = weights[warp][turn][t];
-      l += weight;
+      const float exact = weights[warp][turn][t], weight = rounds ? round_to_f8(exact) : exact;
+      l += exact;
 #pragma unroll
       for (int i = 0; i < kOwn; i++) {
         if (i * kWarp < dim) o[i] = fmaf(weight, load_one(values + i * kWarp + lane), o[i]);

@@ -1,7 +1,7 @@
 // What the producer and the consumers of a block share: shared memory and its barriers.
 //
-//   slots      keys of a tile, its values, keys of the next, ..: [D / 64][64 rows][128 bytes] of bf16, swizzled by 128 bytes, as wgmma takes them
-//   landings   where TMA puts what is not ready for use: the slots themselves, or of e4m3 [64][D] bytes to be widened
+//   slots      keys of a tile, its values, keys of the next, ..: [D / 64][64 rows][128 bytes] of bf16, swizzled by 128 bytes, as wgmma takes them; or e4m3 (codes.h)
+//   landings   where TMA puts what is not ready for use: the slots themselves; or of e4m3 [64][D] bytes, values to be turned, or everything to be widened
 //   jobs       parts of row tiles, two of them: the producer begins with the next one while the consumers end the last
 //
 //   full, empty   of a slot: ready for use; used by all eight warps of the consumers
@@ -12,7 +12,9 @@
 #pragma once
 #include <cuda.h>
 
-#include "cuda/attention/states.h"
+#include <type_traits>
+
+#include "cuda/attention/codes.h"
 #include "cuda/ptx/barrier.h"
 #include "cuda/ptx/mbarrier.h"
 
@@ -23,9 +25,10 @@ static_assert(kConsumerWarps == RowTeam<128>::kWarps);  // whose rows they have
 
 template <class T, int D>
 struct Pipeline {
-  static constexpr bool kWidens = sizeof(T) == 1;
-  static constexpr int kSlots = WarpgroupShape::slots(sizeof(T)), kLandings = kWidens ? WarpgroupShape::landings(sizeof(T)) : kSlots, kJobs = 2;
-  static constexpr int kSlotBytes = slot_bytes(D, 2), kLandingBytes = slot_bytes(D, sizeof(T)), kPitch = 128, kHalfBytes = kTileTokens * kPitch;
+  static constexpr bool kTurns = std::is_same_v<T, f8_operand>, kWidens = std::is_same_v<T, f8>;  // values, or everything
+  static constexpr WarpgroupShape kShape = kTurns ? kCodeSlots : kWidens ? kWidenedSlots : kWideSlots;
+  static constexpr int kSlots = kShape.slots, kLandings = kShape.landings > 0 ? kShape.landings : kSlots, kJobs = 2;
+  static constexpr int kSlotBytes = slot_bytes(D, kShape.slot_element_bytes), kLandingBytes = slot_bytes(D, sizeof(T)), kPitch = 128, kHalfBytes = kTileTokens * kPitch;
   static constexpr int kBarriers = 2 * kSlots + kLandings + 2 * kJobs;
 
   uint8_t* shared;
@@ -36,14 +39,17 @@ struct Pipeline {
 
   __device__ __forceinline__ uint32_t full(int at) const { return barriers + at % kSlots * 8; }
   __device__ __forceinline__ uint32_t empty(int at) const { return barriers + (kSlots + at % kSlots) * 8; }
-  __device__ __forceinline__ uint32_t landed(int at) const { return barriers + (2 * kSlots + at % kLandings) * 8; }
+  __device__ __forceinline__ uint32_t landed(int at) const { return barriers + (2 * kSlots + landing_index(at)) * 8; }
   __device__ __forceinline__ uint32_t found(int n) const { return barriers + (2 * kSlots + kLandings + n % kJobs) * 8; }
   __device__ __forceinline__ uint32_t done(int n) const { return barriers + (2 * kSlots + kLandings + kJobs + n % kJobs) * 8; }
   __device__ __forceinline__ uint32_t slot(int at) const { return slots + at % kSlots * kSlotBytes; }
-  __device__ __forceinline__ uint32_t landing(int at) const { return kWidens ? slots + kSlots * kSlotBytes + at % kLandings * kLandingBytes : slot(at); }
+  // Whether a slot's tile lands beside it. Values are the odd slots.
+  __device__ __forceinline__ static bool lands(int at) { return kWidens || (kTurns && at % 2); }
+  __device__ __forceinline__ static int landing_index(int at) { return (kTurns ? at / 2 : at) % kLandings; }
+  __device__ __forceinline__ uint32_t landing(int at) const { return lands(at) ? slots + kSlots * kSlotBytes + landing_index(at) * kLandingBytes : slot(at); }
   // A lane's part of the states of spans that wait.
   __device__ __forceinline__ float4* span() const {
-    return reinterpret_cast<float4*>(shared + kSlots * kSlotBytes + (kWidens ? kLandings * kLandingBytes : 0)) + threadIdx.x / kWarp * (D / 8 + 1) * kWarp + threadIdx.x % kWarp;
+    return reinterpret_cast<float4*>(shared + kSlots * kSlotBytes + kShape.landings * kLandingBytes) + threadIdx.x / kWarp * (D / 8 + 1) * kWarp + threadIdx.x % kWarp;
   }
 
   __device__ __forceinline__ void init() const {
@@ -51,7 +57,7 @@ struct Pipeline {
       ptx::mbarrier_init(full(i), 1);
       ptx::mbarrier_init(empty(i), kConsumerWarps);
     }
-    for (int i = 0; i < kLandings; i++) ptx::mbarrier_init(landed(i), 1);
+    for (int i = 0; i < kLandings; i++) ptx::mbarrier_init(barriers + (2 * kSlots + i) * 8, 1);
     for (int n = 0; n < kJobs; n++) {
       ptx::mbarrier_init(found(n), 1);
       ptx::mbarrier_init(done(n), blockDim.x / kWarp);

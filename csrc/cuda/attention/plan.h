@@ -27,17 +27,19 @@ struct TeamShape {
     const int wide = element_bytes == 1 ? slot_bytes(dim, 2) : 0, q = (is_decode ? kDecodeRows : kPrefillRows) * dim * 2, scores = is_decode ? kDecodeRows * kTileTokens * 4 : 0;
     return slots(element_bytes, is_decode) * slot_bytes(dim, element_bytes) + wide + q + scores;
   }
+  static constexpr int code_bytes(int dim) { return (slots(1, true) + 1) * slot_bytes(dim, 1); }  // team_codes.h
 };
 
 // warpgroups.cu: wgmma on two warpgroups with 64 rows each, and a third that brings keys and values.
 struct WarpgroupShape {
   static constexpr int kConsumers = 2, kThreads = (kConsumers + 1) * 128;
-  static constexpr int slots(int element_bytes) { return element_bytes == 1 ? 6 : 8; }      // of bf16
-  static constexpr int landings(int element_bytes) { return element_bytes == 1 ? 4 : 0; }  // of e4m3, to be widened
-  static constexpr int landings_bytes(int dim, int element_bytes) { return landings(element_bytes) * slot_bytes(dim, element_bytes); }
+  int slots, slot_element_bytes, landings;  // landings: of e4m3 that is to be widened, or turned
+
+  constexpr int landings_bytes(int dim) const { return landings * slot_bytes(dim, 1); }
   static constexpr int span_bytes(int dim) { return kConsumers * 128 * (dim / 8 + 1) * 16; }
-  static constexpr int shared_bytes(int dim, int element_bytes) { return slots(element_bytes) * slot_bytes(dim, 2) + landings_bytes(dim, element_bytes) + span_bytes(dim); }
+  constexpr int shared_bytes(int dim) const { return slots * slot_bytes(dim, slot_element_bytes) + landings_bytes(dim) + span_bytes(dim); }
 };
+constexpr WarpgroupShape kWideSlots{8, 2, 0}, kWidenedSlots{6, 2, 4}, kCodeSlots{12, 1, 4};
 
 struct AttentionDevice {
   int architecture, multiprocessors;
@@ -46,11 +48,12 @@ struct AttentionDevice {
 
 struct AttentionShape {
   int64_t heads, kv_heads, dim, element_bytes, page_size, cache_rows, max_queries, max_context;
+  bool rounds = false;
 
   int64_t group() const { return heads / kv_heads; }
 };
 
-enum class AttentionKernel { kNone, kGeneral, kTeams, kWarpgroups };
+enum class AttentionKernel { kNone, kGeneral, kTeams, kWarpgroups, kTeamCodes, kWarpgroupCodes };
 
 struct RowsPlan {
   AttentionKernel kernel = AttentionKernel::kNone;
@@ -69,7 +72,7 @@ struct AttentionPlan {
 };
 
 inline std::ostream& operator<<(std::ostream& out, const RowsPlan& p) {
-  constexpr const char* kNames[] = {"none", "general", "mma", "wgmma"};
+  constexpr const char* kNames[] = {"none", "general", "mma", "wgmma", "wgmma on e4m3", "wgmma on e4m3"};
   out << kNames[static_cast<int>(p.kernel)];
   if (p.blocks > 0) out << ", " << p.blocks << " blocks of " << p.threads << " threads, " << p.shared << " bytes, " << p.workers << " workers";
   return out;
@@ -81,12 +84,17 @@ inline bool has_boxes(const AttentionShape& s) {
   return (s.page_size % kTileTokens == 0 || (s.page_size % 8 == 0 && kTileTokens % s.page_size == 0)) && s.cache_rows <= std::numeric_limits<int32_t>::max();
 }
 
+// Whether products are in e4m3. Both kernels have the same bits, so it is both or none.
+inline bool multiplies_codes(const AttentionDevice& d, const AttentionShape& s) { return s.rounds && d.architecture == 90 && has_boxes(s); }
+
 inline RowsPlan plan_decode(const AttentionDevice& d, const AttentionShape& s) {
   if (s.group() > kDecodeRows) return {};
   constexpr size_t kStatic = 4096;
-  const size_t team = TeamShape::shared_bytes(static_cast<int>(s.dim), static_cast<int>(s.element_bytes), true);
+  const int dim = static_cast<int>(s.dim);
+  const bool codes = multiplies_codes(d, s);
+  const size_t team = codes ? TeamShape::code_bytes(dim) : TeamShape::shared_bytes(dim, static_cast<int>(s.element_bytes), true);
   const int teams = std::min(TeamShape::kMostDecodeTeams, static_cast<int>((d.shared_per_block - kStatic) / team));
-  return {.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors),
+  return {.kernel = codes ? AttentionKernel::kTeamCodes : AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors),
           .threads = static_cast<unsigned>(teams * TeamShape::kDecodeWarps * 32), .shared = teams * team,
           .workers = d.multiprocessors * teams, .warps = TeamShape::kDecodeWarps, .room = std::max(chunk_room(kDecodeRows), spans(static_cast<int>(s.max_context))),
           .rows = static_cast<int>(std::min(kDecodeRows / s.group(), s.max_queries) * s.group())};
@@ -95,11 +103,15 @@ inline RowsPlan plan_decode(const AttentionDevice& d, const AttentionShape& s) {
 inline RowsPlan plan_prefill(const AttentionDevice& d, const AttentionShape& s) {
   if (s.max_queries * s.group() <= kDecodeRows) return {};
   const int dim = static_cast<int>(s.dim), element_bytes = static_cast<int>(s.element_bytes);
-  const bool is_hopper = d.architecture == 90 && has_boxes(s);
-  return {.kernel = is_hopper ? AttentionKernel::kWarpgroups : AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors),
-          .threads = static_cast<unsigned>(is_hopper ? WarpgroupShape::kThreads : TeamShape::kPrefillWarps * 32),
-          .shared = static_cast<size_t>(is_hopper ? WarpgroupShape::shared_bytes(dim, element_bytes) : TeamShape::shared_bytes(dim, element_bytes, false)),
-          .workers = d.multiprocessors, .warps = kPrefillRows / 16, .room = std::max(chunk_room(kPrefillRows), spans(static_cast<int>(s.max_context))), .rows = kPrefillRows};
+  RowsPlan plan{.kernel = AttentionKernel::kTeams, .blocks = static_cast<unsigned>(d.multiprocessors), .threads = TeamShape::kPrefillWarps * 32,
+                .shared = static_cast<size_t>(TeamShape::shared_bytes(dim, element_bytes, false)), .workers = d.multiprocessors, .warps = kPrefillRows / 16,
+                .room = std::max(chunk_room(kPrefillRows), spans(static_cast<int>(s.max_context))), .rows = kPrefillRows};
+  if (d.architecture != 90 || !has_boxes(s)) return plan;
+  const bool codes = multiplies_codes(d, s);
+  plan.kernel = codes ? AttentionKernel::kWarpgroupCodes : AttentionKernel::kWarpgroups;
+  plan.threads = WarpgroupShape::kThreads;
+  plan.shared = static_cast<size_t>((codes ? kCodeSlots : element_bytes == 1 ? kWidenedSlots : kWideSlots).shared_bytes(dim));
+  return plan;
 }
 
 // A cache in float32, other head dims and more rows than 32 bits count go to the general kernel, row for row.

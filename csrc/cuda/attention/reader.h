@@ -5,9 +5,12 @@
 // The warps of a team copy a slot together, each 64 / kWarps rows of it, whole rows of 64 to 256 bytes at a time. Each lane finds the place of one
 // token or two and passes it around: so any page size goes the same way, at one look into the page table per token and team.
 //
-// Slots of e4m3 come as they lie in the cache, row behind row, and are widened to one of bf16 when they are there: once for all rows of the team, and what
+// Slots of operands in e4m3 have wgmma's own order (codes.h). Others of e4m3 come as they lie in the cache, row behind row, and are widened to one of bf16 when they are there: once for all rows of the team, and what
 // works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
 #pragma once
+#include <type_traits>
+
+#include "cuda/attention/codes.h"
 #include "cuda/attention/rows.h"
 #include "cuda/attention/team_types.h"
 #include "cuda/float8.h"
@@ -31,6 +34,7 @@ class SlotReader {
   // The next one, when it is there, and nobody is at the one before: the copy that goes there is under way.
   __device__ __forceinline__ uint8_t* next(M2_SITE) {
     ptx::cp_async_wait<kSlots - 2>(M2_THIS_SITE);
+    if constexpr (kIsOperand) ptx::fence_proxy_async(M2_THIS_SITE);
     Team::meet(M2_THIS_SITE);
     copy(slot_ == 0 ? kSlots - 1 : slot_ - 1);
     uint8_t* slot = slots_ + slot_ * kBytes;
@@ -39,7 +43,7 @@ class SlotReader {
   }
 
  private:
-  static constexpr bool kIsWide = sizeof(T) == 2;
+  static constexpr bool kIsWide = sizeof(T) == 2, kIsOperand = std::is_same_v<T, f8_operand>;
   static constexpr int kRows = kTileTokens / Team::kWarps, kRowBytes = D * sizeof(T);  // that a warp copies
   static constexpr int kPieces = kRowBytes / 16, kAtOnce = kWarp / kPieces;            // of a row; rows at once
   static_assert(kRows <= kWarp);
@@ -69,7 +73,8 @@ class SlotReader {
       const int local = i + lane / kPieces, row = first_row() + local;
       const uint32_t from = __shfl_sync(kFullMask, place, local);
       if (kAtOnce > kRows && local >= kRows) break;  // lanes for more rows than the warp has
-      ptx::cp_async_16(to + row * kRowBytes + (kIsWide ? piece ^ row % 8 : piece) * 16,
+      const uint32_t at = kIsOperand ? swizzled<kRowBytes>(row, piece) : row * kRowBytes + (kIsWide ? piece ^ row % 8 : piece) * 16;
+      ptx::cp_async_16(to + at,
                        static_cast<const uint8_t*>(task_.kv.data) + static_cast<int64_t>(from) * kRowBytes + piece * 16, tile_ + row < context ? 16 : 0);
     }
   }

@@ -9,6 +9,7 @@
 #pragma once
 #include "cuda/attention/join.h"
 #include "cuda/attention/order.h"
+#include "cuda/float8.h"
 #include "cuda/vectors.h"
 
 namespace m2::cuda {
@@ -63,9 +64,12 @@ __device__ __forceinline__ void mark_hidden(Weights& weights, const int (&last)[
   }
 }
 
-// Scores to weights, for m, which may grow, and l. keep: what o is to be multiplied by before it takes them in.
+// Weights that are rounded to e4m3 are 2^kRaise of what they are otherwise, and so are l and o: e4m3 has them down to 2^-17 of the largest then.
+constexpr float kRaise = 8;
+
+// Scores to weights, 2^raise of them, for m, which may grow, and l. keep: what o is to be multiplied by before it takes them in.
 template <int D>
-__device__ __forceinline__ void weigh(Scores& s, float scale, State<D>& state, float (&keep)[2]) {
+__device__ __forceinline__ void weigh(Scores& s, const float (&scales)[2], float raise, State<D>& state, float (&keep)[2]) {
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     float top = -kInfinity, sum = 0;
@@ -73,14 +77,14 @@ __device__ __forceinline__ void weigh(Scores& s, float scale, State<D>& state, f
     for (int j = 0; j < kTileTokens / 8; j++) top = fmaxf(top, fmaxf(s[4 * j + 2 * half], s[4 * j + 2 * half + 1]));
     top = fmaxf(top, __shfl_xor_sync(kFullMask, top, 1));
     top = fmaxf(top, __shfl_xor_sync(kFullMask, top, 2));
-    const float m = fmaxf(state.m[half], top * scale), base = m == -kInfinity ? 0 : m;
+    const float scale = scales[half], m = fmaxf(state.m[half], top * scale), base = m == -kInfinity ? 0 : m, raised = base - raise;
     keep[half] = ptx::exp2_approx(state.m[half] - base);
     state.m[half] = m;
 #pragma unroll
     for (int j = 0; j < kTileTokens / 8; j++) {
 #pragma unroll
       for (int i = 4 * j + 2 * half; i < 4 * j + 2 * half + 2; i++) {
-        s[i] = ptx::exp2_approx(fmaf(s[i], scale, -base));
+        s[i] = ptx::exp2_approx(fmaf(s[i], scale, -raised));
         sum += s[i];
       }
     }
@@ -92,6 +96,11 @@ __device__ __forceinline__ void scale_sums(State<D>& state, const float (&keep)[
   if (!__any_sync(kFullMask, keep[0] != 1 || keep[1] != 1)) return;  // times 1 changes nothing
 #pragma unroll
   for (int i = 0; i < D / 2; i++) state.o[i] *= keep[i / 2 % 2];
+}
+// Weights to e4m3.
+__device__ __forceinline__ void round_weights(Scores& s) {
+#pragma unroll
+  for (float& weight : s) weight = round_to_f8(weight);
 }
 __device__ __forceinline__ void pack_weights(const Scores& s, Weights& weights) {
 #pragma unroll

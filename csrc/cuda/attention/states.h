@@ -3,28 +3,58 @@
 //   end of chunk   its state goes into the span's, which waits in memory; or to memory for the merge kernel, where the row tile is cut at chunks
 //   end of span    its state goes into the row's, which waits in memory; or to memory for the merge kernel, where the row tile is cut at spans
 #pragma once
+#include "core/fp8_rows.h"
 #include "cuda/attention/rows.h"
 #include "cuda/attention/scratch.h"
 #include "cuda/attention/team_types.h"
+#include "cuda/float8.h"
 
 namespace m2::cuda {
 
 template <class Team>
 using TeamState = State<Team::kOwnDims>;
 
-// put(k, the lane's A of dims 16 k ..)
-template <class Team, class Put>
-__device__ __forceinline__ void load_rows(const AttentionTask& task, const Unit& unit, Put put) {
-  const uint32_t* from[2];
-  for (int half = 0; half < 2; half++) {
-    const int row = min(Team::first_row(unit) + 8 * half, unit.rows - 1);
-    from[half] = reinterpret_cast<const uint32_t*>(task.q + unit.place(task, row) * Team::kDim) + threadIdx.x % 4;
-  }
+// One of the lane's rows of q, in pairs.
+template <class Team>
+__device__ __forceinline__ const uint32_t* row_of_q(const AttentionTask& task, const Unit& unit, int half) {
+  const int row = min(Team::first_row(unit) + 8 * half, unit.rows - 1);
+  return reinterpret_cast<const uint32_t*>(task.q + unit.place(task, row) * Team::kDim);
+}
+
+// The scale of a head of q that is rounded to e4m3, of which its four lanes have the same.
+template <int D>
+__device__ __forceinline__ float head_scale(const uint32_t* pairs) {
+  static_assert(D <= kRowBlock);
+  uint32_t largest = 0;
 #pragma unroll
-  for (int k = 0; k < Team::kDim / 16; k++) {
-    const int i = 8 * k;
-    put(k, uint4{from[0][i] ^ task.flip_sign, from[1][i] ^ task.flip_sign, from[0][i + 4] ^ task.flip_sign, from[1][i + 4] ^ task.flip_sign});
+  for (int i = 0; i < D / 8; i++) {
+    const uint32_t pair = pairs[4 * i + threadIdx.x % 4] & 0x7fff7fff;
+    largest = max(largest, max(pair << 16, pair & 0xffff0000));
   }
+  largest = max(largest, __shfl_xor_sync(kFullMask, largest, 1));
+  largest = max(largest, __shfl_xor_sync(kFullMask, largest, 2));
+  return __uint_as_float(row_scale_bits(largest));
+}
+
+// put(k, the lane's A of dims 16 k ..). rounds: to e4m3, which are bf16 too
+template <class Team, class Put>
+__device__ __forceinline__ void load_rows(const AttentionTask& task, const Unit& unit, bool rounds, Put put) {
+  const uint32_t* from[2];
+  float scale[2] = {1, 1};
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    from[half] = row_of_q<Team>(task, unit, half);
+    if (rounds) scale[half] = head_scale<Team::kDim>(from[half]);
+  }
+  const auto pair_at = [&](int half, int i) {
+    const uint32_t pair = from[half][i + threadIdx.x % 4] ^ task.flip_sign;
+    if (!rounds) return pair;
+    const float inverse = __uint_as_float(inverse_scale_bits(__float_as_uint(scale[half])));
+    const float2 v = unpack_bf16(pair);
+    return pack_bf16(round_to_f8(v.x * inverse) * scale[half], round_to_f8(v.y * inverse) * scale[half]);
+  };
+#pragma unroll
+  for (int k = 0; k < Team::kDim / 16; k++) put(k, uint4{pair_at(0, 8 * k), pair_at(1, 8 * k), pair_at(0, 8 * k + 4), pair_at(1, 8 * k + 4)});
 }
 
 template <class Team>

@@ -33,6 +33,7 @@ constexpr int kMostThreads = kMostTeams<Team> * Team::kWarps * kWarp;
 
 template <class T, class Team>
 __global__ void __launch_bounds__(kMostThreads<Team>, 1) attention_kernel(const AttentionTask task, const AttentionScratch scratch) {
+  if constexpr (std::is_same_v<T, f8_operand> && !M2_HOPPER) return;
   M2_SHARED(int64_t, sums, [kMostThreads<Team> + 1]);
   M2_SHARED(Job, jobs, [kMostTeams<Team>]);
   ptx::let_next_kernel_start();
@@ -72,7 +73,8 @@ void launch_kernel(const Machine& m, const AttentionTask& task, const AttentionS
 }  // namespace
 
 void team_attention(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan, int rows) {
-  if (rows == kDecodeRows) launch_kernel<DimTeam>(m, task, scratch, plan);
+  if (plan.kernel == AttentionKernel::kTeamCodes) launch_kernel<f8_operand, DimTeam>(m, task, scratch, plan);
+  else if (rows == kDecodeRows) launch_kernel<DimTeam>(m, task, scratch, plan);
   else launch_kernel<RowTeam>(m, task, scratch, plan);
 }
 

@@ -47,36 +47,39 @@ __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(const 
   const Work<kPrefillRows> work(task, gridDim.x, sums);  // meets
   ptx::wait_for_previous_kernel();
   if (threadIdx.x < kConsumerWarps * kWarp) {
-    ptx::take_registers<216>();
+    ptx::take_registers<224>();
     consume(task, scratch, p);
   } else {
-    ptx::give_registers<72>();
+    ptx::give_registers<56>();
     produce(task, p, work, &cache);
   }
 #endif
 }
 
 // The cache as a matrix of rows of D elements, in boxes as producer.h has them.
-CUtensorMap map_of(const KvCache& kv) {
+CUtensorMap map_of(const KvCache& kv, bool codes) {
   const bool is_wide = kv.dtype == DType::kBf16;
+  const CUtensorMapSwizzle swizzle = is_wide || (codes && kv.head_dim == 128) ? CU_TENSOR_MAP_SWIZZLE_128B : codes ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_NONE;
   const cuuint64_t dim = static_cast<cuuint64_t>(kv.head_dim), rows = static_cast<cuuint64_t>(kv.pages * (kv.page_elements() / kv.head_dim));
   const TensorBox<2> box{.type = is_wide ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_UINT8, .sizes = {dim, rows}, .strides = {dim * dtype_bytes(kv.dtype)},
                          .box = {is_wide ? 64 : static_cast<cuuint32_t>(dim), static_cast<cuuint32_t>(std::min<int64_t>(kv.page_size, kTileTokens))},
-                         .swizzle = is_wide ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE};
+                         .swizzle = swizzle};
   return tensor_map(kv.data, box);
 }
 
 template <class T>
 void launch_kernel(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan) {
   const Launch l{.grid = plan.blocks, .block = plan.threads, .shared = plan.shared};
-  if (task.kv.head_dim == 128) launch<warpgroup_attention_kernel<T, 128>>(m, l, task, scratch, map_of(task.kv));
-  else launch<warpgroup_attention_kernel<T, 64>>(m, l, task, scratch, map_of(task.kv));
+  const CUtensorMap cache = map_of(task.kv, std::is_same_v<T, f8_operand>);
+  if (task.kv.head_dim == 128) launch<warpgroup_attention_kernel<T, 128>>(m, l, task, scratch, cache);
+  else launch<warpgroup_attention_kernel<T, 64>>(m, l, task, scratch, cache);
 }
 
 }  // namespace
 
 void warpgroup_attention(const Machine& m, const AttentionTask& task, const AttentionScratch& scratch, const RowsPlan& plan) {
   if (task.kv.dtype == DType::kBf16) launch_kernel<__nv_bfloat16>(m, task, scratch, plan);
+  else if (plan.kernel == AttentionKernel::kWarpgroupCodes) launch_kernel<f8_operand>(m, task, scratch, plan);
   else launch_kernel<f8>(m, task, scratch, plan);
 }
 

@@ -27,12 +27,13 @@ struct AttentionTask {
   int pages_per_row, sequences, heads, group;
   float scale;         // > 0, with log2(e) in it
   uint32_t flip_sign;  // xor of two elements of q: the scale's sign
+  bool rounds;         // q and weights, to e4m3
 };
 
-// What a product of q with a key of that head is multiplied by. Neither 0 nor infinite: those would make NaN of what is masked.
-__device__ __forceinline__ float score_scale(const AttentionTask& task, int kv_head) {
-  return fminf(fmaxf(task.scale * task.kv.scale(task.layer, 0, kv_head), std::numeric_limits<float>::min()), std::numeric_limits<float>::max());
-}
+// Neither 0 nor infinite: those would make NaN of what is masked.
+__device__ __forceinline__ float bounded_scale(float scale) { return fminf(fmaxf(scale, std::numeric_limits<float>::min()), std::numeric_limits<float>::max()); }
+// What a product of q with a key of that head is multiplied by.
+__device__ __forceinline__ float score_scale(const AttentionTask& task, int kv_head) { return bounded_scale(task.scale * task.kv.scale(task.layer, 0, kv_head)); }
 
 // A sequence's queries in the step.
 struct Queries {
