@@ -31,7 +31,8 @@ function stepWork({ geometry, formats, kvDtype }: Variant, { sequences, context,
   const layerBytes = FORMATS[formats.attention].bytes * attention + 4 * E * C + experts + kv
   const [attentionRate, expertRate] = [FORMATS[formats.attention].rate, FORMATS[formats.experts].rate]
   const products = attention / attentionRate + E * C + (A * expert) / expertRate
-  const layerOperations = 2 * tokens * products + 4 * heads * D * pairs
+  const rounds = kvDtype === 'fp8' && Math.max(attentionRate, expertRate) > 1
+  const layerOperations = 2 * tokens * products + (rounds ? 2 : 4) * heads * D * pairs
   return {
     bytes: geometry.layers * layerBytes + FORMATS[formats.head].bytes * head,
     operations: geometry.layers * layerOperations + 2 * sequences * head,

@@ -3,7 +3,7 @@
 import type { KvDtype } from '../../lib/native'
 import type { Act, I32, Ops, PackedWeight } from '../../lib/ops'
 import { bf16, FORMATS, type Format, f32, i32 } from '../tensors'
-import { KV_BYTES, type Sizes, type Spec } from './specs'
+import { type AttentionSpec, KV_BYTES, type Sizes, type Spec } from './specs'
 
 /** Bytes that the sets of arguments of one op must have together, so that none is still in a cache when its turn comes again. */
 const ROTATED = 256 * 2 ** 20
@@ -131,7 +131,7 @@ export class Ours {
     return known
   }
 
-  #attention({ sequences, queries, context, kvDtype, sizes }: Extract<Spec, { op: 'attention' }>) {
+  #attention({ sequences, queries, context, kvDtype, rounds, sizes }: AttentionSpec) {
     const { heads, kvHeads, headDim, page } = sizes
     const perRow = Math.ceil(context / page)
     const bytes = KV_BYTES[kvDtype] * 2 * sequences * context * kvHeads * headDim
@@ -150,6 +150,7 @@ export class Ours {
       contextLens: i32([sequences], () => context),
       maxQueries: queries,
       scale: headDim ** -0.5,
+      rounds,
       out: this.#act(tokens, heads * headDim),
     }))
   }

@@ -3,7 +3,7 @@
  * under way allow, or the operations at a share of their unit's rate. Data and one formula.
  */
 import { FORMATS, type Format } from '../tensors'
-import { floor, type Sizes, type Spec, usedExperts } from './specs'
+import { type AttentionSpec, floor, type Sizes, type Spec, usedExperts } from './specs'
 
 /** Bytes and operations a second as measured in public; what is read arrives so many microseconds after it was asked for, out of memory. */
 export const H200 = {
@@ -201,11 +201,9 @@ function withSum(product: Expected, rows: number, { hiddenSize: C, expertsPerTok
   }
 }
 
-type Attention = Extract<Spec, { op: 'attention' }>
-
 /** Shares of the bandwidth that the longest part of the work leaves: csrc/cuda/attention/teams.cu. */
-function expectedOfDecode({ sequences, context, kvDtype }: Attention): Expected {
-  const bytes = kvDtype === 'fp8' ? 120 << 10 : 144 << 10
+function expectedOfDecode({ sequences, context, kvDtype }: AttentionSpec): Expected {
+  const bytes = kvDtype === 'fp8' ? 120 << 10 : 144 << 10 // on their way: five slots of six, three of four, by three teams
   const single = context <= 1024 ? (kvDtype === 'fp8' ? 0.66 : 0.97) : context <= 8192 ? 0.97 : 0.86
   const share = sequences === 1 ? single : sequences < 16 && context > 8192 ? 0.94 : 0.97
   return {
@@ -215,15 +213,20 @@ function expectedOfDecode({ sequences, context, kvDtype }: Attention): Expected 
   }
 }
 
+/** Operations a second of long contexts, two of FP8 as one, and what bounds them: csrc/cuda/attention/warpgroups.cu. */
+const PROMPT = {
+  wide: [610e12, 'matrix units, L2 close behind'],
+  widened: [530e12, 'matrix units and shared memory, which widening takes too'],
+  codes: [450e12, 'matrix units, exponentials, shared memory and issue slots, each 510 to 560 cycles of 1,090'],
+} as const
+
 /** Contexts begin with 1,024 tokens in chunks of 64, at half the speed. */
-function expectedOfPrompt({ context, kvDtype }: Attention): Expected {
-  const full = kvDtype === 'fp8' ? 530e12 : 610e12
+function expectedOfPrompt({ context, kvDtype, rounds }: AttentionSpec): Expected {
+  const [full, because] = PROMPT[rounds ? 'codes' : kvDtype === 'fp8' ? 'widened' : 'wide']
   const slow = Math.min(1, 2048 / context) // of the pairs of a query and a token
   return {
     ...{ kernels: 'warpgroup_attention_kernel, merge_kernel', waits: 2 * WAIT.kernel + 4, rate: full / (1 + slow) },
-    ...{ read: 0, inFlight: 128 << 10, multiprocessors: H200.multiprocessors },
-    because:
-      kvDtype === 'fp8' ? 'matrix units and shared memory, which widening takes too' : 'matrix units, L2 close behind',
+    ...{ read: 0, inFlight: 128 << 10, multiprocessors: H200.multiprocessors, because },
   }
 }
 

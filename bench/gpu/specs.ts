@@ -44,13 +44,25 @@ export const SMALL: Sizes = {
 /** Bytes of an element of a KV cache, and the caches that are measured. */
 export const KV_BYTES: Record<KvDtype, number> = { f32: 4, bf16: 2, fp8: 1 }
 const CACHES: KvDtype[] = ['bf16', 'fp8']
+/** Attention over them; of FP8 also with q and weights in FP8. */
+const ATTENTIONS = [...CACHES.map((kvDtype) => ({ kvDtype, rounds: false })), { kvDtype: 'fp8', rounds: true }] as const
 /** What lm_head is measured as. */
 const HEADS: Format[] = ['bf16', 'fp8', 'int4']
+
+export interface AttentionSpec {
+  op: 'attention'
+  sequences: number
+  queries: number
+  context: number
+  kvDtype: KvDtype
+  rounds: boolean
+  sizes: Sizes
+}
 
 export type Spec =
   | { op: 'linear'; name: string; rows: number; n: number; k: number; accumulate: boolean; format: Format }
   | { op: 'gateUp' | 'expertsDown'; rows: number; sizes: Sizes; format: Format }
-  | { op: 'attention'; sequences: number; queries: number; context: number; kvDtype: KvDtype; sizes: Sizes }
+  | AttentionSpec
   | { op: 'qkNormRopeStore'; rows: number; kvDtype: KvDtype; sizes: Sizes }
   | { op: 'rmsNorm' | 'route'; rows: number; sizes: Sizes }
   | { op: 'sample'; rows: number; sizes: Sizes }
@@ -71,7 +83,7 @@ export function specs(sizes: Sizes, decodes: number[], contexts: number[], prefi
     ...formats.flatMap((format) => products(rows, format)),
   ]
   const attention = (sequences: number, queries: number, context: number) =>
-    CACHES.map((kvDtype): Spec => ({ op: 'attention', sequences, queries, context, kvDtype, sizes }))
+    ATTENTIONS.map((formats): Spec => ({ op: 'attention', sequences, queries, context, ...formats, sizes }))
   return [
     ...decodes.flatMap((rows) => [
       ...layer(rows),
@@ -97,7 +109,7 @@ export function describe(spec: Spec): { work: string; shape: string } {
       return { work: `${spec.op}${FORMATS[spec.format].name}`, shape: `${spec.rows} rows` }
     case 'attention':
       return {
-        work: `attention${cacheName(spec.kvDtype)}`,
+        work: `attention${cacheName(spec.kvDtype)}${spec.rounds ? ' and products' : ''}`,
         shape: `${spec.sequences} x ${spec.queries} on ${spec.context}`,
       }
     case 'qkNormRopeStore':
@@ -134,10 +146,10 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     vocabSize: V,
   } = spec.sizes
   if (spec.op === 'attention') {
-    const { sequences, queries, context, kvDtype } = spec
+    const { sequences, queries, context, kvDtype, rounds } = spec
     const pairs = sequences * queries * (context - (queries - 1) / 2) // of a query and a token that it sees
     const bytes = 2 * KV_BYTES[kvDtype] * sequences * context * kvHeads * D + 4 * sequences * queries * heads * D
-    return { bytes, operations: 4 * heads * D * pairs }
+    return { bytes, operations: (rounds ? 2 : 4) * heads * D * pairs }
   }
   const { rows } = spec
   const [pairs, experts] = [rows * A, usedExperts(spec.sizes, rows)]

@@ -505,7 +505,9 @@ std::vector<Case> m2_cases() {
   cases.insert(cases.end(), {attention({{1, 1024}}, Hq, Hk, D, S, DType::kBf16), attention({{1, 8192}}, 6, 1, D, S, DType::kBf16),
                              attention(std::vector<Sequence>(16, {1, 700}), 6, 1, D, S, DType::kBf16), attention({{512, 512}}, 6, 1, D, S, DType::kBf16),
                              attention({{128, 2048}}, 6, 1, D, S, DType::kBf16), attention({{64, 8400}}, 6, 1, D, S, DType::kBf16), attention({{1, 1024}}, Hq, Hk, D, S, DType::kF8E4m3),
-                             attention({{1, 8192}}, 6, 1, D, S, DType::kF8E4m3), attention({{128, 2048}}, 6, 1, D, S, DType::kF8E4m3)});
+                             attention({{1, 8192}}, 6, 1, D, S, DType::kF8E4m3), attention({{128, 2048}}, 6, 1, D, S, DType::kF8E4m3),
+                             attention({{1, 1024}}, Hq, Hk, D, S, DType::kF8E4m3, true), attention({{1, 8192}}, 6, 1, D, S, DType::kF8E4m3, true),
+                             attention({{128, 2048}}, 6, 1, D, S, DType::kF8E4m3, true)});
   cases.insert(cases.end(), {set_pages(64, 3072, 64), start_histories(1, V, 1000), sample(1, V, with(1, 40, 0.95f, 0), 3, false), sample(1, V, with(0, 0, 1, 0), 3, false),
                              sample(1, V, with(1, 0, 1, 0), 3, false), sample(4, V, with(1, 40, 0.95f, 0), 3, false), score(4, V)});
   return cases;

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Engine, type EngineOptions } from '../../lib/index'
 import type { ModelGeometry } from '../../lib/native'
 import { DEVICES } from '../devices'
-import { failure, modelFolder } from './folder'
+import { failure, modelFolder, rewrite } from './folder'
 
 const GEOMETRY: ModelGeometry = {
   ...{ vocabSize: 300, hiddenSize: 128, layers: 2, heads: 4, kvHeads: 1, headDim: 64, rotaryDim: 32, ropeTheta: 5e6 },
@@ -50,6 +50,21 @@ describe.each(DEVICES)('rows in FP8 on %s', (name) => {
 })
 
 describe('rows in FP8', () => {
+  it('are those of attention too, with KV in FP8', async () => {
+    // Experts alone are held in 4 bits, and give zeros whatever they take: what changes is attention's.
+    const dir = modelFolder({ geometry: GEOMETRY, seed: 3 })
+    rewrite(dir, (tensors) => {
+      for (const [name, { data }] of tensors) if (name.endsWith('w2.weight')) data.fill(0)
+    })
+    const scores = async (kvDtype: 'bf16' | 'fp8', activationDtype: 'auto' | 'fp8') => {
+      const options = { device: 'cpu', kvMemory: '4MiB', weightDtype: 'int4' } as const
+      await using engine = await Engine.load(dir, { ...options, kvDtype, activationDtype })
+      return await engine.score(prompt(60, 5))
+    }
+    expect(await scores('bf16', 'fp8')).toEqual(await scores('bf16', 'auto'))
+    expect(await scores('fp8', 'fp8')).not.toEqual(await scores('fp8', 'auto'))
+  })
+
   it('need weights that are FP8 or int4', async () => {
     const problem = 'needs matrices that are held as FP8 or int4, with rows of a multiple of 128 numbers'
     const message = `BAD_OPTION activationDtype: "fp8" ${problem}; expected "auto"`
