@@ -19,7 +19,7 @@ constexpr int chunk_room(int rows) { return rows == kDecodeRows ? 64 : 16; }
 
 constexpr int slot_bytes(int dim, int element_bytes) { return kTileTokens * dim * element_bytes; }  // the keys, or the values, of a tile
 
-// team.h: mma on teams of warps, which share the 16 rows of a row tile (decoding) or have 16 each.
+// teams.cu: teams of warps, which share the 16 rows of a row tile (decoding) or have 16 each.
 struct TeamShape {
   static constexpr int kDecodeWarps = 4, kMostDecodeTeams = 3, kPrefillWarps = kPrefillRows / 16, kMostWarps = kDecodeWarps * kMostDecodeTeams;
   static constexpr int slots(int element_bytes, bool is_decode) { return !is_decode ? 3 : element_bytes == 1 ? 6 : 4; }
@@ -27,7 +27,7 @@ struct TeamShape {
     const int wide = element_bytes == 1 ? slot_bytes(dim, 2) : 0, q = (is_decode ? kDecodeRows : kPrefillRows) * dim * 2, scores = is_decode ? kDecodeRows * kTileTokens * 4 : 0;
     return slots(element_bytes, is_decode) * slot_bytes(dim, element_bytes) + wide + q + scores;
   }
-  static constexpr int code_bytes(int dim) { return (slots(1, true) + 1) * slot_bytes(dim, 1); }  // team_codes.h
+  static constexpr int code_bytes(int dim) { return (slots(1, true) + 1) * slot_bytes(dim, 1); }  // of e4m3 that is multiplied as it is
 };
 
 // warpgroups.cu: wgmma on two warpgroups with 64 rows each, and a third that brings keys and values.

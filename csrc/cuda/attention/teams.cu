@@ -1,13 +1,17 @@
-// Attention by mma, on any architecture: for decoding, and for prompts where warpgroups.cu has no kernel. For a cache of bf16 or e4m3 (T) and heads of 64 or
-// 128 dims. One block per multiprocessor.
+// Attention by teams of warps: for decoding, and for prompts where warpgroups.cu has no kernel. For a cache of bf16 or e4m3 and heads of 64 or 128 dims. One
+// block per multiprocessor.
 //
 //   DimTeam  decoding: four warps have a row tile of 16, a block has up to three of them
 //   RowTeam  prompts: a block has a row tile of 128
 //
+//   MmaProducts  in bf16, by mma.sync, on any architecture
+//   TeamCodes    in e4m3, by wgmma, for decoding on Hopper
+//
 // Each row tile reads its K and V once. For decoding that is all there is to read, and what bounds it: of the 4.3 TB/s that HBM gives, a multiprocessor gets
 // 18.6 bytes a cycle, for which some 26 KiB must be on their way. There are 144 KiB of bf16 or 120 KiB of e4m3, in three teams. A tile of 64 tokens and 128
 // dims is 32 KiB of bf16 or 16 KiB of e4m3, which a multiprocessor gets in 1,760 or 880 cycles. A team should take some 1,000 for one, and 1,300 of e4m3 (of
-// which the softmax, which all four warps do, is some 500): even one that is alone, with a chunk of 1,024 tokens that the others have no part in, takes no more
+// which the softmax, which all four warps do, is some 500; of e4m3 that is multiplied as it is some 1,000: the softmax, 256 of products with 200 of waiting for
+// them, 100 to turn values around): even one that is alone, with a chunk of 1,024 tokens that the others have no part in, takes no more
 // than 1.5 times what HBM would. So borders between chunks decide. Predicted shares of what HBM gives, for 48 heads on 8 and 132 multiprocessors, from the
 // longest part that work.h deals out:
 //

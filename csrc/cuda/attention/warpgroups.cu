@@ -1,23 +1,27 @@
-// Attention of prompts on Hopper: TMA, mbarriers and wgmma. For a cache of bf16 or e4m3 (T), heads of 64 or 128 dims, pages whose rows are boxes.
+// Attention of prompts on Hopper: TMA, mbarriers and wgmma. For heads of 64 or 128 dims, pages whose rows are boxes, and a cache of bf16 or e4m3 (T: f8 widens it
+// to bf16, f8_operand multiplies it as it is).
 //
 // A block has a row tile of 128 rows: two warpgroups with 64 rows each compute, a third one feeds them (producer.h, consumer.h), a block on each
-// multiprocessor. Work is shared out as for the mma kernels and pieces are theirs (work.h, states.h); so are the bits, if wgmma sums the 16 products of a step
+// multiprocessor. Work is shared out as for the teams' kernels and pieces are theirs (work.h, states.h); so are the bits, if wgmma sums the 16 products of a step
 // as mma.sync does. The emulator has them alike, and a GPU has to confirm it.
 //
-// For each tile of 64 tokens and 128 dims, by multiprocessor:
+// For each tile of 64 tokens and 128 dims, cycles of a multiprocessor:
 //
-//   tensor cores   2 x 128 x 64 x 128 products at 2,048 a cycle                                         1,024 cycles
-//   shared memory  64 KiB of keys and values for wgmma (each warpgroup reads all), 32 KiB by TMA          768 cycles of 128 bytes
-//                  of e4m3: 16 KiB by TMA and read again, 32 KiB written                                1,024
-//   exponentials   128 x 64 at 16 a cycle                                                                 512 cycles
-//   instructions   8 warps, some 220 each, on four schedulers; of e4m3 1,700 more to widen                440 cycles, 860
-//   L2             32 KiB, of e4m3 16: all multiprocessors together 7.4 TB/s at 1.755 GHz, 3.7
+//                                                                                    bf16   e4m3 widened   e4m3
+//   tensor cores   2 x 128 x 64 x 128 products at 2,048 a cycle, of e4m3 at 4,096   1,024          1,024    512
+//   shared memory  keys and values for wgmma, which each warpgroup reads all of,
+//                  and by TMA; to widen, or to turn values, read and written again    768          1,024    512
+//   exponentials   128 x 64 at 16 a cycle                                             512            512    512
+//   instructions   of four schedulers; 8 warps, some 220 each, with sums of their own
+//                  270; the producer's 1,700 to widen, 240 to turn values             440            860    600
+//   L2             KiB of all multiprocessors together, at 1.755 GHz             7.4 TB/s            3.7    7.4
 //
-// So tensor cores bound it, of bf16 with L2 close behind, of e4m3 with shared memory. A warpgroup's turn is 512 cycles of products, its softmax some 600; as
-// the other's products and its own for values run under that, nothing but the waits themselves should be lost. Prediction for one H200 and contexts from 16k
-// tokens: 590 to 630 TFLOP/s of bf16, 60 to 64 % of the peak and 75 to 80 % of the 790 that products reach under the power limit; of e4m3 500 to 560. Chunks
-// of 64 tokens (the first 1,024) end with each tile: nothing runs under the softmax but the other warpgroup, and 64 KiB of the span's state pass shared memory
-// twice. There it should be half as fast.
+// So tensor cores bound bf16, with L2 close behind, and shared memory e4m3 that is widened; e4m3 as it is has four bounds, all near 550 cycles. A warpgroup's
+// turn is 512 cycles of products, of e4m3 256, its softmax some 600; as the other's products and its own for values run under that, nothing but the waits
+// themselves should be lost. Prediction for one H200 and contexts from 16k tokens: 590 to 630 TFLOP/s of bf16, 60 to 64 % of the peak and 75 to 80 % of the 790 that
+// products reach under the power limit; of e4m3 500 to 560 where it is widened, and 850 to 1,000 as it is, 1,090 cycles a tile or half of what the bounds allow:
+// nothing has room to hide in. Chunks of 64 tokens (the first 1,024) end with each tile: nothing runs under the softmax but the other warpgroup, and 64 KiB of the
+// span's state pass shared memory twice. There it should be half as fast.
 //
 // Idea: FlashAttention-3 (Shah et al., 2024) has the ping-pong of two warpgroups and the overlap of both products.
 #include "cuda/attention/consumer.h"
