@@ -5,6 +5,7 @@ import {
   cancelling,
   copies,
   expectRows,
+  growing,
   NONE,
   type Part,
   type Problem,
@@ -51,6 +52,7 @@ describe.each(DEVICES)('attention on %s', (device) => {
   it.each([
     [1030, 'with random values', (p: Problem) => p],
     [1030, 'where sums cancel', cancelling],
+    [1320, 'where scores grow and sums cancel', growing],
     [8200, 'with random values', (p: Problem) => p],
     [8200, 'where sums cancel', cancelling],
     [9290, 'where sums cancel', cancelling],

@@ -9,6 +9,7 @@ import {
   cancelling,
   copies,
   expectRows,
+  growing,
   NONE,
   type Part,
   type Problem,
@@ -112,7 +113,9 @@ describe.each(DEVICES)('attention in FP8 on %s', (device) => {
   })
 
   it.each([
-    [128, 3, 1030, 'random values', (p: Problem) => p],
+    [128, 3, 1100, 'random values', (p: Problem) => p],
+    [128, 3, 1320, 'scores that grow', growing],
+    [64, 1, 1320, 'scores that grow', growing],
     [128, 1, 1030, 'values that cancel', cancelling],
     [64, 2, 8200, 'values that cancel', cancelling],
   ])(

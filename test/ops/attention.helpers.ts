@@ -231,3 +231,23 @@ export function cancelling(p: Problem): Problem {
   for (let at = 2 * half; at < p.sequences[0]!.context; at++) for (let d = 0; d < p.dim; d++) p.put(0, 1, 0, at, d, 0)
   return { ...p, scale: 0 }
 }
+
+/**
+ * Scores that grow from tile to tile of the chunk of tokens 1,024 to 1,279, so that weights shrink to nearly 3/4, and values that cancel but for that: what
+ * comes out hangs on how sums are multiplied when the largest score grows. All other tokens weigh nothing.
+ */
+export function growing(p: Problem): Problem {
+  const random = new Random(8)
+  const values = Array.from({ length: p.dim }, () => (1 + random.integer(3) / 4) * 2 ** random.integer(4))
+  p.scales.fill(1)
+  for (let at = 0; at < p.sequences[0]!.context; at++) {
+    const tile = at >= 1024 && at < 1280 ? (at - 1024) >> 6 : undefined
+    for (let d = 0; d < p.dim; d++) {
+      p.put(0, 0, 0, at, d, d > 0 ? 0 : (tile ?? -448))
+      p.put(0, 1, 0, at, d, tile === undefined ? 0 : tile % 2 ? -0.75 * values[d]! : values[d]!)
+    }
+  }
+  const { q } = p.content[0]!
+  for (const i of q.keys()) q[i] = i % p.dim ? 0 : 1
+  return { ...p, scale: Math.log(4 / 3) * (1 + 1e-5) }
+}

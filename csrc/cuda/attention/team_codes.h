@@ -26,7 +26,9 @@ class TeamCodes {
     ptx::wgmma_wait<0>();
   }
   __device__ __forceinline__ void weigh(Scores& scores, TeamState<Team>& state) {
-    m2::cuda::weigh(scores, scale_, kRaise, state, keep_);
+    float keep[2];
+    m2::cuda::weigh(scores, scale_, kRaise, state, keep);
+    scale_sums(state, keep);
     pack_weights(scores, weights_);
   }
 
@@ -52,7 +54,7 @@ class TeamCodes {
     for (int warp = 0; warp < Team::kWarps; warp++) {  // registers have no index
       if (warp != Team::warp()) continue;
 #pragma unroll
-      for (int i = 0; i < Team::kOwnDims / 2; i++) state.o[i] = fmaf(state.o[i], keep_[i / 2 % 2], sums[warp * Team::kOwnDims / 2 + i]);
+      for (int i = 0; i < Team::kOwnDims / 2; i++) state.o[i] += sums[warp * Team::kOwnDims / 2 + i];
     }
   }
 
@@ -60,7 +62,7 @@ class TeamCodes {
   const uint32_t turned_;  // where values are turned to
   SlotReader<f8_operand, Team> reader_;
   uint32_t q_[D / 32][4], tile_;
-  float scale_[2], keep_[2];
+  float scale_[2];
   Codes weights_;
 };
 
