@@ -22,6 +22,16 @@ part() {
   echo "${lines[-1]}"
 }
 
+# behind NAME COMMAND...: the same beside what follows. meet: waits for it, and counts it then.
+behind() {
+  behind_name=$1
+  shift
+  "$@" > "$scratch/behind" 2>&1 &
+  behind=$!
+}
+ended() { wait $behind; local status=$?; cat "$scratch/behind"; return $status; }
+meet() { part "$behind_name" ended; }
+
 # build FOLDER TARGETS [OPTION...]
 build() {
   local folder=build-cmake/$1 targets=$2
@@ -49,12 +59,13 @@ if ! $quick; then traced+=" conformance_emulated"; fi
 part "traced: build" build traced "$traced" --CDM2_EMULATOR_TRACED=ON
 part "plain: the plans at M2's sizes" diff <(kernels plain --plans) test/kernels/plans.txt
 if $quick; then
+  behind "traced: kernels" kernels traced
   part "plain: kernels, 3 seeds" kernels plain --seeds 3
   part "plain: the emulator, its planted bugs" emulator_tests plain
   part "plain: conformance, 3 seeds" conformance plain 3
   part "plain: each 7th call fails" failures plain 7
-  part "traced: kernels" kernels traced
   part "traced: the emulator, its planted bugs" emulator_tests traced
+  meet
 else
   part "sanitized: build" build sanitized "$targets" --CDM2_SANITIZE=address,undefined
   for architecture in 90 80; do
