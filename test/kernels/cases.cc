@@ -67,6 +67,7 @@ Case qk_norm_rope_store(int64_t tokens, int64_t heads, int64_t kv_heads, int64_t
 constexpr WeightType kBf16Weights{}, kFp8Weights{.format = WeightFormat::kFp8}, kInt4Weights{.format = WeightFormat::kInt4, .group = 128};
 constexpr WeightType kInt4Zeros{.format = WeightFormat::kInt4, .group = 32, .zeros = true};
 constexpr WeightType kFp8Rows{.format = WeightFormat::kFp8, .fp8_rows = true}, kInt4Fp8Rows{.format = WeightFormat::kInt4, .group = 128, .fp8_rows = true};
+constexpr WeightType kInt4ZerosFp8Rows{.format = WeightFormat::kInt4, .group = 32, .zeros = true, .fp8_rows = true};
 
 std::string name_of(const WeightType& type) {
   if (type.format == WeightFormat::kBf16) return "";
@@ -429,6 +430,7 @@ std::vector<Case> small_cases() {
       experts_down(16, 12, 4, 128, 32, kFp8Rows),
       experts_down(100, 3, 2, 128, 64, kInt4Fp8Rows),
       linear(9, 24, 12416, true, false, kFp8Rows),
+      linear(3, 40, 1664, false, false, kInt4ZerosFp8Rows),
       attention({{1, 1}, {1, 63}, {1, 200}, {0, 0}}, 6, 1, 128, 64, kBf16),
       attention({{1, 1100}, {2, 66}}, 4, 2, 64, 16, kBf16),
       attention({{70, 70}, {40, 130}}, 6, 1, 128, 64, kBf16),
