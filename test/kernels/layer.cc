@@ -4,9 +4,12 @@
 namespace m2::kernels {
 namespace {
 
-// Every expert takes every token, so that rounding sends none elsewhere.
+// Every expert takes every token, so that rounding sends none elsewhere. rounds: weights and KV are FP8, and so is what meets them.
 struct Sizes {
   int64_t C = 64, Hq = 6, Hk = 1, D = 64, R = 32, E = 3, F = 32, V = 90, S = 16;
+  bool rounds = false;
+
+  WeightType type() const { return rounds ? WeightType{.format = WeightFormat::kFp8, .fp8_rows = true} : WeightType{}; }
 };
 
 using Run = std::function<void(const std::function<void()>&)>;
@@ -34,7 +37,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
     rows.push_back(static_cast<int32_t>(b));
     last.push_back(static_cast<int32_t>(T - 1));
   }
-  const auto weight = [&](int64_t experts, int64_t n, int64_t k, WeightLayout layout) { return a.weight(experts, n, k, layout, r.normals(experts * n * k, 1 / std::sqrt(static_cast<float>(k)))); };
+  const auto weight = [&](int64_t experts, int64_t n, int64_t k, WeightLayout layout) { return a.weight(experts, n, k, layout, r.normals(experts * n * k, 1 / std::sqrt(static_cast<float>(k))), z.type()); };
   const auto norm = [&](int64_t width) { return a.floats(r.normals(width, 0.1f, 1), {width}); };
   const int64_t qkv_width = (z.Hq + 2 * z.Hk) * z.D, q_width = z.Hq * z.D, TA = T * z.E;
   const Weight qkv_weight = weight(1, qkv_width, z.C, WeightLayout::kRows), o_weight = weight(1, z.C, q_width, WeightLayout::kRows);
@@ -44,7 +47,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
   std::vector<float> rope(most_pages * z.S * z.R);
   for (size_t i = 0; i < rope.size(); i++) rope[i] = i % z.R < static_cast<size_t>(z.R / 2) ? std::cos(0.3f * i) : std::sin(0.3f * i);
   const View rope_table = a.floats(rope, {most_pages * z.S, z.R});
-  const KvCache kv = a.kv(DType::kBf16, B * most_pages, 1, z.Hk, z.S, z.D, rounded(r.normals(B * most_pages * 2 * z.Hk * z.S * z.D)));
+  const KvCache kv = a.kv(z.rounds ? DType::kF8E4m3 : DType::kBf16, B * most_pages, 1, z.Hk, z.S, z.D, rounded(r.normals(B * most_pages * 2 * z.Hk * z.S * z.D)));
   std::vector<int32_t> ids(T);
   for (int32_t& id : ids) id = static_cast<int32_t>(r.below(z.V));
 
@@ -70,7 +73,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
     ops.rms_norm({x, {}, input_norm, 1e-6f, h, {}});
     ops.linear({h, &qkv_weight, qkv});
     ops.qk_norm_rope_store({qkv, q_norm, k_norm, 1e-6f, position_view, rope_table, slot_view, kv, 0, q});
-    ops.attention({q, kv, 0, table_view, row_view, cu_view, len_view, max_queries, 0.125f, attended});
+    ops.attention({q, kv, 0, table_view, row_view, cu_view, len_view, max_queries, 0.125f, attended, z.rounds});
     ops.linear({attended, &o_weight, x, true});
     ops.route({x, post_norm, 1e-6f, gate, bias, live, h_f32, h_bf16, expert_ids, expert_weights, offsets, source, target});
     ops.grouped_gate_up({h_bf16, source, offsets, &w13, swiglu});
@@ -79,7 +82,7 @@ Result layer(Arena& a, const Run& run, const std::vector<std::pair<int64_t, int6
     ops.linear({last_rows, &head, logits});
     ops.sample(sample);
   });
-  Result result{a.read(x), {}};
+  Result result{a.read(x), {}, z.rounds ? 0x1p-3 : kActivationError};  // what is near the middle of two e4m3 may become the other one, op after op
   for (const View& more : {logits, expert_weights}) {
     const std::vector<float> values = a.read(more);
     result.numbers.insert(result.numbers.end(), values.begin(), values.end());
@@ -95,6 +98,7 @@ std::vector<Case> layer_cases() {
     return Case{"layer", what, 0, [=](Arena& a, const Run& run) { return layer(a, run, sequences, sizes); }};
   };
   const Sequences decode{{1, 20}, {1, 70}, {1, 1}};
+  constexpr Sizes kRounded{.C = 128, .F = 128, .rounds = true};
   // The first run prepares, the second records, the third replays.
   const Case replayed{"layer", "decode of 3, replayed", 0, [=](Arena& a, const Run& run) {
                         static uint64_t key = 1 << 20;
@@ -105,7 +109,8 @@ std::vector<Case> layer_cases() {
                         return layer(a, [&](const std::function<void()>& ops) { run([&] { thrice(ops); }); }, decode, {});
                       }};
   return {one("decode of 3", decode), one("prompts of 50 and 30", {{50, 50}, {30, 45}}), one("a prompt and a decode", {{40, 70}, {1, 33}}),
-          one("decode of 3, heads of 96", decode, {.D = 96}), replayed};
+          one("decode of 3, heads of 96", decode, {.D = 96}), replayed, one("decode of 3, in FP8", decode, kRounded),
+          one("a prompt and a decode, in FP8", {{40, 70}, {1, 33}}, kRounded)};
 }
 
 }  // namespace m2::kernels
