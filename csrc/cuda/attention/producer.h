@@ -3,7 +3,8 @@
 // anyone's, and what is not finite among their values would reach results as 0 times it. So would values that not every row sees. The four warps look through
 // the values of a row tile's last tiles, make zeros of such pieces and leave bits behind for the rows that do see them.
 //
-// Of e4m3 they turn values around for products in e4m3, some 60 instructions each; or else they widen every slot: 8 KiB to 16 KiB of bf16, 8 elements in some 26 instructions, 420 of each scheduler a tile. TMA is kLead slots ahead.
+// Of e4m3 they turn values around for products in e4m3, some 60 instructions of each warp a tile; or else they widen every slot: 8 KiB to 16 KiB of bf16, 8
+// elements in some 26 instructions, 420 of each scheduler a tile. TMA is kLead slots ahead.
 #pragma once
 #include "cuda/attention/pipeline.h"
 #include "cuda/float8.h"

@@ -5,8 +5,8 @@
 // The warps of a team copy a slot together, each 64 / kWarps rows of it, whole rows of 64 to 256 bytes at a time. Each lane finds the place of one
 // token or two and passes it around: so any page size goes the same way, at one look into the page table per token and team.
 //
-// Slots of operands in e4m3 have wgmma's own order (codes.h). Others of e4m3 come as they lie in the cache, row behind row, and are widened to one of bf16 when they are there: once for all rows of the team, and what
-// works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
+// Slots of operands in e4m3 have wgmma's own order (codes.h). Others of e4m3 come as they lie in the cache, row behind row, and are widened to one of bf16 when
+// they are there: once for all rows of the team, and what works on tiles knows of bf16 alone. Eight elements at a time: reads and writes then meet all banks.
 #pragma once
 #include <type_traits>
 

@@ -14,7 +14,7 @@
 //   exponentials   128 x 64 at 16 a cycle                                             512            512    512
 //   instructions   of four schedulers; 8 warps, some 220 each, with sums of their own
 //                  270; the producer's 1,700 to widen, 240 to turn values             440            860    600
-//   L2             KiB of all multiprocessors together, at 1.755 GHz             7.4 TB/s            3.7    7.4
+//   L2             TB/s of all multiprocessors together, at 1.755 GHz                 7.4            3.7    7.4
 //
 // So tensor cores bound bf16, with L2 close behind, and shared memory e4m3 that is widened; e4m3 as it is has four bounds, all near 550 cycles. A warpgroup's
 // turn is 512 cycles of products, of e4m3 256, its softmax some 600; as the other's products and its own for values run under that, nothing but the waits
