@@ -32,7 +32,7 @@ function inBf16(dir: string): string {
     }
     const scales = new Float32Array(data(`${name}_scale_inv`).buffer)
     const values = dequantizeFp8({ rows: shape[0]!, cols: shape[1]!, bytes: data(name), scales })
-    tensors.push({ name, dtype: 'BF16', shape, data: new Uint8Array(Uint16Array.from(values, bf16Bits).buffer) })
+    tensors.push({ name, dtype: 'BF16', shape, data: new Uint8Array(new Uint16Array(values.map(bf16Bits)).buffer) })
   }
   const to = temporaryFolder()
   const { quantization_config: _, ...config } = JSON.parse(readFileSync(path.join(dir, 'config.json'), 'utf8'))

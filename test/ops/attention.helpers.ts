@@ -64,8 +64,8 @@ export function problem(device: string, shape: AttentionShape) {
       }
     const rounded = (x: Float32Array, which: number) => {
       if (dtype === 'f32') return Float64Array.from(x)
-      if (dtype === 'bf16') return Float64Array.from(x, round)
-      return Float64Array.from(x, (v, i) => {
+      if (dtype === 'bf16') return new Float64Array(x).map(round)
+      return new Float64Array(x).map((v, i) => {
         const s = scale(which, Math.floor(i / dim) % kvHeads)
         return fromE4m3Bits(toE4m3(v, s)) * s
       })
@@ -82,7 +82,7 @@ export function problem(device: string, shape: AttentionShape) {
       ? cache
       : dtype === 'bf16'
         ? toBf16(cache)
-        : Uint8Array.from(cache, (v, i) => toE4m3(v, scales[Math.floor(i / tile) % scales.length]!))
+        : new Uint8Array(cache.map((v, i) => toE4m3(v, scales[Math.floor(i / tile) % scales.length]!)))
   return {
     ...shape,
     /** Replaces one number of K (which 0) or V (1) of a token in the cache. */
@@ -130,8 +130,10 @@ export function truth(p: Problem, part: Part, r?: (v: number) => number): Float6
       const max = Math.max(...scores)
       const weights = scores.map((s) => Math.exp(s - max))
       const sum = weights.reduce((a, w) => a + w, 0)
-      for (const [i, weight] of weights.entries())
-        for (let d = 0; d < dim; d++) out[to + d]! += share(weight, sum) * values[(i * kvHeads + kvHead) * dim + d]!
+      for (const [i, weight] of weights.entries()) {
+        const part = share(weight, sum)
+        for (let d = 0; d < dim; d++) out[to + d]! += part * values[(i * kvHeads + kvHead) * dim + d]!
+      }
     }
   return r ? out.map(r) : out
 }

@@ -152,7 +152,7 @@ describe.each(DEVICES)('attention on %s', (device) => {
     const bytes = narrow.cache.map((bits, i) =>
       bits === 0x7f ? bits : (i * 89) % 254 < 127 ? (i * 89) % 254 : ((i * 89) % 254) + 1,
     )
-    const wide = { ...narrow, dtype: 'bf16' as const, cache: toBf16(Float64Array.from(bytes, fromE4m3Bits)) }
+    const wide = { ...narrow, dtype: 'bf16' as const, cache: toBf16(new Float64Array(bytes).map(fromE4m3Bits)) }
     const got = runner(device, { ...narrow, cache: bytes, scale: 2 ** -15 })(whole(narrow))
     const want = runner(device, { ...wide, scale: 2 ** -15 })(whole(narrow))
     expectSameBytes(joined(got), joined(want))

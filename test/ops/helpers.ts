@@ -10,7 +10,7 @@ export type Numbers = ArrayLike<number>
 export class Random extends Generator {
   /** n standard normal numbers times `scale` plus `mean`, as f32. */
   normals(n: number, scale = 1, mean = 0): Float32Array {
-    return Float32Array.from({ length: n }, () => mean + scale * this.normal())
+    return new Float32Array(n).map(() => mean + scale * this.normal())
   }
 
   shuffled(n: number): number[] {
@@ -26,13 +26,12 @@ export class Random extends Generator {
 /** x rounded to bf16. */
 export const round = (x: number): number => fromBf16Bits(bf16Bits(x))
 
-export const toBf16 = (values: Numbers): Uint16Array =>
-  Uint16Array.from({ length: values.length }, (_, i) => bf16Bits(values[i]!))
+export const toBf16 = (values: Numbers): Uint16Array => new Uint16Array(new Float64Array(values).map(bf16Bits))
 /** What an FP8 cache keeps of x. */
 export const toE4m3 = (x: number, scale: number): number => e4m3Bits(Math.fround(x / scale))
 /** The values of a tensor's data, whatever its dtype. */
 export const valuesOf = (data: Float32Array | Uint16Array): Float64Array =>
-  data instanceof Uint16Array ? Float64Array.from(data, fromBf16Bits) : Float64Array.from(data)
+  data instanceof Uint16Array ? new Float64Array(data).map(fromBf16Bits) : new Float64Array(data)
 
 const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 /** Without data: poisoned, NaN or a number no op gives. */

@@ -84,12 +84,12 @@ export function logSoftmax(logits: ArrayLike<number>): Float64Array {
   for (let i = 0; i < logits.length; i++) max = Math.max(max, logits[i]!)
   let sum = 0
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max)
-  return Float64Array.from(logits, (x) => x - max - Math.log(sum))
+  return new Float64Array(logits).map((x) => x - max - Math.log(sum))
 }
 
 /** Logits after bias, penalties, mask and ban. */
 export function adjusted(logits: Float32Array, o: RowOptions, banned: ReadonlySet<number> = new Set()): Float64Array {
-  return Float64Array.from(logits, (raw, id) => {
+  return new Float64Array(logits).map((raw, id) => {
     if (banned.has(id) || o.mask?.has(id) === false) return -Infinity
     let x = raw + (o.bias[id] ?? 0)
     const count = o.history?.generatedCounts[id] ?? 0

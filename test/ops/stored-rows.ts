@@ -20,7 +20,7 @@ export function fp8Rows(random: Random, rows: number, k: number): Rows {
   const matrix = quantizeFp8(random.normals(rows * k, k ** -0.5), rows, k)
   const [down, across] = [Math.ceil(rows / 128), Math.ceil(k / 128)]
   const scales = f32([down, across], matrix.scales)
-  const exact = Float64Array.from(matrix.bytes, (byte, i) => {
+  const exact = new Float64Array(matrix.bytes).map((byte, i) => {
     const block = Math.floor(i / k / 128) * across + Math.floor((i % k) / 128)
     return fromE4m3Bits(byte) * matrix.scales[block]!
   })
@@ -35,10 +35,11 @@ export function int4Rows(random: Random, rows: number, k: number, group: number,
   const groups = Math.ceil(k / group)
   const codes = Uint8Array.from({ length: rows * k }, () => random.integer(16))
   const scales = toBf16(random.normals(rows * groups, k ** -0.5 / 4)) // of both signs
+  const factors = valuesOf(scales)
   const points = Uint8Array.from({ length: rows * groups }, () => (zeros ? random.integer(17) : 8))
-  const values = Float64Array.from(codes, (code, i) => {
+  const values = new Float64Array(codes).map((code, i) => {
     const at = Math.floor(i / k) * groups + Math.floor((i % k) / group)
-    return (code - points[at]!) * valuesOf(scales.subarray(at, at + 1))[0]!
+    return (code - points[at]!) * factors[at]!
   })
   const pairs = Uint8Array.from({ length: (rows * k) / 2 }, (_, i) => codes[2 * i]! | (codes[2 * i + 1]! << 4))
   return {

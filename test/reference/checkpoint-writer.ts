@@ -52,7 +52,7 @@ export function withHeader(header: unknown, data: Uint8Array): Buffer {
 export function encode(values: Float64Array, dtype: Exclude<TensorDType, 'F8_E4M3'>): Uint8Array {
   if (dtype === 'F32') return new Uint8Array(Float32Array.from(values).buffer)
   const bits = dtype === 'BF16' ? bf16Bits : f16Bits
-  return new Uint8Array(Uint16Array.from(values, bits).buffer)
+  return new Uint8Array(new Uint16Array(values.map(bits)).buffer)
 }
 
 export function writeRandomModel(dir: string, model: RandomModel): void {

@@ -202,10 +202,10 @@ function stored(value: number, dtype: Int4Storage['scaleDtype']): number {
 
 function encodeScales(values: Float64Array, dtype: Int4Storage['scaleDtype']): Uint8Array {
   if (dtype === 'F32') return new Uint8Array(Float32Array.from(values).buffer)
-  return new Uint8Array(Uint16Array.from(values, dtype === 'F16' ? f16Bits : bf16Bits).buffer)
+  return new Uint8Array(new Uint16Array(values.map(dtype === 'F16' ? f16Bits : bf16Bits)).buffer)
 }
 
 function decodeScales(bytes: Uint8Array, dtype: string): Float64Array {
   if (dtype === 'F32') return Float64Array.from(new Float32Array(bytes.buffer))
-  return Float64Array.from(new Uint16Array(bytes.buffer), dtype === 'F16' ? fromF16Bits : fromBf16Bits)
+  return new Float64Array(new Uint16Array(bytes.buffer)).map(dtype === 'F16' ? fromF16Bits : fromBf16Bits)
 }

@@ -38,8 +38,9 @@ export function fromF16Bits(bits: number): number {
 export function e4m3Bits(value: number): number {
   if (Number.isNaN(value)) return 0x7f
   const size = Math.min(Math.abs(value), 448)
-  const exponent = size < 2 ** -6 ? -6 : Math.floor(Math.log2(size))
-  const steps = size / 2 ** (exponent - 3)
+  f32[0] = size // which may round up to the next power of 2, as steps would below
+  const exponent = Math.max((u32[0]! >>> 23) - 127, -6)
+  const steps = size / E4M3_STEPS[exponent + 6]!
   const floor = Math.floor(steps)
   const half = steps - floor
   const mantissa = floor + (half > 0.5 || (half === 0.5 && floor % 2 === 1) ? 1 : 0)
@@ -49,13 +50,18 @@ export function e4m3Bits(value: number): number {
   )
 }
 
-export function fromE4m3Bits(bits: number): number {
+export const fromE4m3Bits = (bits: number): number => E4M3[bits]!
+
+/** Between neighbours of e4m3, from the smallest exponent on. */
+const E4M3_STEPS = Array.from({ length: 15 }, (_, i) => 2 ** (i - 9))
+
+const E4M3 = Float64Array.from({ length: 256 }, (_, bits) => {
   const sign = bits & 0x80 ? -1 : 1
   const exponent = (bits >>> 3) & 15
   const mantissa = bits & 7
   if (exponent === 15 && mantissa === 7) return Number.NaN
   return sign * (exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10))
-}
+})
 
 /** An FP8 matrix: bytes of e4m3, and a scale for each block of 128 x 128 [ceil(rows / 128), ceil(cols / 128)]. */
 export interface Fp8Matrix {
@@ -83,7 +89,7 @@ export function quantizeFp8(values: ArrayLike<number>, rows: number, cols: numbe
 }
 
 export function dequantizeFp8({ bytes, scales, cols }: Fp8Matrix): Float64Array {
-  return Float64Array.from(bytes, (bits, i) => fromE4m3Bits(bits) * scales[blockOf(i, cols)]!)
+  return new Float64Array(bytes).map((bits, i) => fromE4m3Bits(bits) * scales[blockOf(i, cols)]!)
 }
 
 /** Rounds every element to a bf16 value, in place. */
