@@ -39,14 +39,14 @@ const FP8 = { bytes: 1 + 4 / 128 ** 2, rows: fp8 }
 const INT4 = { bytes: 0.5 + 2 / GROUP, rows: int4 }
 
 /**
- * What weights can be held as and rows rounded to: bytes of a weight with its share of the scales, how it is said to the ops, a matrix of them, and how many
- * products a matrix unit makes in the time of one of bf16.
+ * What weights can be held as and rows rounded to: bytes of a weight with its share of the scales, how it is said to the ops, a matrix of them, and what
+ * products multiply.
  */
 export const FORMATS = {
-  bf16: { name: '', bytes: 2, rate: 1, held: {}, rows: (n: number, k: number) => ({ values: bf16(n, k) }) },
-  fp8: { name: ', FP8', rate: 1, held: { format: 'fp8' }, ...FP8 },
-  int4: { name: ', int4', rate: 1, held: { format: 'int4', group: GROUP }, ...INT4 },
-  fp8Fp8: { name: ', FP8, rows FP8', rate: 2, held: { format: 'fp8', fp8Rows: true }, ...FP8 },
-  int4Fp8: { name: ', int4, rows FP8', rate: 2, held: { format: 'int4', group: GROUP, fp8Rows: true }, ...INT4 },
+  bf16: { name: '', bytes: 2, unit: 'bf16', held: {}, rows: (n: number, k: number) => ({ values: bf16(n, k) }) },
+  fp8: { name: ', FP8', unit: 'bf16', held: { format: 'fp8' }, ...FP8 },
+  int4: { name: ', int4', unit: 'bf16', held: { format: 'int4', group: GROUP }, ...INT4 },
+  fp8Fp8: { name: ', FP8, rows FP8', unit: 'e4m3', held: { format: 'fp8', fp8Rows: true }, ...FP8 },
+  int4Fp8: { name: ', int4, rows FP8', unit: 'e4m3', held: { format: 'int4', group: GROUP, fp8Rows: true }, ...INT4 },
 } as const
 export type Format = keyof typeof FORMATS

@@ -2,7 +2,10 @@
 import type { Header } from '../header'
 
 /** What products multiply; each has a rate of its own. */
-export type Unit = 'f32' | 'bf16'
+export type Unit = 'f32' | 'bf16' | 'e4m3'
+
+/** Two for a product and its sum. */
+export type Operations = Partial<Record<Unit, number>>
 
 /** What the device does at best, measured in the same run. */
 export interface Limits {
@@ -20,8 +23,7 @@ export interface Question {
   work: string
   shape: string
   bytes: number
-  operations: number
-  unit: Unit
+  operations: Operations
   /** That a model computes in it. */
   tokens?: number
   /** Microseconds that were expected before anybody measured. */
@@ -57,11 +59,18 @@ export interface Results extends Header {
 
 export const isMeasured = (cell: Cell): cell is Measured => 'us' in cell
 
-/** Microseconds: the bytes at the bandwidth, or the operations at the unit's rate, whichever takes longer. */
-export function floorOf({ bytes, operations, unit }: Question, { bandwidth, rates }: Limits): number {
-  const rate = rates[unit]
-  return 1e6 * Math.max(bytes / bandwidth, rate ? operations / rate : 0)
+/** Microseconds: the bytes at the bandwidth, or the operations at the rates of their units, whichever takes longer. */
+export function floorOf({ bytes, operations }: Pick<Question, 'bytes' | 'operations'>, limits: Limits): number {
+  const seconds = Object.entries(operations).map(([unit, count]) => {
+    const rate = limits.rates[unit as Unit]
+    return rate ? count / rate : 0
+  })
+  return 1e6 * Math.max(bytes / limits.bandwidth, sum(seconds))
 }
+
+export const total = (operations: Operations): number => sum(Object.values(operations))
+
+const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0)
 
 /** `peers`: microseconds by name, of which the quickest counts. */
 export function judge(question: Question, us: number, limits: Limits, peers: Record<string, number> = {}): Measured {

@@ -3,6 +3,7 @@
  * in a traced build of the emulated device, and how long ops are expected to take. Fails where a kernel spills or nothing calls it.
  */
 import { digits, percent, type Table } from '../tables'
+import { total } from './cells'
 import { ARCHITECTURES, compile, type Resources } from './compiler'
 import { OPS } from './plan'
 import { floorOnH200, H200, predict } from './predictions'
@@ -107,12 +108,12 @@ function predictions(): Table {
     const { bytes, operations } = floor(spec)
     const floorUs = floorOnH200(spec)
     const { kernels, inFlight, us, because } = predict(spec)
-    const amounts = [bytes / 1e6, operations / 1e9, floorUs, inFlight / 1024, us].map(digits)
+    const amounts = [bytes / 1e6, total(operations) / 1e9, floorUs, inFlight / 1024, us].map(digits)
     return [work, shape, kernels, ...amounts, percent(floorUs / us), because]
   })
   return {
     title: 'Predictions',
-    note: `For an H200: ${H200.bandwidth / 1e12} TB/s, ${H200.tensor / 1e12} TFLOP/s of bf16, ${H200.multiprocessors} multiprocessors. Under way: bytes that one multiprocessor has asked for at a time; with ${H200.latency} us until they are there, that bounds the rate. predictions.ts has the formula. \`npm run bench:gpu\` times the same ops.`,
+    note: `For an H200: ${H200.bandwidth / 1e12} TB/s, ${H200.rates.bf16 / 1e12} TFLOP/s of bf16, ${H200.multiprocessors} multiprocessors. Under way: bytes that one multiprocessor has asked for at a time; with ${H200.latency} us until they are there, that bounds the rate. predictions.ts has the formula. \`npm run bench:gpu\` times the same ops.`,
     columns: [
       'op',
       'shape',

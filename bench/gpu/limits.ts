@@ -6,7 +6,7 @@ import type { Limits, Unit } from './cells'
 import type { Ours } from './ours'
 import type { Torch } from './torch'
 
-/** Measurements of bytes and of operations; nothing where there is no way to measure. */
+/** Measurements of bytes and of operations; nothing where there is no way to measure. Units that a device lacks have the rate of those that it takes instead. */
 export type Yardsticks = Partial<Record<'bandwidth' | Unit, () => Promise<Work | undefined>>>
 
 /** Rows and columns of the matrices whose product gives the rate of a GPU. */
@@ -18,17 +18,29 @@ export function yardsticksOfCpu(): Yardsticks {
     bandwidth: async () => ceilings.read(),
     f32: async () => ceilings.multiplyF32(),
     bf16: async () => ceilings.multiplyBf16(),
+    e4m3: async () => ceilings.multiplyBf16(),
   }
 }
 
+/** Products of bf16 that make one of float32: csrc/cuda/experts/scores.h. */
+const BF16_OF_F32 = 6
+
 /** A copy within the device, bytes read and written; a product of two matrices by the peer, where there is one. */
-export function yardsticksOfGpu(ours: Ours, copyBytes: number, torch: Torch | undefined): Yardsticks {
+export function yardsticksOfGpu(
+  ours: Ours,
+  copyBytes: number,
+  torch: Torch | undefined,
+  isHopper: boolean,
+): Yardsticks {
+  const matmul = async (unit: 'bf16' | 'e4m3', amount = 2 * MATRIX ** 3) => {
+    const { matmul } = (await torch?.time({ op: 'matmul', n: MATRIX, unit })) ?? {}
+    return matmul ? { amount, microseconds: matmul } : undefined
+  }
   return {
     bandwidth: async () => ({ amount: 2 * copyBytes, microseconds: ours.copy(copyBytes) }),
-    bf16: async () => {
-      const { matmul } = (await torch?.time({ op: 'matmul', n: MATRIX })) ?? {}
-      return matmul ? { amount: 2 * MATRIX ** 3, microseconds: matmul } : undefined
-    },
+    f32: () => matmul('bf16', (2 * MATRIX ** 3) / BF16_OF_F32),
+    bf16: () => matmul('bf16'),
+    e4m3: () => matmul(isHopper ? 'e4m3' : 'bf16'),
   }
 }
 

@@ -55,7 +55,7 @@ export function largestThatFits(cut: (layers: number) => Variant, most: number, 
 /** Bytes of weights and of what a step works in. */
 function bytesBeside(variant: Variant, { stepTokens, asks }: Steps): number {
   const { geometry, maxContext, formats } = variant
-  const fp8Rows = FORMATS[formats.experts].rate > 1
+  const fp8Rows = FORMATS[formats.experts].unit === 'e4m3'
   const rows = Math.max(...asks.map(({ sequences }) => sequences))
   const longest = Math.min(maxContext, Math.max(...asks.map(({ context }) => context)))
   return (

@@ -1,12 +1,15 @@
-/** Bytes and operations that a step of a whole model cannot do without; two products of FP8 count as one, as they take the time of one of bf16. */
+/** Bytes and operations that a step of a whole model cannot do without. */
 
 import { FORMATS } from '../tensors'
+import type { Unit } from './cells'
 import type { Ask, Variant } from './memory'
 import { KV_BYTES, usedExperts } from './specs'
 
+const UNITS: Unit[] = ['f32', 'bf16', 'e4m3']
+
 /** Of all steps that an ask takes; of a decode, one. */
 export function workOf(variant: Variant, { sequences, context, computed }: Ask, stepTokens: number) {
-  const total = { bytes: 0, operations: 0 }
+  const total = { bytes: 0, operations: { f32: 0, bf16: 0, e4m3: 0 } }
   for (let done = 0; done < computed; done += stepTokens) {
     const now = Math.min(stepTokens, computed - done)
     const { bytes, operations } = stepWork(variant, {
@@ -15,7 +18,7 @@ export function workOf(variant: Variant, { sequences, context, computed }: Ask, 
       computed: now,
     })
     total.bytes += bytes
-    total.operations += operations
+    for (const unit of UNITS) total.operations[unit] += operations[unit]
   }
   return total
 }
@@ -29,12 +32,11 @@ function stepWork({ geometry, formats, kvDtype }: Variant, { sequences, context,
   const kv = sequences * context * 2 * kvHeads * D * KV_BYTES[kvDtype]
   const experts = FORMATS[formats.experts].bytes * expert * usedExperts(geometry, tokens)
   const layerBytes = FORMATS[formats.attention].bytes * attention + 4 * E * C + experts + kv
-  const [attentionRate, expertRate] = [FORMATS[formats.attention].rate, FORMATS[formats.experts].rate]
-  const products = attention / attentionRate + E * C + (A * expert) / expertRate
-  const rounds = kvDtype === 'fp8' && Math.max(attentionRate, expertRate) > 1
-  const layerOperations = 2 * tokens * products + (rounds ? 2 : 4) * heads * D * pairs
-  return {
-    bytes: geometry.layers * layerBytes + FORMATS[formats.head].bytes * head,
-    operations: geometry.layers * layerOperations + 2 * sequences * head,
-  }
+  const operations = { f32: geometry.layers * 2 * tokens * E * C, bf16: 2 * sequences * head, e4m3: 0 }
+  const [ofAttention, ofExperts] = [FORMATS[formats.attention].unit, FORMATS[formats.experts].unit]
+  const rounds = kvDtype === 'fp8' && (ofAttention === 'e4m3' || ofExperts === 'e4m3')
+  operations[ofAttention] += geometry.layers * 2 * tokens * attention
+  operations[ofExperts] += geometry.layers * 2 * tokens * A * expert
+  operations[rounds ? 'e4m3' : 'bf16'] += geometry.layers * 4 * heads * D * pairs
+  return { bytes: geometry.layers * layerBytes + FORMATS[formats.head].bytes * head, operations }
 }

@@ -49,7 +49,7 @@ function question({ stepTokens }: Plan, variant: Variant, ask: Ask): Question {
         ? ['prefill', `${context}`]
         : ['warm prefix', `${context - computed} + ${computed}`]
   const tokens = sequences * computed
-  return { group: variant.name, work, shape, ...workOf(variant, ask, stepTokens), unit: 'bf16', tokens }
+  return { group: variant.name, work, shape, ...workOf(variant, ask, stepTokens), tokens }
 }
 
 /** Steps on a model whose rows all have pages of their own that the first row's context is copied to. */

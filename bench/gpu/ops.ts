@@ -1,7 +1,7 @@
 /** Our ops against the device's own limits and against PyTorch, in turn. */
 import { createOps, type Ops } from '../../lib/ops'
 import { sample } from '../measure'
-import { type Cell, judge, type Limits, type Question } from './cells'
+import { type Cell, judge, type Limits, type Question, total } from './cells'
 import { LimitsTaken, yardsticksOfCpu, yardsticksOfGpu } from './limits'
 import { Ours } from './ours'
 import type { Plan } from './plan'
@@ -22,7 +22,10 @@ export async function benchOps({ device, ops: plan }: Plan): Promise<{ peer: str
   const ops = createOps(device, 0)
   const ours = new Ours(ops, plan.repeats)
   const torch = device.startsWith('cuda') ? await Torch.start() : undefined
-  const taken = new LimitsTaken(device === 'cpu' ? yardsticksOfCpu() : yardsticksOfGpu(ours, plan.copyBytes, torch))
+  const isHopper = ops.description.includes('sm_90')
+  const taken = new LimitsTaken(
+    device === 'cpu' ? yardsticksOfCpu() : yardsticksOfGpu(ours, plan.copyBytes, torch, isHopper),
+  )
   const list = specs(plan.sizes, plan.decodes, plan.contexts, plan.prefills).map((spec) => {
     const isLong = spec.op === 'attention' && spec.context > plan.maxContext
     const reason = isLong ? `the model has ${plan.maxContext} tokens of context` : undefined
@@ -54,10 +57,11 @@ async function measure(spec: Spec, times: Times, ours: Ours, torch: Torch | unde
 }
 
 function question(spec: Spec, { activations, device }: Ops): Question {
-  const isOfExperts = spec.op === 'gateUp' || spec.op === 'expertsDown'
+  const { bytes, operations } = floor(spec)
+  const isInF32 = activations === 'f32' && spec.op !== 'gateUp' && spec.op !== 'expertsDown' // experts take bf16 everywhere
   return {
-    ...{ group: GROUP, ...describe(spec), ...floor(spec) },
-    unit: activations === 'f32' && !isOfExperts ? 'f32' : 'bf16', // experts take bf16 everywhere
+    ...{ group: GROUP, ...describe(spec), bytes },
+    operations: isInF32 && total(operations) > 0 ? { f32: total(operations) } : operations,
     ...(device.startsWith('cuda') ? { predictedUs: predict(spec).us } : {}),
   }
 }

@@ -3,13 +3,15 @@
  * under way allow, or the operations at a share of their unit's rate. Data and one formula.
  */
 import { FORMATS, type Format } from '../tensors'
+import { floorOf, total } from './cells'
 import { type AttentionSpec, floor, type Sizes, type Spec, usedExperts } from './specs'
 
 /** Bytes and operations a second as measured in public; what is read arrives so many microseconds after it was asked for, out of memory. */
 export const H200 = {
   multiprocessors: 132,
   bandwidth: 4.3e12,
-  tensor: 790e12,
+  /** A product of float32 is six of bf16. */
+  rates: { f32: 790e12 / 6, bf16: 790e12, e4m3: 1580e12 },
   latency: 0.7,
   clock: 1.755e9,
 }
@@ -121,7 +123,7 @@ function expectedOfRoute(rows: number, { hiddenSize: C, experts: E, expertsPerTo
     kernels: `rms_norm_kernel, route_sums_kernel<${isLarge ? '2, 8' : '1, 4'}>, route_choose_kernel, route_sort_kernel`,
     waits: 4 * WAIT.kernel + norm + 8 * (choice + 2 * WAIT.cache) + 2,
     ...{ read: 4 * rows * C, ...inFlight(blocks, 32 << 10, isLarge ? 1 : 2) }, // the gate stays in L2
-    rate: (isLarge ? 0.62 : 0.45) * Math.min(1, blocks / H200.multiprocessors) * H200.tensor,
+    rate: (isLarge ? 0.62 : 0.45) * Math.min(1, blocks / H200.multiprocessors) * H200.rates.f32,
     because: 'six products of bf16 for one of float32, by mma.sync; the norm before them moves its bytes',
   }
 }
@@ -150,13 +152,14 @@ interface Product {
 function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec, { rows: number }>): Expected {
   const { instructions, share, bound } = PRODUCTS[format]
   const { bytes, operations } = floor(spec)
-  const roundsRows = FORMATS[format].rate > 1
+  const { unit } = FORMATS[format]
+  const roundsRows = unit === 'e4m3'
   if (spec.rows > 16) {
     const fill = groups === 1 ? 1 : 0.97
     const rounded = WAIT.kernel + (1e6 * 3 * roundedNumbers(spec, k)) / H200.bandwidth
     return {
       kernels: roundsRows ? 'round_rows_kernel, gemm_wgmma_fp8_kernel' : 'gemm_wgmma_kernel',
-      ...{ waits: WAIT.kernel + WAIT.memory + 2 + (roundsRows ? rounded : 0), rate: fill * share * H200.tensor },
+      ...{ waits: WAIT.kernel + WAIT.memory + 2 + (roundsRows ? rounded : 0), rate: fill * share * H200.rates[unit] },
       ...{ read: bytes, inFlight: RING_BYTES, multiprocessors: H200.multiprocessors },
       because: `${bound}; tiles of 256 outputs and up to ${roundsRows ? 96 : 128} rows`,
     }
@@ -177,7 +180,7 @@ function expectedOfProduct({ groups, n, k, format }: Product, spec: Extract<Spec
       multiprocessors: Math.min(blocks, H200.multiprocessors),
     },
     shareOfMemory: Math.min(1, (blocks * 45 * H200.clock) / H200.bandwidth),
-    rate: operations / seconds,
+    rate: total(operations) / seconds,
     because:
       seconds * H200.bandwidth > bytes
         ? 'the schedulers: making fragments'
@@ -213,11 +216,11 @@ function expectedOfDecode({ sequences, context, kvDtype }: AttentionSpec): Expec
   }
 }
 
-/** Operations a second of long contexts, two of FP8 as one, and what bounds them: csrc/cuda/attention/warpgroups.cu. */
+/** Operations a second of long contexts, and what bounds them: csrc/cuda/attention/warpgroups.cu. */
 const PROMPT = {
   wide: [610e12, 'matrix units, L2 close behind'],
   widened: [530e12, 'matrix units and shared memory, which widening takes too'],
-  codes: [450e12, 'matrix units, exponentials, shared memory and issue slots, each 510 to 560 cycles of 1,090'],
+  codes: [900e12, 'matrix units, exponentials, shared memory and issue slots, each 510 to 560 cycles of 1,090'],
 } as const
 
 /** Contexts begin with 1,024 tokens in chunks of 64, at half the speed. */
@@ -234,17 +237,13 @@ export interface Prediction extends Expected {
   us: number
 }
 
-/** Microseconds of bytes and operations at the rates that are known. */
-export function floorOnH200(spec: Spec): number {
-  const { bytes, operations } = floor(spec)
-  return 1e6 * Math.max(bytes / H200.bandwidth, operations / H200.tensor)
-}
+export const floorOnH200 = (spec: Spec): number => floorOf(floor(spec), H200)
 
 export function predict(spec: Spec): Prediction {
   const known = expected(spec)
   const { bytes, operations } = floor(spec)
   const asked = (known.read / (known.inFlight * known.multiprocessors)) * 1e-6 * H200.latency
-  const work = known.rate > 0 ? operations / known.rate : 0
+  const work = known.rate > 0 ? total(operations) / known.rate : 0
   return {
     ...known,
     us: known.waits + 1e6 * Math.max(bytes / (H200.bandwidth * (known.shareOfMemory ?? 1)), asked, work),

@@ -1,6 +1,6 @@
 /** The page of a run in Markdown, from its results alone. */
 import { digits, markdown, percent, type Table } from '../tables'
-import { type Cell, floorOf, isMeasured, type Limits, type Results } from './cells'
+import { type Cell, floorOf, isMeasured, type Limits, type Results, total } from './cells'
 
 type Column = [title: string, of: (cell: Cell) => string | undefined]
 
@@ -14,7 +14,7 @@ const columnsFor = (limits: Limits): Column[] => [
   ['us', (cell) => (isMeasured(cell) ? digits(cell.us) : 'not measured')],
   ['tokens/s', measured((cell) => number(cell.tokensPerSecond))],
   ['MB', (cell) => digits(cell.bytes / 1e6)],
-  ['GFLOP', (cell) => (cell.operations > 0 ? digits(cell.operations / 1e9) : undefined)],
+  ['GFLOP', (cell) => (total(cell.operations) > 0 ? digits(total(cell.operations) / 1e9) : undefined)],
   ['floor us', (cell) => digits(floorOf(cell, limits))],
   ['% of floor', measured((cell) => percent(cell.share))],
   ['predicted us', (cell) => number(cell.predictedUs)],
@@ -43,7 +43,7 @@ function limitsTable({ bandwidth, rates }: Limits): Table {
   const rows = Object.entries(rates).map(([unit, rate]) => [`products of ${unit}`, `${digits(rate / 1e9)} GFLOP/s`])
   return {
     title: 'Limits',
-    note: 'Measured in this run. A floor is the bytes that must move at the bandwidth, or the operations at the rate of their unit, whichever takes longer; what lies in a cache can be quicker. Weights are bf16 where nothing else is said, and a peer has them, and K and V, as bf16 always.',
+    note: 'Measured in this run. A floor is the bytes that must move at the bandwidth, or the operations at the rates of what they multiply, whichever takes longer; what lies in a cache can be quicker. On a GPU a product of f32 is six of bf16; a device without units for e4m3 multiplies bf16 instead. Weights are bf16 where nothing else is said, and a peer has them, and K and V, as bf16 always.',
     columns: ['what', 'rate'],
     rows: [
       ['bandwidth', `${digits(bandwidth / 1e9)} GB/s`],

@@ -3,7 +3,7 @@
  * the matrix units (flat) gave in the same run. Cells without operations, or not measured, have no place in it.
  */
 import { digits } from '../tables'
-import { isMeasured, type Limits, type Measured, type Results } from './cells'
+import { isMeasured, type Limits, type Measured, type Results, total } from './cells'
 
 const PLOT = { left: 72, top: 24, width: 860, height: 460 }
 const LEGEND = { columns: 3, line: 14, top: PLOT.top + PLOT.height + 64 }
@@ -34,14 +34,14 @@ export interface Layout {
   points: Point[]
 }
 
-const intensity = (cell: Measured): number => cell.operations / cell.bytes
-const reached = (cell: Measured): number => (1e6 * cell.operations) / cell.us
+const intensity = (cell: Measured): number => total(cell.operations) / cell.bytes
+const reached = (cell: Measured): number => (1e6 * total(cell.operations)) / cell.us
 
 /** Where everything stands, in pixels. */
 export function layout({ limits, cells }: Results): Layout {
   const shown = cells
     .filter(isMeasured)
-    .filter(({ operations }) => operations > 0)
+    .filter(({ operations }) => total(operations) > 0)
     .sort((a, b) => intensity(a) - intensity(b))
   const rates = Object.entries(limits.rates)
   const ridges = rates.map(([, rate]) => rate / limits.bandwidth)

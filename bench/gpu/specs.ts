@@ -2,6 +2,7 @@
 
 import type { KvDtype } from '../../lib/native'
 import { FORMATS, type Format } from '../tensors'
+import type { Question } from './cells'
 
 export interface Sizes {
   hiddenSize: number
@@ -125,14 +126,14 @@ type ExpertCounts = Pick<Sizes, 'experts' | 'expertsPerToken'>
 export const usedExperts = ({ experts: E, expertsPerToken: A }: ExpertCounts, tokens: number): number =>
   E * (1 - (1 - A / E) ** tokens)
 
-/** Bytes that must move, each input that is needed read once and each output written once, and products of bf16 numbers, two operations each; two of FP8 count as one. */
-export function floor(spec: Spec): { bytes: number; operations: number } {
+/** Bytes that must move, each input that is needed read once and each output written once, and operations, by what is multiplied on a device that can. */
+export function floor(spec: Spec): Pick<Question, 'bytes' | 'operations'> {
   if (spec.op === 'linear') {
     const { rows, n, k } = spec
     const weights = FORMATS[spec.format].bytes * n * k
     return {
       bytes: weights + 2 * rows * k + (spec.accumulate ? 8 : 2) * rows * n,
-      operations: (2 * rows * n * k) / FORMATS[spec.format].rate,
+      operations: { [FORMATS[spec.format].unit]: 2 * rows * n * k },
     }
   }
   const {
@@ -149,7 +150,7 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     const { sequences, queries, context, kvDtype, rounds } = spec
     const pairs = sequences * queries * (context - (queries - 1) / 2) // of a query and a token that it sees
     const bytes = 2 * KV_BYTES[kvDtype] * sequences * context * kvHeads * D + 4 * sequences * queries * heads * D
-    return { bytes, operations: (rounds ? 2 : 4) * heads * D * pairs }
+    return { bytes, operations: { [rounds ? 'e4m3' : 'bf16']: 4 * heads * D * pairs } }
   }
   const { rows } = spec
   const [pairs, experts] = [rows * A, usedExperts(spec.sizes, rows)]
@@ -157,23 +158,23 @@ export function floor(spec: Spec): { bytes: number; operations: number } {
     case 'gateUp':
       return {
         bytes: 2 * FORMATS[spec.format].bytes * experts * F * C + 2 * rows * C + 2 * pairs * F,
-        operations: (4 * pairs * F * C) / FORMATS[spec.format].rate,
+        operations: { [FORMATS[spec.format].unit]: 4 * pairs * F * C },
       }
     case 'expertsDown': // what the experts say of a token is summed before it need be written
       return {
         bytes: FORMATS[spec.format].bytes * experts * F * C + 2 * pairs * F + 8 * rows * C,
-        operations: (2 * pairs * F * C) / FORMATS[spec.format].rate,
+        operations: { [FORMATS[spec.format].unit]: 2 * pairs * F * C },
       }
     case 'rmsNorm':
-      return { bytes: 10 * rows * C, operations: 0 }
+      return { bytes: 10 * rows * C, operations: {} }
     case 'qkNormRopeStore':
       return {
         bytes: 2 * rows * (2 * heads + 2 * kvHeads) * D + 2 * KV_BYTES[spec.kvDtype] * rows * kvHeads * D,
-        operations: 0,
+        operations: {},
       }
     case 'route':
-      return { bytes: 6 * rows * C + 4 * E * C, operations: 6 * 2 * rows * E * C } // a product of float32 is six of bf16
+      return { bytes: 6 * rows * C + 4 * E * C, operations: { f32: 2 * rows * E * C } }
     case 'sample':
-      return { bytes: 4 * rows * V, operations: 0 }
+      return { bytes: 4 * rows * V, operations: {} }
   }
 }

@@ -144,8 +144,12 @@ def copy(spec):
 
 
 def matmul(spec):
-    n = spec["n"]
-    return {"matmul": microseconds([(torch.randn(n, n, **BF16), torch.randn(n, n, **BF16))], torch.matmul)}
+    a, b = (torch.randn(spec["n"], spec["n"], **BF16) for _ in range(2))
+    if spec["unit"] == "bf16":
+        return {"matmul": microseconds([(a, b)], torch.matmul)}
+    one = torch.ones((), **F32)
+    operands = [(a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t())]
+    return {"matmul": microseconds(operands, lambda a, b: torch._scaled_mm(a, b, one, one, out_dtype=torch.bfloat16))}
 
 
 OPS = {"linear": linear, "gateUp": gate_up, "expertsDown": experts_down, "attention": attention, "rmsNorm": rms_norm, "route": route, "sample": sample, "copy": copy, "matmul": matmul}

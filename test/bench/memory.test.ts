@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { total } from '../../bench/gpu/cells'
 import { type Ask, largestThatFits, type Variant, whyNot } from '../../bench/gpu/memory'
 import { workOf } from '../../bench/gpu/model-work'
 import { planOfGpu } from '../../bench/gpu/plan'
@@ -10,6 +11,7 @@ const m2 = (layers: number): Variant => ({
   formats: { head: 'bf16', attention: 'bf16', experts: 'bf16' },
 })
 const int4: Variant = { ...m2(62), kvDtype: 'fp8', formats: { head: 'bf16', attention: 'fp8', experts: 'int4' } }
+const inFp8: Variant = { ...int4, formats: { head: 'bf16', attention: 'fp8Fp8', experts: 'int4Fp8' } }
 const decode: Ask = { sequences: 1, context: 1024, computed: 1 }
 const many: Ask = { sequences: 16, context: 131_072, computed: 1 }
 const steps = { stepTokens: 8192, asks: [decode, many] }
@@ -54,12 +56,20 @@ describe('workOf', () => {
     const { bytes } = workOf(int4, { ...decode, context: 0 }, 8192)
     expect(bytes / 1e9).toBeCloseTo(3.62 + 2.73 + 0.195 + 1.23, 1) // experts, attention, router, head
     const { operations } = workOf(m2(62), { sequences: 1, context: 32_768, computed: 32_768 }, 8192)
-    expect(operations / 1e15).toBeCloseTo(32_768 * 19.6e-6 + (1.524e-9 * 32_768 ** 2) / 2, 1)
+    expect(total(operations) / 1e15).toBeCloseTo(32_768 * 19.6e-6 + (1.524e-9 * 32_768 ** 2) / 2, 1)
+  })
+  it('counts operations as what they multiply', () => {
+    const ask = { sequences: 1, context: 8192, computed: 8192 }
+    const [wide, codes] = [workOf(int4, ask, 8192).operations, workOf(inFp8, ask, 8192).operations]
+    const [router, head] = [62 * 2 * 8192 * 256 * 3072, 2 * 200_064 * 3072]
+    expect(wide).toEqual({ f32: router, bf16: total(wide) - router, e4m3: 0 })
+    expect(codes).toEqual({ f32: router, bf16: head, e4m3: total(wide) - router - head })
   })
   it('reads the weights once a step, and what is cached without computing it', () => {
     const cold = workOf(m2(1), { sequences: 1, context: 1024, computed: 1024 }, 512)
     const half = workOf(m2(1), { sequences: 1, context: 512, computed: 512 }, 512)
     const warm = workOf(m2(1), { sequences: 1, context: 1024, computed: 512 }, 512)
-    expect(cold).toEqual({ bytes: half.bytes + warm.bytes, operations: half.operations + warm.operations })
+    expect(cold.bytes).toBe(half.bytes + warm.bytes)
+    expect(total(cold.operations)).toBe(total(half.operations) + total(warm.operations))
   })
 })

@@ -5,7 +5,7 @@ import { layout, roofline } from '../../bench/gpu/roofline'
 
 const LIMITS: Limits = { bandwidth: 1e12, rates: { bf16: 1e14 } } // the ridge: 100 operations per byte
 const ask = (over: Partial<Question> = {}): Question => ({
-  ...{ group: 'Ops', work: 'o', shape: '1 x 2', bytes: 1e6, operations: 1e6, unit: 'bf16', ...over },
+  ...{ group: 'Ops', work: 'o', shape: '1 x 2', bytes: 1e6, operations: { bf16: 1e6 }, ...over },
 })
 const results = (cells: Cell[], limits = LIMITS): Results => ({
   ...{
@@ -24,8 +24,12 @@ const results = (cells: Cell[], limits = LIMITS): Results => ({
 describe('judge', () => {
   it('takes the longer of bytes and operations as the floor', () => {
     expect(judge(ask(), 4, LIMITS)).toMatchObject({ floorUs: 1, share: 0.25 })
-    expect(judge(ask({ operations: 1e9 }), 40, LIMITS)).toMatchObject({ floorUs: 10, share: 0.25 })
-    expect(judge(ask({ operations: 1e9, unit: 'f32' }), 4, LIMITS).floorUs).toBe(1) // whose rate nobody knows
+    expect(judge(ask({ operations: { bf16: 1e9 } }), 40, LIMITS)).toMatchObject({ floorUs: 10, share: 0.25 })
+    expect(judge(ask({ operations: { f32: 1e9 } }), 4, LIMITS).floorUs).toBe(1) // whose rate nobody knows
+  })
+  it('adds up what each unit takes', () => {
+    const limits = { bandwidth: 1e12, rates: { bf16: 1e14, e4m3: 2e14 } }
+    expect(judge(ask({ operations: { bf16: 1e9, e4m3: 1e9 } }), 60, limits).floorUs).toBeCloseTo(15)
   })
   it('compares with the quickest peer, and counts tokens', () => {
     const cell = judge(ask({ tokens: 8 }), 4, LIMITS, { slow: 9, quick: 6 })
@@ -35,7 +39,7 @@ describe('judge', () => {
 
 describe('roofline', () => {
   it('puts a cell at its floor on its roof: on the slope below the ridge, on the flat behind it', () => {
-    const cells = [judge(ask(), 1, LIMITS), judge(ask({ operations: 1e9 }), 10, LIMITS)]
+    const cells = [judge(ask(), 1, LIMITS), judge(ask({ operations: { bf16: 1e9 } }), 10, LIMITS)]
     const { x, y, roofs, points } = layout(results(cells))
     const [start, ridge, end] = roofs[0]!.corners
     expect(points.map((point) => [point.x, point.y])).toEqual([start, [x.at(1000), end![1]]])
@@ -55,7 +59,7 @@ describe('roofline', () => {
     expect(roofline(results([], { bandwidth: 1e12, rates: {} }))).toContain('1000 GB/s')
   })
   it('draws no cell without operations or without a time', () => {
-    const cells: Cell[] = [judge(ask({ operations: 0 }), 1, LIMITS), { ...ask(), reason: 'too large' }]
+    const cells: Cell[] = [judge(ask({ operations: {} }), 1, LIMITS), { ...ask(), reason: 'too large' }]
     expect(roofline(results(cells))).not.toContain('<circle')
     expect(roofline(results([...cells, judge(ask(), 1, LIMITS)])).match(/<circle/g)).toHaveLength(1)
   })
