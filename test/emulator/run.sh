@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The native side's own tests on the emulated device: run.sh [--quick]. Builds them in build-cmake, plain, with sanitizers and traced, runs each under many
 # seeds and for both architectures, and leaves out each barrier, wait and fence in turn. Prints a line for each part and "N passed, N failed" at the end;
-# the whole run takes minutes, its lines are kept in test/emulator/last-run.md. --quick is for every push: three seeds, no sanitizers, no mutants.
+# the whole run takes more than an hour, its lines are kept in test/emulator/last-run.md. --quick is for every push: three seeds, no sanitizers, no mutants.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -39,7 +39,16 @@ build() {
   npx cmake-js configure -O "$root/$folder" --CDM2_CUDA=OFF --CDM2_NATIVE_TESTS=ON --CDM2_OUTPUT="$root/$folder/out" "$@" &&
     cmake --build "$folder" --parallel --target $targets
 }
-kernels() { "build-cmake/$1/test/kernels/kernels_emulated" emulated "${@:2}"; }
+# In the build's folder: a compiler's cache may have made the names of sources relative to it.
+kernels() { (cd "build-cmake/$1" && test/kernels/kernels_emulated emulated "${@:2}"); }
+# Keeps what came of them, and says the first line of it.
+mutants() {
+  local kept=test/kernels/mutations.txt status
+  kernels plain --mutate --seeds 8 > $kept
+  status=$?
+  head -n 1 $kept
+  return $status
+}
 emulator_tests() { "build-cmake/$1/test/emulator/emulator_tests"; }
 failures() { "build-cmake/$1/test/failures/failures_emulated" --every "$2"; }
 # Each instruction against the host's truths, under the seeds 0 .. N-1, and against what GPUs have recorded.
@@ -79,7 +88,7 @@ else
   for kind in plain sanitized traced; do part "$kind: the emulator, its planted bugs" emulator_tests $kind; done
   part "plain: each call fails" failures plain 1
   part "sanitized: each 25th call fails" failures sanitized 25
-  part "plain: mutants, 8 seeds" bash -c "build-cmake/plain/test/kernels/kernels_emulated emulated --mutate --seeds 8 > test/kernels/mutations.txt; status=\$?; head -n 1 test/kernels/mutations.txt; exit \$status"
+  part "plain: mutants, 8 seeds" mutants
   part "traced: mutants" kernels traced --mutate --seeds 1
   {
     echo "# The last full run of \`npm run test:emulator\`"
