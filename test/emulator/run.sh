@@ -89,7 +89,7 @@ else
   part "plain: each call fails" failures plain 1
   part "sanitized: each 25th call fails" failures sanitized 25
   part "plain: mutants, 8 seeds" mutants
-  part "traced: mutants" kernels traced --mutate --seeds 1
+  part "traced: mutants" kernels traced --mutate --seeds 3
   {
     echo "# The last full run of \`npm run test:emulator\`"
     echo
