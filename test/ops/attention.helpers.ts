@@ -131,8 +131,8 @@ export function truth(p: Problem, part: Part, r?: (v: number) => number): Float6
       const weights = scores.map((s) => Math.exp(s - max))
       const sum = weights.reduce((a, w) => a + w, 0)
       for (const [i, weight] of weights.entries()) {
-        const part = share(weight, sum)
-        for (let d = 0; d < dim; d++) out[to + d]! += part * values[(i * kvHeads + kvHead) * dim + d]!
+        const factor = share(weight, sum)
+        for (let d = 0; d < dim; d++) out[to + d]! += factor * values[(i * kvHeads + kvHead) * dim + d]!
       }
     }
   return r ? out.map(r) : out
